@@ -1,0 +1,47 @@
+# make demo   serve the page on http://127.0.0.1:7860
+# make test   run the whole test suite
+# Both work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The suite runs in two processes; threads of numerical libraries would only take turns on the same cores.
+TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+TEST_ARGS ?= -n 2 --dist loadfile
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.demo-installed
+	$(BIN)/python -m app.app
+
+test: $(VENV)/.test-installed
+	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .gradio
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: say which to use, as in 'make $(MAKECMDGOALS) PYTHON=python3.11'." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.demo-installed: requirements.txt | $(BIN)/python
+	@echo "Installing what the demo needs into $(VENV); the first time takes some minutes."
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.test-installed: requirements-dev.txt requirements.txt | $(BIN)/python
+	@echo "Installing what the tests need into $(VENV); the first time takes some minutes."
+	$(PIP) -r requirements-dev.txt
+	@touch $@ $(VENV)/.demo-installed
