@@ -1,0 +1,518 @@
+import functools
+import io
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import correlate
+
+from ser_hf.audio import (
+    MIN_SECONDS,
+    SAMPLE_RATE,
+    SILENCE_PEAK,
+    AudioError,
+    EmptyAudioError,
+    InvalidSamplesError,
+    Recording,
+    SilenceError,
+    TooLongError,
+    TooShortError,
+    UnreadableAudioError,
+    check_speech,
+    load_audio,
+    read_audio,
+    sliding_windows,
+    speech_span,
+    trim_silence,
+)
+from tests.synthetic import encode, make_clip
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return make_clip("happy", actor=3)
+
+
+def as_file(samples, container="WAV", subtype=None, sample_rate=SAMPLE_RATE) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sample_rate, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+def tone(seconds=1.0, rate=SAMPLE_RATE, frequency=440.0, level=0.5) -> np.ndarray:
+    return (level * np.cos(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two signals at the shift where they agree most (codecs delay)."""
+    shift = int(np.argmax(correlate(b, a, method="fft"))) - len(a) + 1
+    a, b = a[max(-shift, 0) :], b[max(shift, 0) :]
+    n = min(len(a), len(b))
+    return float(np.corrcoef(a[:n], b[:n])[0, 1])
+
+
+def claim_samples(flac: bytes, n_samples: int) -> bytes:
+    """A flac whose header says that it holds `n_samples` (the 36 low bits of bytes 18 to 25, RFC 9639)."""
+    field = int.from_bytes(flac[18:26], "big") >> 36 << 36 | n_samples
+    return flac[:18] + field.to_bytes(8, "big") + flac[26:]
+
+
+class TestFormats:
+    @pytest.mark.parametrize(
+        ("container", "subtype", "tolerance"),
+        [
+            ("WAV", "PCM_16", 2**-15),
+            ("WAV", "PCM_24", 2**-23),
+            ("WAV", "PCM_32", 1e-7),
+            ("WAV", "PCM_U8", 2**-7),
+            ("WAV", "FLOAT", 0),
+            ("WAV", "DOUBLE", 0),
+            ("FLAC", "PCM_16", 2**-15),
+            ("AIFF", "PCM_16", 2**-15),
+        ],
+    )
+    def test_lossless_files_give_their_samples(self, clip, container, subtype, tolerance):
+        recording = read_audio(as_file(clip, container, subtype))
+        assert recording.samples.dtype == np.float32
+        assert recording.samples.shape == clip.shape
+        assert np.abs(recording.samples - clip).max() <= tolerance
+        assert recording.warnings == ()
+
+    @pytest.mark.parametrize(
+        ("suffix", "container", "codec", "rate"),
+        [
+            (".m4a", "ipod", "aac", 44_100),
+            (".mp4", "mp4", "aac", 48_000),
+            (".webm", "webm", "libopus", 48_000),
+            (".mp3", "mp3", "libmp3lame", 44_100),
+            (".aac", "adts", "aac", 16_000),
+            (".ogg", "ogg", "libopus", 48_000),
+        ],
+    )
+    @pytest.mark.parametrize("channels", [1, 2])
+    def test_lossy_files_of_phones_and_browsers(self, tmp_path, suffix, container, codec, rate, channels):
+        original = make_clip("happy", actor=3, sample_rate=rate)
+        content = encode(np.stack([original] * channels, axis=1), container, codec, rate)
+        path = tmp_path / f"recording{suffix}"
+        path.write_bytes(content)
+        recording = read_audio(path)
+        assert recording.duration == pytest.approx(3.0, abs=0.1)
+        assert likeness(load_audio((rate, original)), recording.samples) > 0.97
+        assert np.array_equal(read_audio(content).samples, recording.samples)
+        assert recording.name == str(path)
+
+    def test_name_of_a_file_need_not_tell_its_format(self, tmp_path, clip):
+        for name in ("clip.raw", "clip.mp3", "clip", "клип 1%.wav"):
+            (tmp_path / name).write_bytes(as_file(clip))
+            assert len(load_audio(tmp_path / name)) == len(clip), name
+
+    def test_text_path_and_path_object_agree(self, tmp_path, clip):
+        soundfile.write(tmp_path / "a.wav", clip, SAMPLE_RATE)
+        assert np.array_equal(load_audio(str(tmp_path / "a.wav")), load_audio(tmp_path / "a.wav"))
+
+
+class TestRatesAndChannels:
+    @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+    def test_a_tone_stays_the_same_tone(self, rate):
+        samples = load_audio(as_file(tone(rate=rate), subtype="FLOAT", sample_rate=rate))
+        assert len(samples) == pytest.approx(SAMPLE_RATE, abs=1)
+        middle = slice(1000, 15000)
+        assert np.abs(samples[middle] - tone()[middle]).max() < 1e-3
+
+    def test_a_telephone_recording_is_told(self):
+        (warning,) = read_audio(as_file(tone(rate=8000), sample_rate=8000)).warnings
+        assert "8000 Hz" in warning
+        assert "4000 Hz" in warning
+
+    def test_eight_channels_become_their_mean(self, clip):
+        gains = np.linspace(0.1, 1.0, 8)
+        samples = load_audio(as_file(clip[:, None] * gains, subtype="FLOAT"))
+        assert np.abs(samples - clip * gains.mean()).max() < 1e-6
+
+    def test_other_sample_rate_on_request(self, clip):
+        recording = read_audio(as_file(clip), sample_rate=48_000)
+        assert recording.sample_rate == 48_000
+        assert recording.duration == pytest.approx(3.0, abs=1e-3)
+
+    def test_absurd_sample_rate_is_refused(self, clip):
+        header = bytearray(as_file(clip))
+        header[24:28] = (7).to_bytes(4, "little")
+        with pytest.raises(AudioError):
+            read_audio(bytes(header))
+        with pytest.raises(UnreadableAudioError, match="sample rate of 7 Hz"):
+            read_audio((7, clip))
+
+    def test_originals_equal_our_16_khz_files(self, real_data):
+        originals = sorted((real_data / "ravdess-48k-sample").rglob("*.wav"))
+        assert len(originals) == 9
+        channels = [soundfile.info(str(path)).channels for path in originals]
+        assert channels.count(2) == 5
+        for path in originals:
+            ours = load_audio(real_data / "ravdess" / path.parent.name / f"{path.stem}.flac")
+            samples = load_audio(path)
+            assert samples.shape == ours.shape
+            assert np.abs(samples - ours).max() <= 1.5 / 32768, path.name
+
+    @pytest.mark.slow
+    def test_every_real_clip_is_speech_without_warnings(self, real_data):
+        for path in sorted((real_data / "ravdess").glob("Actor_*/*.flac")):
+            recording = read_audio(path)
+            check_speech(recording)
+            assert recording.warnings == (), path.name
+            assert len(trim_silence(recording.samples)) > 0.5 * SAMPLE_RATE, path.name
+
+
+class TestArrays:
+    def test_integers_are_scaled_by_their_full_scale(self):
+        assert load_audio((16_000, np.array([0, 16384, -32768], np.int16))).tolist() == [0, 0.5, -1]
+        assert load_audio((16_000, np.array([0, 64, -128], np.int8))).tolist() == [0, 0.5, -1]
+        assert load_audio((16_000, np.array([128, 192, 0], np.uint8))).tolist() == [0, 0.5, -1]
+        assert load_audio((16_000, np.array([0, 2**30, -(2**31)], np.int32))).tolist() == [0, 0.5, -1]
+
+    @given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=200))
+    def test_int16_arrays_equal_int16_files(self, values):
+        array = np.array(values, np.int16)
+        assert np.array_equal(load_audio((16_000, array)), load_audio(as_file(array)))
+
+    def test_every_kind_of_source_agrees(self, tmp_path, clip):
+        path = tmp_path / "clip.wav"
+        soundfile.write(path, clip, SAMPLE_RATE, subtype="FLOAT")
+        content = path.read_bytes()
+        sources = [
+            path,
+            content,
+            bytearray(content),
+            {"path": str(path), "bytes": None},
+            {"path": "gone.wav", "bytes": content},
+            {"array": clip, "sampling_rate": SAMPLE_RATE},
+            {"raw": clip, "sampling_rate": SAMPLE_RATE},
+            (SAMPLE_RATE, clip),
+            clip,
+            clip.astype(np.float64),
+            list(clip),
+            np.stack([clip, clip]),
+            np.stack([clip, clip], axis=1),
+        ]
+        for number, source in enumerate(sources):
+            assert np.abs(load_audio(source) - clip).max() < 1e-7, number
+
+    def test_an_array_of_another_rate_is_resampled(self):
+        assert len(load_audio({"array": tone(rate=48_000), "sampling_rate": 48_000})) == SAMPLE_RATE
+
+    def test_the_name_comes_from_the_path(self, clip):
+        assert read_audio({"path": "a/b.wav", "bytes": as_file(clip)}).name == "a/b.wav"
+        assert read_audio(clip).name == "recording"
+
+    def test_the_source_is_not_changed(self, clip):
+        source = 3 * clip
+        before = source.copy()
+        load_audio(source)
+        assert np.array_equal(source, before)
+
+    @pytest.mark.parametrize(
+        "samples",
+        [np.zeros((3, 3, 3)), np.array(["a", "b"]), np.zeros(5, complex), np.zeros(5, np.int64), np.float32(1)],
+        ids=["three dimensions", "text", "complex", "int64", "a number"],
+    )
+    def test_arrays_that_are_no_sound(self, samples):
+        with pytest.raises(InvalidSamplesError, match="recording: samples of"):
+            read_audio({"array": samples, "sampling_rate": 16_000})
+
+    @pytest.mark.parametrize("source", [5, None, {}, {"path": None, "bytes": None}])
+    def test_what_is_no_recording_is_a_type_error(self, source):
+        with pytest.raises(TypeError, match="recording"):
+            read_audio(source)
+
+
+class TestBadInput:
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(UnreadableAudioError, match=r"gone\.wav: there is no such file"):
+            read_audio(tmp_path / "gone.wav")
+
+    def test_folder(self, tmp_path):
+        with pytest.raises(UnreadableAudioError, match="a folder, not a recording"):
+            read_audio(tmp_path)
+
+    @pytest.mark.parametrize("path", ["a\0b.wav", "a" * 5000])
+    def test_impossible_path(self, path):
+        with pytest.raises(UnreadableAudioError):
+            read_audio(path)
+
+    def test_named_pipe_does_not_block(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.wav")
+        with pytest.raises(UnreadableAudioError, match="not a file"):
+            read_audio(tmp_path / "pipe.wav")
+
+    def test_forbidden_file(self, clip):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "secret.wav")
+            path.write_bytes(as_file(clip))
+            Path(folder).chmod(0o755)
+            path.chmod(0)
+            user = os.geteuid()
+            if user == 0:  # root may read every file
+                os.seteuid(65534)
+            try:
+                with pytest.raises(UnreadableAudioError, match=r"secret\.wav: Permission denied"):
+                    read_audio(path)
+            finally:
+                os.seteuid(user)
+
+    def test_empty_file(self, tmp_path):
+        (tmp_path / "empty.wav").touch()
+        with pytest.raises(EmptyAudioError, match=r"empty\.wav: the file is empty"):
+            read_audio(tmp_path / "empty.wav")
+        with pytest.raises(EmptyAudioError):
+            read_audio(b"")
+
+    @pytest.mark.parametrize("container", ["WAV", "FLAC"])
+    def test_file_without_samples(self, container):
+        with pytest.raises(AudioError, match="recording: "):
+            read_audio(as_file(np.zeros(0, np.float32), container))
+
+    def test_array_without_samples(self):
+        with pytest.raises(EmptyAudioError):
+            read_audio(np.zeros(0, np.float32))
+
+    def test_text_named_wav(self, tmp_path):
+        (tmp_path / "notes.wav").write_text("This is not a recording.\n" * 50)
+        with pytest.raises(UnreadableAudioError, match=r"notes\.wav: not an audio file"):
+            read_audio(tmp_path / "notes.wav")
+
+    def test_playlists_are_not_followed(self, tmp_path, clip):
+        (tmp_path / "secret.wav").write_bytes(as_file(clip))
+        playlists = {
+            "list.ffconcat": "ffconcat version 1.0\nfile secret.wav\n",
+            "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        }
+        for name, text in playlists.items():
+            (tmp_path / name).write_text(text)
+            with pytest.raises(UnreadableAudioError):
+                read_audio(tmp_path / name)
+
+    def test_film_without_sound(self):
+        import av
+
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format="mp4") as file:
+            stream = file.add_stream("mpeg4", rate=5)
+            stream.width = stream.height = 64
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+            for part in (frame, None):
+                file.mux(stream.encode(part))
+        with pytest.raises(UnreadableAudioError, match="no sound track"):
+            read_audio(buffer.getvalue())
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+    def test_nan_and_infinity(self, clip, value):
+        samples = clip.copy()
+        samples[20_000] = value
+        with pytest.raises(InvalidSamplesError, match="NaN or infinite"):
+            read_audio(samples)
+        with pytest.raises(InvalidSamplesError, match="NaN or infinite"):
+            read_audio(as_file(samples, subtype="FLOAT"))
+
+    @pytest.mark.parametrize(
+        ("content", "suffix"),
+        [
+            (lambda clip: as_file(clip), "wav"),
+            (lambda clip: as_file(clip, "FLAC"), "flac"),
+            (lambda clip: encode(clip, "mp3", "libmp3lame"), "mp3"),
+            (lambda clip: encode(clip, "adts", "aac"), "aac"),
+        ],
+        ids=["wav", "flac", "mp3", "aac"],
+    )
+    def test_truncated_file_is_used_with_a_warning(self, tmp_path, clip, content, suffix):
+        whole = content(clip)
+        path = tmp_path / f"cut.{suffix}"
+        path.write_bytes(whole[: len(whole) // 2])
+        recording = read_audio(path)
+        assert 0.8 < recording.duration < 2.2
+        assert likeness(clip[: len(recording.samples)], recording.samples) > 0.95
+        (warning,) = recording.warnings
+        assert "cut off" in warning
+
+    def test_wav_cut_within_its_header(self, clip):
+        with pytest.raises(AudioError):
+            read_audio(as_file(clip)[:30])
+        with pytest.raises(EmptyAudioError):
+            read_audio(as_file(clip)[:44])
+
+    @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF])
+    def test_streamed_wav_of_unknown_length_is_not_cut_off(self, clip, size):
+        content = bytearray(as_file(clip))
+        content[4:8] = content[40:44] = size.to_bytes(4, "little")
+        recording = read_audio(bytes(content), max_seconds=10)
+        assert len(recording.samples) == len(clip)
+        assert recording.warnings == ()
+
+    def test_streamed_flac_of_unknown_length(self, clip):
+        recording = read_audio(claim_samples(as_file(clip, "FLAC"), 0), max_seconds=10)
+        assert len(recording.samples) == len(clip)
+        assert recording.warnings == ()
+
+    def test_too_long(self, tmp_path):
+        path = tmp_path / "long.flac"
+        soundfile.write(path, np.zeros(60 * SAMPLE_RATE, np.int16), SAMPLE_RATE)
+        with pytest.raises(TooLongError, match=r"long\.flac: 60 s long; at most 10 s"):
+            read_audio(path, max_seconds=10)
+        assert read_audio(path, max_seconds=60).duration == 60
+        with pytest.raises(TooLongError):
+            read_audio(encode(tone(5), "ipod", "aac"), max_seconds=4)
+        with pytest.raises(TooLongError):
+            read_audio((SAMPLE_RATE, tone(5)), max_seconds=4)
+
+    def test_too_long_although_the_header_says_otherwise(self):
+        content = encode(tone(5, 48_000), "webm", "libopus", 48_000, {"live": "1"})
+        with pytest.raises(TooLongError, match="more than 2 s"):
+            read_audio(content, max_seconds=2)
+        assert read_audio(content).duration == pytest.approx(5, abs=0.1)
+
+    def test_header_that_claims_hours(self, clip):
+        content = claim_samples(as_file(clip, "FLAC"), 10 * 3600 * SAMPLE_RATE)
+        with pytest.raises(TooLongError, match="36000 s"):
+            read_audio(content, max_seconds=60)
+        recording = read_audio(content)
+        assert recording.duration == pytest.approx(3.0, abs=0.6)
+        assert "cut off" in recording.warnings[0]
+
+    def test_clipped_recording_is_told(self, clip):
+        loud = np.clip(30 * clip, -1, 1)
+        (warning,) = read_audio(as_file(loud)).warnings
+        assert "clipped" in warning
+        assert read_audio(as_file(clip / np.abs(clip).max())).warnings == ()
+
+    def test_beyond_full_scale_is_scaled_down(self, clip):
+        loud = 5 * clip / np.abs(clip).max()
+        recording = read_audio(as_file(loud, subtype="FLOAT"))
+        assert np.abs(recording.samples - loud / 5).max() < 1e-6
+        assert "5 times full scale" in recording.warnings[0]
+
+    @given(
+        kind=st.sampled_from(["wav", "flac", "ogg", "mp3", "m4a", "webm"]),
+        damage=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6),
+        cut=st.integers(1, 8000),
+    )
+    def test_damaged_files_are_read_or_refused_in_words(self, kind, damage, cut):
+        content = bytearray(whole_files()[kind][:cut])
+        for position, value in damage:
+            content[position % len(content)] = value
+        assert_read_or_refused_in_words(bytes(content))
+
+    @given(st.binary(min_size=1, max_size=400))
+    def test_any_bytes_are_read_or_refused_in_words(self, content):
+        assert_read_or_refused_in_words(content)
+
+
+@functools.cache
+def whole_files() -> dict[str, bytes]:
+    sound = make_clip("sad", seconds=0.6)
+    files = {name.lower(): as_file(sound, name) for name in ("WAV", "FLAC", "OGG", "MP3")}
+    return files | {"m4a": encode(sound, "ipod", "aac"), "webm": encode(sound, "webm", "libopus")}
+
+
+def assert_read_or_refused_in_words(content: bytes) -> None:
+    try:
+        outcome = read_audio(content, max_seconds=30)
+    except AudioError as error:
+        outcome = error
+    if isinstance(outcome, AudioError):
+        assert str(outcome).startswith("recording: ")
+    else:
+        assert np.isfinite(outcome.samples).all()
+        assert np.abs(outcome.samples).max() <= 1
+
+
+class TestCheckSpeech:
+    def test_speech_passes(self, clip):
+        check_speech(read_audio(clip))
+        check_speech(read_audio(clip * 0.006 / np.abs(clip).max()))  # as quiet as the quietest clip of RAVDESS
+
+    @pytest.mark.parametrize("offset", [0.0, 0.2])
+    def test_silence(self, offset):
+        noise = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE) * 0.9 * SILENCE_PEAK + offset
+        for samples in (noise, np.full(SAMPLE_RATE, offset)):
+            with pytest.raises(SilenceError, match="recording: silence"):
+                check_speech(read_audio(samples))
+
+    def test_clip_of_50_ms(self):
+        with pytest.raises(TooShortError, match=r"recording: 0\.05 s of sound; at least 0\.25 s"):
+            check_speech(read_audio(tone(0.05)))
+
+    def test_sound_of_50_ms_within_silence(self):
+        samples = np.concatenate([np.zeros(SAMPLE_RATE), tone(0.05), np.zeros(SAMPLE_RATE)])
+        with pytest.raises(TooShortError):
+            check_speech(read_audio(samples))
+
+    def test_shortest_sound_that_is_answered(self):
+        check_speech(read_audio(tone(MIN_SECONDS)))
+
+    def test_rate_of_the_recording_counts(self):
+        check_speech(Recording(tone(0.3, rate=8000), 8000, "a.wav"))
+        with pytest.raises(TooShortError, match=r"a\.wav"):
+            check_speech(Recording(tone(0.2, rate=48_000), 48_000, "a.wav"))
+
+
+class TestSpeechSpan:
+    @given(st.integers(0, 8000), st.integers(400, 16_000), st.integers(0, 8000), st.integers(0, 9))
+    def test_a_loud_tone_is_never_cut(self, before, length, after, seed):
+        samples = np.random.default_rng(seed).normal(0, 1e-4, before + length + after)
+        samples[before : before + length] += tone(length / SAMPLE_RATE)
+        start, end = speech_span(samples)
+        assert 0 <= start <= before
+        assert before + length <= end <= len(samples)
+        frame = round(0.025 * SAMPLE_RATE)
+        assert before - start <= frame
+        assert end - before - length <= frame
+
+    @given(st.lists(st.floats(-1, 1, width=32), max_size=2000), st.floats(0, 100))
+    def test_within_bounds_for_any_samples(self, values, top_db):
+        start, end = speech_span(np.array(values, np.float32), top_db)
+        assert 0 <= start <= end <= len(values)
+        if values:
+            assert start < end
+
+    def test_all_zero_is_kept_whole(self):
+        assert speech_span(np.zeros(5000, np.float32)) == (0, 5000)
+
+    def test_level_does_not_matter(self, clip):
+        assert speech_span(clip) == speech_span(0.1 * clip)
+
+    def test_top_db_decides_what_is_silence(self):
+        samples = np.concatenate([tone(level=0.5), tone(level=0.5 / 30)])  # 30 times is 29.5 dB
+        assert speech_span(samples, top_db=40)[1] == len(samples)
+        assert speech_span(samples, top_db=20)[1] < SAMPLE_RATE + 400
+
+    def test_trim_silence_keeps_the_voice_of_a_clip(self, clip):
+        trimmed = trim_silence(clip)
+        assert len(trimmed) == pytest.approx(0.6 * len(clip), abs=2000)
+        assert np.abs(trimmed).max() == np.abs(clip).max()
+
+
+class TestSlidingWindows:
+    @given(st.integers(0, 5000), st.integers(1, 700), st.data())
+    def test_cover_everything_with_constant_length(self, n_samples, window, data):
+        hop = data.draw(st.integers(1, window))
+        windows = sliding_windows(n_samples, window, hop)
+        assert windows[0][0] == 0
+        assert windows[-1][1] == n_samples
+        assert all(end - start == min(window, n_samples) for start, end in windows)
+        for (start, end), (following, _) in itertools.pairwise(windows):
+            assert start < following <= min(end, start + hop)
+        assert len(windows) <= max(0, n_samples - window) // hop + 2
+
+    def test_example(self):
+        assert sliding_windows(10, 4, 2) == [(0, 4), (2, 6), (4, 8), (6, 10)]
+        assert sliding_windows(11, 4, 2) == [(0, 4), (2, 6), (4, 8), (6, 10), (7, 11)]
+        assert sliding_windows(4, 4, 2) == [(0, 4)]
+
+    @pytest.mark.parametrize(("window", "hop"), [(0, 1), (4, 0), (4, 5), (-1, -1)])
+    def test_windows_that_would_leave_gaps_are_refused(self, window, hop):
+        with pytest.raises(ValueError, match="window"):
+            sliding_windows(100, window, hop)
