@@ -1,0 +1,67 @@
+"""Corpora of emotional speech as tables of clips.
+
+A table is a `datasets.Dataset`, one row a clip: `clip` (official stem), `audio` (`Audio(decode=False)`: path or bytes),
+`emotion` (`ClassLabel` over `LABELS`), `speaker`, `gender` ("male", "female"), `statement` (the words), `intensity`
+("normal", "strong"), `repetition` (int), `corpus`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+
+from ser_hf.labels import LABEL2ID, LABELS
+
+CORPORA = ("ravdess",)
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used; the message names the file or folder and says what to do."""
+
+
+def load_corpus(name: str, data_dir: str | Path | None = None, download: bool = True, **options: Any) -> Dataset:
+    """The clip table of a corpus, in the corpus's official order.
+
+    Args:
+        name: one of `CORPORA`.
+        data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data.
+        download: fetch a corpus that is not there from its official record, where that is free.
+        options: what the corpus's own `load` takes besides, such as `actors=[1, 2]` for RAVDESS.
+
+    Raises:
+        CorpusError: an unknown corpus, files that are missing, unreadable or wrongly named, a failed download.
+    """
+    if name not in CORPORA:
+        raise CorpusError(f"there is no corpus {name!r}; there are: {', '.join(CORPORA)}")
+    from ser_hf.corpora import ravdess  # here, because it needs CorpusError from above
+
+    folder = Path(data_dir or os.environ.get("SER_HF_DATA") or "data").expanduser().absolute()
+    return {"ravdess": ravdess.load}[name](folder, download=download, **options)
+
+
+def clip_table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
+    """A clip table from its columns; `audio` holds paths, `emotion` names."""
+    features = Features({name: Value("string") for name in columns})
+    features |= {"audio": Audio(decode=False), "emotion": ClassLabel(names=list(LABELS)), "repetition": Value("int64")}
+    columns = dict(columns) | {
+        "audio": [{"path": path, "bytes": None} for path in columns["audio"]],
+        "emotion": [LABEL2ID[emotion] for emotion in columns["emotion"]],
+    }
+    # Through Arrow, because Dataset.from_dict encodes Audio features with torchcodec, which needs FFmpeg's libraries.
+    return Dataset(pyarrow.Table.from_pydict(columns, schema=features.arrow_schema))
+
+
+def corpus_fingerprint(table: Dataset) -> str:
+    """16 hexadecimal digits that change when a clip, its label or a byte of its file changes."""
+    digest = hashlib.sha256()
+    for row in table.select_columns(["corpus", "clip", "emotion", "audio"]):
+        audio = row["audio"]
+        content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
+        digest.update(f"{row['corpus']}/{row['clip']}/{row['emotion']}/".encode() + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
