@@ -1,0 +1,57 @@
+"""The figures of `ser_hf.metrics.score` as an `evaluate.Metric` that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+from ser_hf.labels import LABELS
+from ser_hf.metrics import score
+
+_DESCRIPTION = "Accuracy, balanced accuracy, macro F1, per-class figures, confusion matrix and calibration."
+_INPUTS = """
+Args:
+    predictions: class indices, one per clip.
+    references: the true class indices.
+    probabilities: optional, (n, k), rows that sum to 1; with them `ece` and `nll` are computed too.
+Returns:
+    accuracy, balanced_accuracy, macro_f1, per_class, confusion_matrix, labels, and ece and nll where possible.
+"""
+
+
+class EmotionMetrics(evaluate.Metric):
+    """`evaluate.Metric` for emotion classification; ``evaluate.load`` would fetch code, this does not.
+
+    ``compute(predictions=..., references=..., probabilities=None)`` returns the figures of `ser_hf.metrics.score`.
+
+    Args:
+        labels: the class names, in the order of the class indices.
+    """
+
+    def __init__(self, labels: Sequence[str] = LABELS, **kwargs: Any) -> None:
+        self.class_names = list(labels)
+        # In memory, because evaluate's default is a locked file in the user's cache folder.
+        kwargs.setdefault("keep_in_memory", True)
+        super().__init__(**kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
+        )
+
+    def _compute(
+        self, predictions: list[int], references: list[int], probabilities: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        if probabilities is not None and np.shape(probabilities) != (len(references), len(self.class_names)):
+            raise ValueError(
+                f"probabilities must be {len(references)} rows of {len(self.class_names)}, "
+                f"not of shape {np.shape(probabilities)}"
+            )
+        return score(np.asarray(references), np.asarray(predictions), self.class_names, probabilities)

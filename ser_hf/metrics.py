@@ -1,0 +1,210 @@
+"""What predictions are worth: accuracy, balanced accuracy, macro F1, calibration, per class and per speaker.
+
+`EmotionMetrics`, the same figures as an `evaluate.Metric`, can be imported from here too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.special import softmax as scipy_softmax
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from ser_hf.statistics import (
+    CALIBRATION_BINS,
+    N_BOOTSTRAP,
+    AlignmentError,
+    bootstrap_intervals,
+    confidence_bins,
+    log_loss_terms,
+    mcnemar,
+    speaker_ids,
+)
+
+__all__ = [
+    "AlignmentError",
+    "evaluate_predictions",
+    "expected_calibration_error",
+    "fit_temperature",
+    "mcnemar",
+    "probability_matrix",
+    "score",
+    "softmax",
+]
+
+PROBABILITY_PREFIX = "p_"
+TEMPERATURE_RANGE = (0.05, 20.0)
+
+
+def __getattr__(name: str) -> Any:
+    # `import evaluate` takes seconds and brings in torch and transformers; only who asks for the Metric pays for it.
+    if name == "EmotionMetrics":
+        from ser_hf.emotion_metrics import EmotionMetrics
+
+        return EmotionMetrics
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits along the last axis, float64, same shape."""
+    return scipy_softmax(np.asarray(logits, dtype=float), axis=-1)
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error in [0, 1] (Guo et al. 2017).
+
+    The confidence of an answer is its largest probability; in equal-width bins of confidence, the absolute gap between
+    mean confidence and accuracy is averaged, weighted by the answers in the bin.
+
+    Args:
+        probabilities: (n, k) rows that sum to 1.
+        labels: (n,) int class indices.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
+    confidence = probabilities.max(axis=1)
+    gap = confidence - (probabilities.argmax(axis=1) == labels)
+    return float(
+        np.abs(np.bincount(confidence_bins(confidence, bins), weights=gap, minlength=bins)).sum() / len(labels)
+    )
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature T that minimises the negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
+
+    Above 1 for an overconfident model, below 1 for an underconfident one; within 0.05 .. 20. Log-probabilities serve as
+    logits. Answers are not changed, only how sure they are.
+
+    Args:
+        logits: (n, k); of clips that the model was not trained on.
+        labels: (n,) int class indices.
+    """
+    logits, labels = np.asarray(logits, dtype=float), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(f"logits (n, k) and labels (n,) with n > 0 are needed, not {logits.shape} and {labels.shape}")
+    if not np.isfinite(logits).all():
+        raise ValueError("the logits hold NaN or infinite values; clip probabilities before taking their logarithm")
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(logits / math.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
+    return float(math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
+
+
+def score(
+    labels: np.ndarray, predicted: np.ndarray, names: list[str], probabilities: np.ndarray | None = None
+) -> dict[str, Any]:
+    """All figures of one set of answers, ready for JSON.
+
+    Balanced accuracy (unweighted average recall, UAR) and macro F1 are means over the classes that occur in ``labels``.
+
+    Args:
+        labels, predicted: (n,) int class indices into ``names``, n > 0.
+        names: the k class names.
+        probabilities: (n, k), rows that sum to 1; without them there is no ``ece`` and no ``nll``.
+
+    Returns:
+        ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``ece``, ``nll`` (nats), ``per_class`` (name -> precision,
+        recall, f1, support; None where undefined), ``confusion_matrix`` (k x k counts, rows true) and ``labels``.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    classes = np.arange(len(names))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    occurs = support > 0
+    figures = {
+        "accuracy": float((labels == predicted).mean()),
+        "balanced_accuracy": float(recall[occurs].mean()),
+        "macro_f1": float(f1[occurs].mean()),
+    }
+    if probabilities is not None:
+        figures["ece"] = expected_calibration_error(probabilities, labels)
+        figures["nll"] = float(log_loss_terms(probabilities, labels).mean())
+    figures["per_class"] = {
+        name: {
+            "precision": _number(precision[index]),
+            "recall": _number(recall[index]),
+            "f1": _number(f1[index]) if occurs[index] else None,
+            "support": int(support[index]),
+        }
+        for index, name in enumerate(names)
+    }
+    figures["confusion_matrix"] = confusion_matrix(labels, predicted, labels=classes).tolist()
+    figures["labels"] = list(names)
+    return figures
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def probability_matrix(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """The probabilities of a table of predictions as (n, k) float64, and the k label names, in the table's order."""
+    columns = [column for column in frame.columns if column.startswith(PROBABILITY_PREFIX)]
+    return frame[columns].to_numpy(dtype=float), [column.removeprefix(PROBABILITY_PREFIX) for column in columns]
+
+
+def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> dict[str, Any]:
+    """Everything that is said of a run, from its table of predictions alone: the contents of ``metrics.json``.
+
+    Args:
+        frame: as `ser_hf.runs.read_predictions` returns it.
+        n_bootstrap: resamples of speakers behind the 95 % intervals.
+
+    Returns:
+        The figures of `score`, pooled over folds, and: ``intervals`` (name -> [low, high]; empty for a single
+        speaker), ``fold_mean_accuracy`` (mean of the folds' accuracies), ``per_fold``, ``per_speaker`` (with
+        ``gender``), ``per_gender`` and ``per_intensity`` (each name -> accuracy, balanced_accuracy, n), ``n_clips`` and
+        ``n_speakers``. Speakers are named ``corpus/speaker`` when there is more than one corpus.
+    """
+    if frame.empty:
+        raise ValueError("there are no predictions to evaluate")
+    probabilities, names = probability_matrix(frame)
+    label_ids = {name: index for index, name in enumerate(names)}
+    labels = frame["emotion"].astype(str).map(label_ids).to_numpy()
+    predicted = frame["predicted"].astype(str).map(label_ids).to_numpy()
+    speakers = speaker_ids(frame)
+
+    figures = score(labels, predicted, names, probabilities)
+    figures["intervals"] = bootstrap_intervals(labels, predicted, probabilities, speakers, n_bootstrap, seed)
+
+    speaker_names = frame["speaker"].astype(str)
+    if frame["corpus"].nunique() > 1:
+        speaker_names = frame["corpus"].astype(str) + "/" + speaker_names
+    per_fold = _per_group(frame, frame["fold"])
+    per_speaker = _per_group(frame, speaker_names)
+    genders = dict(zip(speaker_names, frame["gender"].astype(str), strict=True))
+    for name, group in per_speaker.items():
+        group["gender"] = genders[name]
+    figures["fold_mean_accuracy"] = float(np.mean([group["accuracy"] for group in per_fold.values()]))
+    figures["per_fold"] = per_fold
+    figures["per_speaker"] = per_speaker
+    figures["per_gender"] = _per_group(frame, frame["gender"])
+    figures["per_intensity"] = _per_group(frame, frame["intensity"]) if "intensity" in frame else {}
+    figures["n_clips"] = len(frame)
+    figures["n_speakers"] = int(speakers.max()) + 1
+    return figures
+
+
+def _per_group(frame: pd.DataFrame, groups: pd.Series) -> dict[str, dict[str, Any]]:
+    """Accuracy, balanced accuracy and number of clips of each group, by the group's name; unnamed rows are left out."""
+    right = pd.DataFrame(
+        {
+            "group": groups.to_numpy(),
+            "emotion": frame["emotion"].astype(str).to_numpy(),
+            "right": (frame["emotion"].astype(str) == frame["predicted"].astype(str)).to_numpy(),
+        }
+    )
+    by_group = right.groupby("group")["right"].agg(["mean", "size"])
+    recall = right.groupby(["group", "emotion"])["right"].mean().groupby(level="group").mean()
+    return {
+        str(name): {"accuracy": float(accuracy), "balanced_accuracy": float(recall[name]), "n": int(size)}
+        for name, accuracy, size in by_group.itertuples()
+    }

@@ -1,0 +1,36 @@
+"""The parts of the bootstrap, and correction for many tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser_hf.statistics import confidence_bins, holm, resampled_counts
+
+
+@given(st.integers(1, 40), st.integers(0, 100))
+def test_every_resample_has_as_many_speakers_as_there_are(n_speakers, seed):
+    drawn = resampled_counts(n_speakers, 50, seed)
+    assert drawn.shape == (50, n_speakers)
+    assert (drawn.sum(axis=1) == n_speakers).all()
+
+
+@given(st.floats(0, 1), st.integers(1, 30))
+def test_confidence_lies_in_its_bin(confidence, bins):
+    index = int(confidence_bins(np.array([confidence]), bins)[0])
+    assert 0 <= index < bins
+    assert index / bins - 1e-12 <= confidence <= (index + 1) / bins + 1e-12
+
+
+def test_holm_of_a_known_case():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
+    adjusted = np.array(holm(p_values))
+    assert (adjusted >= np.array(p_values) - 1e-12).all()
+    assert (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
