@@ -1,0 +1,235 @@
+"""Making a trainable classifier of a pretrained encoder: shortening, freezing, head fitting, rates and temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ser_hf.labels import LABELS
+from ser_hf.models import ModelError
+from ser_hf.models.neural import has_fixed_length, output_layer
+
+# Where the stock audio-classification models keep what is not the pretrained encoder.
+HEAD_MODULES = ("projector", "classifier", "layer_weights")
+
+
+def create_model(
+    base_model: str | Path,
+    labels: Sequence[str] = LABELS,
+    num_layers: int | None = None,
+    window: float | None = None,
+    weighted_layer_sum: bool = False,
+    spec_augment: float = 0.0,
+) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """Make a trainable classifier of a pretrained encoder; its head is new and must be fitted (``fit_head``).
+
+    Args:
+        base_model: folder or Hub id of any checkpoint with an audio-classification class (Whisper, wav2vec2, AST...).
+        labels: the names of the outputs.
+        num_layers: keep only this many encoder layers, from the bottom (default: all).
+        window: seconds that the model sees at once (default: what the checkpoint has, 5 s where it has no bound).
+        weighted_layer_sum: classify a learned mean of all layers instead of the last one.
+        spec_augment: share of time frames and of frequency bins that SpecAugment masks in training (Park et al. 2019).
+
+    Raises:
+        ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base_model)
+        extractor = AutoFeatureExtractor.from_pretrained(base_model)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    if num_layers is not None:
+        if not 1 <= num_layers <= config.num_hidden_layers:
+            raise ModelError(f"{base_model} has {config.num_hidden_layers} layers, so --num_layers {num_layers} is out")
+        config.num_hidden_layers = num_layers
+        if hasattr(config, "encoder_layers"):
+            config.encoder_layers = num_layers
+    if hasattr(config, "use_weighted_layer_sum"):
+        config.use_weighted_layer_sum = weighted_layer_sum
+    elif weighted_layer_sum:
+        raise ModelError(f"models of type {config.model_type!r} have no weighted layer sum")
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = spec_augment > 0
+        config.mask_time_prob = config.mask_feature_prob = spec_augment
+    try:
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            base_model,
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+            # Over at most some hundred positions, plain attention trains a third faster on a CPU than the fused one.
+            attn_implementation="eager",
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"the base model {base_model} cannot be loaded: {error}") from error
+    new = [
+        name if isinstance(name, str) else name[0] for key in ("missing_keys", "mismatched_keys") for name in info[key]
+    ]
+    random = [name for name in new if not name.startswith(HEAD_MODULES) and "masked_spec_embed" not in name]
+    if random:
+        raise ModelError(
+            f"{base_model} lacks weights below the head ({', '.join(sorted(random)[:4])}): wrong checkpoint"
+        )
+    if window is not None:
+        extractor = _set_window(model, extractor, window)
+    return model, extractor
+
+
+def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, window: float) -> FeatureExtractionMixin:
+    """Shorten what the model sees at once; the positional table is cut to the same length."""
+    if not has_fixed_length(extractor):
+        model.config.window_seconds = window
+        return extractor
+    if not hasattr(extractor, "chunk_length"):
+        raise ModelError(f"the window of models of type {model.config.model_type!r} cannot be changed")
+    if window != int(window) or not 1 <= window <= extractor.chunk_length:
+        raise ModelError(f"the window must be whole seconds from 1 to {extractor.chunk_length}, not {window}")
+    derived = ("n_samples", "nb_max_frames", "feature_extractor_type", "processor_class")
+    settings = {key: value for key, value in extractor.to_dict().items() if key not in derived}
+    extractor = type(extractor)(**settings | {"chunk_length": int(window)})
+    # Two frames of 10 ms make one position: the second convolution of Whisper's encoder has stride 2.
+    positions = extractor.nb_max_frames // 2
+    table = model.encoder.embed_positions.weight.data[:positions].clone()
+    model.encoder.embed_positions = nn.Embedding(*table.shape, _weight=table)
+    model.encoder.embed_positions.requires_grad_(False)
+    model.encoder.max_source_positions = model.config.max_source_positions = positions
+    return extractor
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's stack of transformer layers, bottom first."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise ModelError(f"models of type {model.config.model_type!r} have no stack of layers that is known here")
+
+
+def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
+    """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing."""
+    if num_frozen == 0:
+        return
+    layers = encoder_layers(model)
+    if num_frozen > len(layers):
+        raise ModelError(f"the model has {len(layers)} layers, so {num_frozen} cannot be frozen")
+    in_stack = {id(parameter) for parameter in layers.parameters()}
+    for name, parameter in model.named_parameters():
+        if not name.startswith(HEAD_MODULES) and id(parameter) not in in_stack and not _in_top_norm(name):
+            parameter.requires_grad_(False)
+    for layer in layers[:num_frozen]:
+        layer.requires_grad_(False)
+
+
+def _in_top_norm(parameter_name: str) -> bool:
+    """Whether a parameter is of the norm behind the stack, which learns with the top layer (Whisper, AST)."""
+    return parameter_name.rpartition(".")[0].endswith(("encoder.layer_norm", "spectrogram_transformer.layernorm"))
+
+
+def parameter_groups(
+    model: PreTrainedModel, learning_rate: float, layer_decay: float, head_factor: float, weight_decay: float
+) -> list[dict]:
+    """Optimiser groups whose rate falls by ``layer_decay`` a layer downward, with the head at ``head_factor`` times.
+
+    Biases and norms are not decayed. Frozen parameters are left out.
+    """
+    layers = encoder_layers(model)
+    depth = {id(p): index for index, layer in enumerate(layers) for p in layer.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith(HEAD_MODULES):
+            rate = learning_rate * head_factor
+        elif id(parameter) in depth:
+            rate = learning_rate * layer_decay ** (len(layers) - 1 - depth[id(parameter)])
+        elif _in_top_norm(name):
+            rate = learning_rate
+        else:
+            rate = learning_rate * layer_decay ** len(layers)
+        groups.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+
+
+@torch.inference_mode()
+def pooled_features(
+    model: PreTrainedModel, batches: Iterable[dict], bfloat16: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the frozen model's output layer sees: the encoder's output, pooled over time by the model's own code.
+
+    Returns:
+        float32 (clips, hidden size) features and int (clips,) labels of the batches, in their order.
+    """
+    model.eval()
+    # With the linear layers taken out, the stock forward pass returns the pooled hidden states as its logits.
+    output = output_layer(model)
+    owner = next(module for module in model.modules() if any(child is output for child in module.children()))
+    name = next(name for name, child in owner.named_children() if child is output)
+    projector = getattr(model, "projector", None)
+    setattr(owner, name, nn.Identity())
+    if projector is not None:
+        model.projector = nn.Identity()
+    try:
+        features, labels = [], []
+        for batch in batches:
+            batch = dict(batch)
+            labels.append(batch.pop("labels").argmax(-1).numpy())
+            inputs = {key: value.to(model.device) for key, value in batch.items()}
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+                features.append(model(**inputs).logits.float().cpu().numpy())
+    finally:
+        setattr(owner, name, output)
+        if projector is not None:
+            model.projector = projector
+    return np.concatenate(features), np.concatenate(labels)
+
+
+@torch.no_grad()
+def fit_head(model: PreTrainedModel, features: np.ndarray, labels: np.ndarray, regularisation: float = 0.01) -> None:
+    """Set the head to logistic regression on frozen pooled features, so that fine-tuning starts from a good answer.
+
+    Args:
+        model: changed in place.
+        features: (clips, hidden size), from ``pooled_features``.
+        labels: int (clips,); every label must occur.
+        regularisation: scikit-learn's ``C`` on standardised features.
+    """
+    scaler = StandardScaler().fit(features)
+    regression = LogisticRegression(C=regularisation, max_iter=1000).fit(scaler.transform(features), labels)
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
+    output = output_layer(model)
+    if len(regression.classes_) != output.out_features:
+        raise ModelError(f"the training clips hold {len(regression.classes_)} of {output.out_features} labels")
+    projector = getattr(model, "projector", None)
+    if projector is not None:
+        # The product of the two linear layers is the regression: its singular vectors fill the first rows of the
+        # projector; the other rows keep their random start and count for nothing until they have learned.
+        left, singular, right = np.linalg.svd(weight, full_matrices=False)
+        rank, root = len(singular), np.sqrt(singular)
+        projector.weight[:rank] = torch.as_tensor(root[:, None] * right, dtype=torch.float32)
+        projector.bias.zero_()
+        output.weight.zero_()
+        output.weight[:, :rank] = torch.as_tensor(left * root, dtype=torch.float32)
+    else:
+        output.weight.copy_(torch.as_tensor(weight, dtype=torch.float32))
+    output.bias.copy_(torch.as_tensor(bias, dtype=torch.float32))
+
+
+@torch.no_grad()
+def scale_logits(model: PreTrainedModel, temperature: float) -> None:
+    """Divide all logits by ``temperature`` inside the weights, so that every program sees it (Guo et al. 2017)."""
+    output = output_layer(model)
+    output.weight.div_(temperature)
+    output.bias.div_(temperature)

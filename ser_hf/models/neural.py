@@ -1,0 +1,125 @@
+"""Fine-tuned audio-classification checkpoints: strict loading, prediction and saving.
+
+Everything is a stock ``transformers`` architecture, so that what is saved here loads in
+``pipeline("audio-classification")`` with nothing of ours installed. How one is made is in ``ser_hf.models.building``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ser_hf.audio import SAMPLE_RATE
+from ser_hf.models import ModelError
+
+DEFAULT_WINDOW_SECONDS = 5.0
+
+
+@dataclass
+class NeuralModel:
+    """A fine-tuned checkpoint with its feature extractor, ready to answer.
+
+    Attributes:
+        model: a stock ``...ForAudioClassification`` in evaluation mode.
+        feature_extractor: what turns waveforms into its input.
+    """
+
+    model: PreTrainedModel
+    feature_extractor: FeatureExtractionMixin
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each output, in the order of the outputs."""
+        return [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+
+    @property
+    def window_seconds(self) -> float:
+        """The longest stretch of audio, in seconds, that the model sees at once."""
+        return window_seconds(self.model, self.feature_extractor)
+
+    @torch.inference_mode()
+    def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probability of every label for each clip.
+
+        Args:
+            clips: float32 mono waveforms at 16 kHz, none longer than ``window_seconds``.
+
+        Returns:
+            float32 array (clips, labels); each row sums to 1.
+        """
+        # Models without a fixed input length see padding as sound, as the stock pipeline never pads: one at a time.
+        fixed_length = has_fixed_length(self.feature_extractor)
+        batches = [clips] if fixed_length else [[clip] for clip in clips]
+        rows = []
+        for batch in batches:
+            inputs = self.feature_extractor(list(batch), sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            logits = self.model(**inputs.to(self.model.device)).logits
+            rows.append(torch.softmax(logits.float(), dim=-1).cpu().numpy())
+        return np.concatenate(rows)
+
+
+def has_fixed_length(feature_extractor: FeatureExtractionMixin) -> bool:
+    """Whether the extractor pads or cuts each clip to one length (Whisper, AST) or keeps its own (wav2vec2)."""
+    return hasattr(feature_extractor, "chunk_length") or hasattr(feature_extractor, "max_length")
+
+
+def window_seconds(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> float:
+    """The longest stretch of audio, in seconds, that a model sees at once."""
+    if hasattr(feature_extractor, "chunk_length"):
+        return float(feature_extractor.chunk_length)
+    if hasattr(feature_extractor, "max_length"):  # AST: frames of 10 ms
+        return feature_extractor.max_length / 100
+    return float(getattr(model.config, "window_seconds", DEFAULT_WINDOW_SECONDS))
+
+
+def load_neural(source: str | Path, device: str | None = None) -> NeuralModel:
+    """Load a fine-tuned checkpoint from a folder or a Hub id, and refuse one that would answer at random.
+
+    Raises:
+        ModelError: nothing is there, weights are missing, unexpected or of another shape, or labels have no names.
+    """
+    try:
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            source, output_loading_info=True, use_safetensors=True, dtype=torch.float32
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(source)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(f"{source} cannot be loaded as an audio-classification model: {error}") from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[problem]:
+            names = ", ".join(sorted(str(name) for name in info[problem])[:4])
+            raise ModelError(
+                f"{source} has {problem.replace('_', ' ')} ({names}): it would answer at random. "
+                "It is not a fine-tuned model, or it was saved by another program; fine-tune it first."
+            )
+    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    if all(label.startswith("LABEL_") for label in labels):
+        raise ModelError(f"{source} does not say what its outputs mean: 'id2label' in config.json has no words")
+    output = output_layer(model)
+    if output.out_features != len(labels):
+        raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
+    return NeuralModel(model.eval().to(device or "cpu"), extractor)
+
+
+def output_layer(model: PreTrainedModel) -> nn.Linear:
+    """The last linear layer, whose outputs are the logits."""
+    return [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def save_neural(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin, folder: str | Path) -> Path:
+    """Save a model folder: float16 weights that load as float32, half the file at full-precision arithmetic."""
+    folder = Path(folder)
+    weights = {
+        name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    model.save_pretrained(folder, state_dict=weights)
+    feature_extractor.save_pretrained(folder)
+    return folder

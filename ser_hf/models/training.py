@@ -1,0 +1,162 @@
+"""Fine-tuning with ``transformers.Trainer``: clips in memory, augmentation and mixup on the fly, layer-wise rates.
+
+Each random choice of a training example follows from (seed, epoch, clip) alone, so that two runs agree and a resumed
+run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, Trainer, TrainerCallback
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ser_hf.audio import SAMPLE_RATE
+from ser_hf.metrics import EmotionMetrics, softmax
+from ser_hf.models.building import parameter_groups
+
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class ClipDataset(Dataset):
+    """Waveforms in memory with their labels; with ``augment`` each epoch hears other versions of them.
+
+    Args:
+        clips: float32 mono waveforms at 16 kHz.
+        labels: int label of each clip.
+        window: longest stretch in samples; what is longer is cut at a random place (at the start without ``augment``).
+        augment: change of a waveform, drawn from the generator that it is given.
+        seed: first part of what each clip's randomness follows from.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[np.ndarray],
+        labels: Sequence[int],
+        window: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ):
+        self.clips, self.labels, self.window, self.augment, self.seed = clips, labels, window, augment, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict:
+        samples = self.clips[index]
+        start, mix_seed = 0, None
+        if self.augment is not None:
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            samples = self.augment(samples, rng)
+            start = int(rng.integers(max(1, samples.size - self.window + 1)))
+            mix_seed = int(rng.integers(2**32))
+        return {"samples": samples[start : start + self.window], "label": self.labels[index], "mix_seed": mix_seed}
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training clips which epoch it is, so that augmentation differs from epoch to epoch."""
+
+    def __init__(self, dataset: ClipDataset):
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.dataset.epoch = int(state.epoch + 1e-6)
+
+
+@dataclass
+class Collator:
+    """Makes a batch of model inputs and soft labels of clips.
+
+    Attributes:
+        feature_extractor: the model's own.
+        num_labels: width of the soft labels.
+        label_smoothing: share of each training label that is spread over all labels (Szegedy et al. 2016).
+        mixup_alpha: shape of the Beta distribution of mixup's weight (Zhang et al. 2018); 0 turns it off.
+        mixup_probability: share of training batches that are mixed.
+    """
+
+    feature_extractor: FeatureExtractionMixin
+    num_labels: int
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    mixup_probability: float = 0.5
+
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        clips = [item["samples"] for item in items]
+        # Whisper and AST always pad to their own window; wav2vec2 and its like to the longest of the batch.
+        padding = "max_length" if hasattr(self.feature_extractor, "max_length") else True
+        if hasattr(self.feature_extractor, "chunk_length"):
+            padding = "max_length"
+        inputs = self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt")
+        batch = dict(inputs)
+        labels = torch.eye(self.num_labels)[[item["label"] for item in items]]
+        if items[0]["mix_seed"] is not None:
+            labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_labels
+            rng = np.random.default_rng([item["mix_seed"] for item in items])
+            if self.mixup_alpha and rng.random() < self.mixup_probability:
+                weight = float(rng.beta(self.mixup_alpha, self.mixup_alpha))
+                partner = torch.as_tensor(rng.permutation(len(items)))
+                name = self.feature_extractor.model_input_names[0]
+                batch[name] = weight * batch[name] + (1 - weight) * batch[name][partner]
+                if "attention_mask" in batch:  # a mixed clip lasts as long as the longer of the two
+                    batch["attention_mask"] = torch.maximum(batch["attention_mask"], batch["attention_mask"][partner])
+                labels = weight * labels + (1 - weight) * labels[partner]
+        batch["labels"] = labels
+        return batch
+
+
+class EmotionTrainer(Trainer):
+    """Trainer with soft labels and a learning rate that falls layer by layer.
+
+    Args:
+        layer_decay: factor of the rate for each layer further down.
+        head_factor: factor of the rate for the head.
+    """
+
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args, layer_decay: float = 1.0, head_factor: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.layer_decay, self.head_factor = layer_decay, head_factor
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = parameter_groups(
+                self.model if model is None else model,
+                self.args.learning_rate,
+                self.layer_decay,
+                self.head_factor,
+                self.args.weight_decay,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
+        inputs["labels"] = labels
+        return (loss, outputs) if return_outputs else loss
+
+
+def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Accuracy, balanced accuracy, macro F1, ECE and NLL of one evaluation, as ``Trainer`` wants them."""
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    references = prediction.label_ids.argmax(-1)
+    results = EmotionMetrics().compute(
+        predictions=logits.argmax(-1), references=references, probabilities=softmax(logits)
+    )
+    return {name: float(value) for name, value in results.items() if np.isscalar(value)}
+
+
+def bfloat16_pays() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32 (AMX, AVX512-BF16 or a GPU that has it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,116 @@
+"""Loading fine-tuned checkpoints: the same answers as the stock pipeline, and never an answer at random."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+from ser_hf.labels import LABELS
+from ser_hf.models import ModelError
+from ser_hf.models.building import create_model
+from ser_hf.models.neural import load_neural, save_neural
+from tests.synthetic import make_clip
+from tests.tiny_bases import save_tiny_base
+from tests.tiny_models import save_tiny_whisper
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_tiny_whisper(tmp_path / "tiny")
+
+
+def edit_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_labels_window_and_probabilities(folder):
+    model = load_neural(folder)
+    assert model.labels == list(LABELS)
+    assert model.window_seconds == 5.0
+    probabilities = model.predict_proba([make_clip("sad"), make_clip("angry", seconds=1.5)])
+    assert probabilities.shape == (2, 8)
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert not np.allclose(probabilities[0], probabilities[1])
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
+def test_the_stock_pipeline_gives_the_same_probabilities(kind, tmp_path):
+    model, extractor = create_model(save_tiny_base(kind, tmp_path / "base"), window=5 if kind == "whisper" else None)
+    with torch.no_grad():
+        torch.nn.init.normal_(model.classifier.weight if kind != "ast" else model.classifier.dense.weight)
+    folder = save_neural(model, extractor, tmp_path / "model")
+    stock = pipeline("audio-classification", model=str(folder))
+    clips = [make_clip("happy", seconds=1.2), make_clip("sad", seconds=0.9)]
+    for clip, row in zip(clips, load_neural(folder).predict_proba(clips), strict=True):
+        answers = {answer["label"]: answer["score"] for answer in stock(clip, top_k=None)}
+        assert [answers[label] for label in LABELS] == pytest.approx(row.tolist(), abs=1e-5)
+
+
+def test_weights_are_saved_in_half_the_bytes_and_load_as_float32(tmp_path):
+    model, extractor = create_model(save_tiny_base("whisper", tmp_path / "base"), window=5)
+    folder = save_neural(model, extractor, tmp_path / "model")
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
+    loaded, info = AutoModelForAudioClassification.from_pretrained(folder, output_loading_info=True)
+    assert loaded.dtype == torch.float32
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert AutoFeatureExtractor.from_pretrained(folder).chunk_length == 5
+    assert not [file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_a_missing_head_is_an_error_and_never_a_random_one(folder):
+    edit_weights(folder, lambda weights: weights.pop("classifier.weight"))
+    with pytest.raises(ModelError, match=r"missing keys \(classifier.weight\): it would answer at random"):
+        load_neural(folder)
+
+
+def test_an_encoder_without_any_head_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="missing keys"):
+        load_neural(save_tiny_base("whisper", tmp_path))
+
+
+def test_unexpected_weights_are_an_error(folder):
+    edit_weights(folder, lambda weights: weights.update({"classifier.dense.weight": torch.zeros(8, 16)}))
+    with pytest.raises(ModelError, match="unexpected keys"):
+        load_neural(folder)
+
+
+def test_a_head_of_another_width_than_the_labels_is_an_error(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(i): name for i, name in enumerate(LABELS[:6])}
+    config["label2id"] = {name: i for i, name in enumerate(LABELS[:6])}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError):
+        load_neural(folder)
+
+
+def test_outputs_without_names_are_an_error(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(i): f"LABEL_{i}" for i in range(8)}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="does not say what its outputs mean"):
+        load_neural(folder)
+
+
+def test_a_truncated_weights_file_and_an_empty_folder_are_told_in_words(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_neural(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_neural(tmp_path / "empty")
+
+
+def test_pickled_weights_are_refused(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_neural(folder)

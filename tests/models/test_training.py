@@ -1,0 +1,78 @@
+"""What the Trainer is fed: clips that vary by epoch and come back by seed, soft labels, mixup, layer-wise rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+
+from ser_hf.augment import Augmentation
+from ser_hf.models.training import ClipDataset, Collator, compute_metrics
+from tests.synthetic import make_clip
+
+CLIPS = [make_clip("happy", seconds=2.0), make_clip("sad", seconds=1.0)]
+WHISPER = WhisperFeatureExtractor(chunk_length=1)
+
+
+def dataset(augment=None, window=16_000, seed=0):
+    return ClipDataset(CLIPS, [2, 3], window, augment, seed)
+
+
+def test_clips_as_they_are_are_cut_at_their_start():
+    made = dataset()
+    assert len(made) == 2
+    assert np.array_equal(made[0]["samples"], CLIPS[0][:16_000])
+    assert made[1]["label"] == 3
+    assert made[0]["mix_seed"] is None
+
+
+def test_each_epoch_hears_another_version_and_the_same_epoch_the_same():
+    one, two = dataset(Augmentation()), dataset(Augmentation())
+    first = one[0]["samples"]
+    assert np.array_equal(first, two[0]["samples"])
+    one.epoch = 1
+    assert not np.array_equal(first, one[0]["samples"])
+    two.epoch = 1
+    assert np.array_equal(one[0]["samples"], two[0]["samples"])
+    assert not np.array_equal(first, dataset(Augmentation(), seed=1)[0]["samples"])
+    assert first.size <= 16_000
+
+
+def test_batches_without_augmentation_have_hard_labels():
+    batch = Collator(WHISPER, 8, label_smoothing=0.1, mixup_alpha=0.4)([dataset()[i] for i in range(2)])
+    assert batch["input_features"].shape == (2, 80, 100)
+    assert torch.equal(batch["labels"], torch.eye(8)[[2, 3]])
+
+
+def test_training_labels_are_smoothed_and_still_sum_to_one():
+    items = [dataset(Augmentation())[i] for i in range(2)]
+    labels = Collator(WHISPER, 8, label_smoothing=0.2)(items)["labels"]
+    assert labels[0, 2] == pytest.approx(0.8 + 0.2 / 8)
+    assert labels.sum(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_mixup_mixes_sound_and_labels_by_the_same_weight():
+    items = [{"samples": clip[:16_000], "label": label} for clip, label in zip(CLIPS, (2, 3), strict=True)]
+    plain = Collator(WHISPER, 8)([item | {"mix_seed": 0} for item in items])
+    mix = Collator(WHISPER, 8, mixup_alpha=0.4, mixup_probability=1.0)
+    batches = (mix([item | {"mix_seed": seed} for item in items]) for seed in range(100))
+    mixed = next(batch for batch in batches if 0.1 < batch["labels"][0, 2] < 0.9)  # the first that swaps the two
+    weight = float(mixed["labels"][0, 2])
+    expected = weight * plain["input_features"][0] + (1 - weight) * plain["input_features"][1]
+    assert torch.allclose(mixed["input_features"][0], expected, atol=1e-5)
+    assert float(mixed["labels"][0, 3]) == pytest.approx(1 - weight)
+
+
+def test_waveform_models_are_padded_to_the_longest_clip():
+    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    batch = Collator(extractor, 8)([dataset(window=32_000)[i] for i in range(2)])
+    assert batch["input_values"].shape == (2, 32_000)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [32_000, 16_000]
+
+
+def test_metrics_take_logits_and_soft_labels():
+    logits = np.eye(8) * 5
+    results = compute_metrics(EvalPrediction(predictions=logits, label_ids=np.eye(8)[[0, 1, 2, 3, 4, 5, 6, 0]]))
+    assert results["accuracy"] == pytest.approx(7 / 8)
+    assert set(results) >= {"balanced_accuracy", "macro_f1", "ece", "nll"}

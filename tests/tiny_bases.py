@@ -1,0 +1,78 @@
+"""Pretrained-like checkpoints of every kind of encoder that ``--base_model`` takes, a few kilobytes each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
+
+WAVEFORM = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 8),
+    "conv_stride": (20, 16),
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 12,
+    "vocab_size": 32,
+}
+
+
+def save_tiny_base(kind: str, folder: Path) -> Path:
+    """Save a random encoder without any classification head: whisper, wav2vec2, hubert, wavlm or ast; three layers."""
+    torch.manual_seed(0)
+    model: PreTrainedModel
+    if kind == "whisper":
+        config = WhisperConfig(
+            d_model=16,
+            encoder_layers=3,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_layers=1,
+            decoder_attention_heads=2,
+            decoder_ffn_dim=32,
+            vocab_size=64,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+            classifier_proj_size=12,
+        )
+        model, extractor = WhisperModel(config), WhisperFeatureExtractor()
+    elif kind == "ast":
+        config = ASTConfig(
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_length=128,
+            num_mel_bins=32,
+        )
+        model, extractor = ASTModel(config), ASTFeatureExtractor(max_length=128, num_mel_bins=32)
+    else:
+        classes = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2Model), "hubert": (HubertConfig, HubertModel)}
+        classes["wavlm"] = (WavLMConfig, WavLMModel)
+        config_class, model_class = classes[kind]
+        model, extractor = model_class(config_class(**WAVEFORM)), Wav2Vec2FeatureExtractor()
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return folder

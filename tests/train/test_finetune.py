@@ -1,0 +1,131 @@
+"""Fine-tuning a tiny encoder: a whole run, two runs that agree, a resumed one, and the published model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from ser_hf.runs import read_predictions, read_run_json
+from tests.synthetic import make_ravdess
+from tests.tiny_bases import save_tiny_base
+from train import finetune
+
+SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
+SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_tiny_base("whisper", tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def common(base, corpus_dir):
+    return ["--base_model", str(base), "--data_dir", str(corpus_dir), *SMALL]
+
+
+@pytest.fixture(scope="module")
+def actor_run(common, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whisper-actor"
+    assert finetune.main([*common, "--folds", "0,3", "--output_dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_leaves_predictions_metrics_and_every_argument(actor_run):
+    frame = read_predictions(actor_run)
+    assert sorted(frame["fold"].unique()) == [0, 3]
+    assert sorted(frame.loc[frame["fold"] == 0, "speaker"].unique()) == ["02", "05", "14", "15", "16"]
+    assert len(frame) == 80
+    run = read_run_json(actor_run)
+    assert (run["command"], run["protocol"], run["model"], run["seed"]) == ("train.finetune", "actor", "whisper", 42)
+    assert run["arguments"]["window_seconds"] == 1
+    assert run["arguments"]["learning_rate"] == 6e-5
+    assert [record["index"] for record in run["folds"]] == [0, 3]
+    metrics = json.loads((actor_run / "metrics.json").read_text())
+    assert metrics["n_clips"] == 80
+    assert not list(actor_run.glob("fold*/checkpoint-*"))
+    assert sorted(read_predictions(actor_run / "fold0", "validation.parquet")["speaker"].unique()) == ["03", "06"]
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_agree_and_a_broken_off_one_ends_the_same(common, actor_run, tmp_path, monkeypatch):
+    again = tmp_path / "again"
+
+    class PulledPlugError(RuntimeError):
+        pass
+
+    class Unplugged(finetune.EpochCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if state.epoch >= 1:  # behind the checkpoint of the first of two epochs
+                raise PulledPlugError
+            super().on_epoch_begin(args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "EpochCallback", Unplugged)
+        with pytest.raises(PulledPlugError):
+            finetune.main([*common, "--folds", "0", "--output_dir", str(again)])
+    assert len(list(again.glob("fold0/checkpoint-*"))) == 1
+    resume = ["--folds", "0", "--output_dir", str(again), "--resume_from_checkpoint", "true"]
+    assert finetune.main([*common, *resume]) == 0
+    one = load_file(actor_run / "fold0" / "model" / "model.safetensors")
+    two = load_file(again / "fold0" / "model" / "model.safetensors")
+    for name, tensor in one.items():
+        assert tensor.equal(two[name]), name
+    # What is finished is not done again.
+    assert finetune.main([*common, *resume]) == 0
+
+
+@pytest.mark.slow
+def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(common, actor_run, tmp_path):
+    folder = tmp_path / "final"
+    arguments = [*common, "--protocol", "full", "--output_dir", str(folder), "--base_model_id", "openai/whisper-base"]
+    assert finetune.main([*arguments, "--reference_run", str(actor_run)]) == 0
+    files = sorted(file.name for file in (folder / "model").iterdir())
+    assert files == ["README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
+    temperatures = [record["temperature"] for record in read_run_json(actor_run)["folds"]]
+    used = read_run_json(folder)["folds"][0]["temperature"]
+    assert used == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
+
+
+def test_nobody_held_out_and_no_earlier_run_is_refused_before_anything_starts(common, tmp_path, capsys):
+    assert finetune.main([*common, "--protocol", "full", "--output_dir", str(tmp_path / "run")]) == 2
+    assert "--reference_run" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_exists_is_never_written_over(common, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("mine")
+    assert finetune.main([*common, "--folds", "0", "--output_dir", str(tmp_path / "run")]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert (tmp_path / "run" / "precious.txt").read_text() == "mine"
+
+
+def test_a_missing_actor_is_named(base, tmp_path, capsys):
+    make_ravdess(tmp_path / "ravdess", actors=range(1, 24))
+    arguments = ["--base_model", str(base), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "run"), *SMALL]
+    assert finetune.main(arguments) == 2
+    assert "24" in capsys.readouterr().err
+
+
+def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path, capsys):
+    from train.common import DataArguments, parse_arguments
+    from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
+
+    types = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("learning_rate: 1.0e-4\nnum_layers: 3\nprotocol: emobox\n")
+    data, model, _, training = parse_arguments(types, ["--recipe", str(recipe), "--num_layers", "4"])
+    assert (data.protocol, model.num_layers, training.learning_rate) == ("emobox", 4, 1e-4)
+    recipe.write_text("learning_rat: 1.0e-4\n")
+    assert finetune.main(["--recipe", str(recipe), "--output_dir", str(tmp_path / "run")]) == 2
+    assert "did you mean 'learning_rate'" in capsys.readouterr().err
+
+
+def test_the_recipe_of_the_published_model_is_read_whole():
+    from train.common import read_recipe
+
+    assert read_recipe("train/recipes/whisper.yaml")["base_model"] == "openai/whisper-base"

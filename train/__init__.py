@@ -1,0 +1,1 @@
+"""The commands: each reads arguments, calls the library and writes a run folder."""

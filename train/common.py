@@ -1,0 +1,108 @@
+"""Arguments that every training and evaluation command shares, and how recipes and the command line meet."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from ser_hf.splits import PROTOCOLS
+
+
+class UsageError(ValueError):
+    """Arguments that cannot be carried out; the message says which and what to do."""
+
+
+@dataclass
+class DataArguments:
+    """What is trained and tested on."""
+
+    corpora: str = field(default="ravdess", metadata={"help": "Corpora, separated by commas."})
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)."},
+    )
+    protocol: str = field(
+        default="actor",
+        metadata={
+            "help": "Which clips are tested: 'actor' (five actor-disjoint folds, the headline figure), 'random' "
+            "(speaker-dependent), 'emobox', 'loao' (leave one actor out), or 'full' (train on everything, test on "
+            "nothing: the model that is published).",
+            "choices": PROTOCOLS,
+        },
+    )
+    folds: str | None = field(default=None, metadata={"help": "Run only these folds, e.g. 0,1 (default: all)."})
+
+    @property
+    def corpus_names(self) -> list[str]:
+        return [name.strip() for name in self.corpora.split(",") if name.strip()]
+
+    @property
+    def fold_indices(self) -> list[int] | None:
+        if self.folds is None:
+            return None
+        try:
+            return [int(part) for part in str(self.folds).split(",")]
+        except ValueError:
+            raise UsageError(f"--folds takes whole numbers separated by commas, not {self.folds!r}") from None
+
+
+def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None = None, description: str = "") -> tuple:
+    """Parse a command line whose defaults come from an optional ``--recipe`` file.
+
+    A recipe is a YAML or JSON mapping of argument names to values; what the command line says wins over it.
+
+    Raises:
+        UsageError: the recipe cannot be read, is no mapping, or names an argument that does not exist.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(dataclass_types, description=description)
+    parser.add_argument("--recipe", help="YAML or JSON file of arguments; the command line wins over it.")
+    recipe = parser.parse_known_args([a for a in _recipe_only(argv)])[0].recipe
+    if recipe:
+        values = read_recipe(recipe)
+        known = {action.dest for action in parser._actions}
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
+        parser.set_defaults(**values)
+        for action in parser._actions:
+            if action.dest in values:
+                action.required = False
+    *parsed, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    return tuple(parsed)
+
+
+def _recipe_only(argv: Sequence[str]) -> list[str]:
+    """The ``--recipe`` part of a command line, so that it can be read before required arguments are checked."""
+    for position, word in enumerate(argv):
+        if word.startswith("--recipe="):
+            return [word]
+        if word == "--recipe":
+            return list(argv[position : position + 2])
+    return []
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe file (.yaml, .yml or .json) as a dict."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror or error}") from None
+    try:
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"the recipe {path} is not valid: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"the recipe {path} must map argument names to values")
+    return values
