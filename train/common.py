@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import sys
@@ -65,7 +66,10 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = HfArgumentParser(dataclass_types, description=description)
     parser.add_argument("--recipe", help="YAML or JSON file of arguments; the command line wins over it.")
-    recipe = parser.parse_known_args([a for a in _recipe_only(argv)])[0].recipe
+    # Read before the rest, because a recipe may give what the command line would otherwise have to.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe")
+    recipe = first.parse_known_args(argv)[0].recipe
     if recipe:
         values = read_recipe(recipe)
         known = {action.dest for action in parser._actions}
@@ -80,16 +84,6 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
                 action.required = False
     *parsed, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     return tuple(parsed)
-
-
-def _recipe_only(argv: Sequence[str]) -> list[str]:
-    """The ``--recipe`` part of a command line, so that it can be read before required arguments are checked."""
-    for position, word in enumerate(argv):
-        if word.startswith("--recipe="):
-            return [word]
-        if word == "--recipe":
-            return list(argv[position : position + 2])
-    return []
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
