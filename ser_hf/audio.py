@@ -251,8 +251,10 @@ def _check_path(path: str | Path) -> None:
 def _open_file(name: str, source: Path | bytes, max_seconds: float | None):
     """Open with soundfile, or else with PyAV; nothing is decoded yet."""
     warnings: list[str] = []
+    # Names that are not valid text exist outside of Windows, and soundfile takes those as bytes alone.
+    path = source if isinstance(source, bytes) or os.name == "nt" else os.fsencode(source)
     try:
-        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return name, *_open_with_av(name, source, max_seconds, warnings), warnings
     if not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never came back to write the length

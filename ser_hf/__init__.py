@@ -1,0 +1,29 @@
+"""Speech emotion recognition on the Hugging Face stack, measured on voices never heard.
+
+from ser_hf import EmotionClassifier
+EmotionClassifier.from_pretrained("models/ser-whisper").predict("clip.wav").label
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Where each public name lives; its module is imported when the name is first asked for, so that
+# `import ser_hf` and every `--help` stay quick.
+_HOMES = {
+    "AudioError": "ser_hf.audio",
+    "EmotionClassifier": "ser_hf.classifier",
+    "Prediction": "ser_hf.classifier",
+    "load_corpus": "ser_hf.corpora",
+}
+__all__ = ["AudioError", "EmotionClassifier", "Prediction", "__version__", "load_corpus"]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ser_hf' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,288 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio
+from ser_hf.classifier import EmotionClassifier, speech_windows
+from ser_hf.labels import LABELS
+from ser_hf.models import ModelError
+from ser_hf.models.classical import load_classical
+from tests.synthetic import make_clip
+from tests.tiny_models import WINDOW_SECONDS, save_tiny_svm, save_tiny_whisper
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny-whisper")
+
+
+@pytest.fixture(scope="module")
+def classifier(model_folder: Path) -> EmotionClassifier:
+    return EmotionClassifier.from_pretrained(model_folder)
+
+
+@pytest.fixture(scope="module")
+def svm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_svm(tmp_path_factory.mktemp("models") / "tiny-svm")
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
+    prediction = classifier.predict(make_clip("happy"))
+    assert tuple(prediction.scores) == LABELS
+    assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert prediction.label == max(prediction.scores, key=prediction.scores.get)
+    assert prediction.duration == 3.0
+    assert [(segment.start, segment.end) for segment in prediction.timeline] == [(0.0, 3.0)]
+
+
+def test_prediction_as_dict_is_json_and_rounded(classifier):
+    row = json.loads(json.dumps(classifier.predict(make_clip("sad")).to_dict()))
+    assert set(row) == {"file", "label", "scores", "duration", "warnings", "timeline"}
+    assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert all(round(score, 6) == score for score in row["scores"].values())
+    assert row["timeline"][0]["scores"] == row["scores"]
+
+
+@pytest.mark.parametrize("emotion", ["angry", "calm"])
+def test_clip_that_fits_the_window_gets_the_stock_pipelines_probabilities(classifier, model_folder, emotion):
+    from transformers import pipeline
+
+    clip = make_clip(emotion, seconds=4.5)
+    stock = pipeline("audio-classification", model=str(model_folder))(clip.copy(), top_k=None)
+    ours = classifier.predict(clip).scores
+    assert ours == pytest.approx({answer["label"]: answer["score"] for answer in stock}, abs=1e-5)
+
+
+def test_answers_differ_from_clip_to_clip(classifier):
+    assert classifier.predict(make_clip("angry")).scores != classifier.predict(make_clip("calm")).scores
+
+
+def test_every_kind_of_source_is_heard_alike(classifier, tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, make_clip("fearful"), SAMPLE_RATE, subtype="FLOAT")
+    expected = classifier.predict(make_clip("fearful")).scores
+    for source in (path, str(path), path.read_bytes(), {"path": str(path), "bytes": None}, read_audio(path)):
+        assert classifier.predict(source).scores == expected
+    assert classifier.predict(path).file == str(path)
+
+
+def test_silence_around_a_clip_that_then_fits_is_trimmed(classifier):
+    voice = make_clip("happy")
+    padded = np.concatenate([silence(8), voice, silence(9)])
+    prediction = classifier.predict(padded)
+    (segment,) = prediction.timeline
+    assert 8 <= segment.start < segment.end <= 11
+    assert prediction.duration == 20
+    heard = padded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
+    assert prediction.scores == classifier.predict(heard).scores
+
+
+def test_long_recording_is_the_mean_of_its_windows(classifier):
+    prediction = classifier.predict(np.concatenate([make_clip(emotion) for emotion in LABELS]))
+    assert len(prediction.timeline) > 5
+    for label in LABELS:
+        mean = np.mean([segment.scores[label] for segment in prediction.timeline])
+        assert prediction.scores[label] == pytest.approx(mean)
+    lengths = [segment.end - segment.start for segment in prediction.timeline]
+    assert lengths == pytest.approx([WINDOW_SECONDS] * len(lengths))
+    steps = np.diff([segment.start for segment in prediction.timeline])
+    assert steps[:-1] == pytest.approx(WINDOW_SECONDS / 2)
+    assert 0 < steps[-1] <= WINDOW_SECONDS / 2 + 1e-9
+    assert any("windows" in warning for warning in prediction.warnings)
+
+
+def test_windows_of_silence_are_skipped(classifier):
+    prediction = classifier.predict(np.concatenate([make_clip("happy"), silence(20), make_clip("happy")]))
+    assert all(segment.end <= 8.1 or segment.start >= 17.9 for segment in prediction.timeline)
+    assert len(prediction.timeline) >= 2
+
+
+@given(
+    parts=st.lists(st.tuples(st.booleans(), st.floats(0.05, 9)), min_size=1, max_size=5),
+    window_seconds=st.sampled_from([1.0, 3.0, 5.0]),
+)
+@example(parts=[(False, 30.0), (True, 0.3)], window_seconds=5.0)
+def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(parts, window_seconds):
+    rng = np.random.default_rng(0)
+    samples = np.concatenate(
+        [rng.normal(0, 0.1 if voice else 1e-5, round(s * SAMPLE_RATE)).astype(np.float32) for voice, s in parts]
+    )
+    windows = speech_windows(samples, window_seconds)
+    assert windows == sorted(windows)
+    assert all(0 <= start < end <= len(samples) for start, end in windows)
+    assert all(end - start <= round(window_seconds * SAMPLE_RATE) for start, end in windows)
+    loudest = int(np.abs(samples).argmax())
+    assert any(start <= loudest < end for start, end in windows)
+    if len(samples) <= window_seconds * SAMPLE_RATE:
+        assert windows == [(0, len(samples))]
+
+
+def test_silence_and_too_short_are_named_not_answered(classifier):
+    with pytest.raises(SilenceError):
+        classifier.predict(silence(3))
+    with pytest.raises(TooShortError):
+        classifier.predict(make_clip("happy", seconds=3)[16_000:][:800])
+
+
+def test_classical_model_has_the_same_face(svm_folder):
+    classifier = EmotionClassifier.from_pretrained(svm_folder)
+    clip = make_clip("angry", actor=3)
+    prediction = classifier.predict(clip)
+    assert classifier.name == "tiny-svm"
+    assert tuple(prediction.scores) == tuple(classifier.labels) == LABELS
+    expected = load_classical(svm_folder).predict_proba([clip])[0]
+    assert list(prediction.scores.values()) == pytest.approx(expected)
+    long = classifier.predict(np.concatenate([clip] * 4))
+    assert len(long.timeline) > 1
+
+
+def test_classical_model_is_loaded_without_the_neural_room(svm_folder):
+    code = (
+        "import sys; from ser_hf import EmotionClassifier;"
+        f"EmotionClassifier.from_pretrained({str(svm_folder)!r}); assert 'transformers' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_recording_at_another_rate_is_refused(classifier):
+    with pytest.raises(AudioError, match="16000"):
+        classifier.predict(read_audio(make_clip("happy"), sample_rate=8000))
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (make_clip("happy") / np.abs(make_clip("happy")).max() * 0.006, "very quiet"),
+        (np.concatenate([make_clip("happy"), silence(30)]), "mostly silence"),
+        (np.clip(make_clip("angry") * 30, -1, 1), "clipped"),
+        ((8000, make_clip("happy", sample_rate=8000)), "8000 Hz"),
+    ],
+    ids=["quiet", "silence", "clipped", "telephone"],
+)
+def test_doubts_are_told_in_words(classifier, samples, words):
+    assert any(words in warning for warning in classifier.predict(samples).warnings)
+
+
+def test_ordinary_clip_gets_no_warning_about_the_recording(classifier):
+    warnings = classifier.predict(make_clip("happy")).warnings
+    assert [warning for warning in warnings if "no expression stands out" not in warning] == []
+
+
+def test_low_confidence_is_told():
+    class Undecided:
+        labels = LABELS
+
+        def predict_proba(self, clips):
+            return np.full((len(clips), len(LABELS)), 1 / len(LABELS), np.float32)
+
+    prediction = EmotionClassifier(Undecided(), "undecided", 5.0).predict(make_clip("happy"))
+    assert any("12 %" in warning for warning in prediction.warnings)
+
+
+def test_labels_come_in_our_order_whatever_the_models_order():
+    class Shuffled:
+        labels = ("surprised", "boredom", "neutral", "angry")
+
+        def predict_proba(self, clips):
+            return np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (len(clips), 1))
+
+    classifier = EmotionClassifier(Shuffled(), "shuffled", 5.0)
+    prediction = classifier.predict(make_clip("happy"))
+    assert classifier.labels == ["neutral", "angry", "surprised", "boredom"]
+    assert prediction.scores == pytest.approx({"neutral": 0.3, "angry": 0.4, "surprised": 0.1, "boredom": 0.2})
+    assert prediction.label == "angry"
+
+
+def test_many_answers_are_those_of_one_by_one_and_errors_stay_in_their_place(classifier, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("this is no sound")
+    long = np.concatenate([make_clip(emotion) for emotion in LABELS])
+    sources = [make_clip("happy"), bad, long, silence(2), make_clip("angry", seconds=4)]
+    for batch_size in (1, 3, 16):
+        answers = list(classifier.predict_many(iter(sources), batch_size=batch_size))
+        assert len(answers) == len(sources)
+        assert isinstance(answers[1], AudioError)
+        assert "bad.wav" in str(answers[1])
+        assert isinstance(answers[3], SilenceError)
+        for index in (0, 2, 4):
+            assert answers[index].scores == pytest.approx(classifier.predict(sources[index]).scores, abs=1e-5)
+
+
+def test_many_sources_are_read_only_as_they_are_asked_for(classifier):
+    read = []
+
+    def sources():
+        for number in range(100):
+            read.append(number)
+            yield make_clip("happy", seconds=1)
+
+    next(classifier.predict_many(sources(), batch_size=4))
+    assert len(read) <= 4
+
+
+def test_folder_that_is_not_there_is_said_and_never_looked_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: pytest.fail("asked the Hub"))
+    (tmp_path / "mine").mkdir()
+    names = ["models/nothing", "mine/nothing", "./some/model", "/some/model", "~/model", "a/b/c", "model", Path("a/b")]
+    for name in names:
+        with pytest.raises(ModelError, match="no model folder"):
+            EmotionClassifier.from_pretrained(name)
+
+
+def test_hub_id_that_cannot_be_had_is_said_in_words(monkeypatch):
+    # HF_HUB_OFFLINE=1 is set for all tests: nothing is asked of the network.
+    with pytest.raises(ModelError, match=r"someone/some-model.*HF_HUB_OFFLINE"):
+        EmotionClassifier.from_pretrained("someone/some-model")
+
+
+def test_hub_id_is_loaded_from_the_local_cache(model_folder, tmp_path, monkeypatch, classifier):
+    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / ("0" * 40)
+    shutil.copytree(model_folder, snapshot)
+    (tmp_path / "models--someone--tiny" / "refs").mkdir()
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    loaded = EmotionClassifier.from_pretrained("someone/tiny")
+    assert loaded.name == "someone/tiny"
+    assert loaded.predict(make_clip("happy")).scores == classifier.predict(make_clip("happy")).scores
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"], ids=["absent", "broken", "no mapping"])
+def test_folder_without_a_good_config_is_said_in_words(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        EmotionClassifier.from_pretrained(tmp_path)
+
+
+def test_head_that_does_not_fit_is_refused(model_folder, tmp_path):
+    folder = Path(shutil.copytree(model_folder, tmp_path / "wrong-head"))
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "yes", "1": "no"}
+    config["label2id"] = {"yes": 0, "no": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="wrong-head"):
+        EmotionClassifier.from_pretrained(folder)
+
+
+def test_real_clips_of_the_stereo_and_quiet_kind_are_answered(classifier, real_data):
+    clips = sorted((real_data / "ravdess-48k-sample").rglob("*.wav"))
+    assert len(clips) == 9
+    for answer in classifier.predict_many(clips):
+        assert not isinstance(answer, AudioError), answer
+        assert len(answer.timeline) == 1
