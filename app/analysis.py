@@ -1,0 +1,93 @@
+"""What the page answers: one recording, both models, as plain JSON. Nothing here knows of Gradio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooLongError, TooShortError, read_audio
+from ser_hf.classifier import EmotionClassifier, Prediction
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask of a shared machine; the page names a limit when it is hit."""
+
+    megabytes: int = 25
+    seconds: int = 600
+    at_once: int = 2  # recordings analysed at the same time
+    queue: int = 32  # visitors waiting
+    keep_seconds: int = 600  # after which an uploaded voice is deleted
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """Two models that hear the same recording."""
+
+    model: EmotionClassifier
+    baseline: EmotionClassifier
+    limits: Limits = Limits()
+
+    def warm_up(self) -> None:
+        """Answer once, so that the first visitor does not wait for caches and lazy imports."""
+        noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+        self.model.predict(noise)
+        self.baseline.predict(noise)
+
+    def analyse(self, path: str | None) -> Answer:
+        """Say what the voice in a recording expresses, or in words why there is no answer.
+
+        Returns:
+            ``file``, ``duration`` (s), ``warnings``, ``agree`` and, for ``model`` and ``baseline`` each, ``name``,
+            ``window_seconds``, ``label``, ``scores``, ``warnings`` and ``timeline``; or ``file``, ``reason`` and
+            ``error``.
+        """
+        if not path:
+            return _refusal("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
+        name = Path(path).name
+        megabytes = Path(path).stat().st_size / 1e6
+        if megabytes > self.limits.megabytes:
+            return _refusal(
+                name, "too large", f"The file has {megabytes:.0f} MB; at most {self.limits.megabytes} MB are taken."
+            )
+        try:
+            # Read once for both; the header is asked for the length before anything is decoded.
+            recording = read_audio(path, max_seconds=self.limits.seconds)
+            answers = [self.model.predict(recording), self.baseline.predict(recording)]
+        except AudioError as error:
+            return _refusal(name, _reason(error), str(error).replace(str(path), name))
+        shared = [warning for warning in answers[0].warnings if warning in answers[1].warnings]
+        return {
+            "file": name,
+            "duration": round(recording.duration, 3),
+            "warnings": shared,
+            "agree": answers[0].label == answers[1].label,
+            "model": _part(self.model, answers[0], shared),
+            "baseline": _part(self.baseline, answers[1], shared),
+        }
+
+
+def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[str]) -> Answer:
+    answer = prediction.to_dict()
+    return {
+        "name": classifier.name,
+        "window_seconds": classifier.window_seconds,
+        "label": answer["label"],
+        "scores": answer["scores"],
+        "warnings": [warning for warning in answer["warnings"] if warning not in shared],
+        "timeline": answer["timeline"],
+    }
+
+
+def _reason(error: AudioError) -> str:
+    kinds = {SilenceError: "silence", TooShortError: "too short", TooLongError: "too long"}
+    return kinds.get(type(error), "unreadable")
+
+
+def _refusal(file: str, reason: str, error: str) -> Answer:
+    return {"file": file, "reason": reason, "error": error}

@@ -1,0 +1,149 @@
+"""The demo: a page that says what a voice expresses, by two models side by side.
+
+python -m app.app [--model DIR|HUB_ID] [--baseline DIR|HUB_ID] [--host H] [--port P]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # run by its path, as a Hugging Face Space does
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Before gradio is imported: the page must work without a network, and tell nobody who visits it.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from app import views
+from app.analysis import Analyser, Answer, Limits
+from app.plots import has_timeline, timeline_figure
+from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
+from ser_hf.models import ModelError
+
+HOST, PORT = "127.0.0.1", 7860
+
+
+def build(analyser: Analyser) -> gr.Blocks:
+    """The page and its API endpoint ``/analyze`` (one audio file in, `Analyser.analyse`'s JSON out)."""
+    limits = analyser.limits
+
+    def analyze(audio: str | None) -> Answer:
+        return analyser.analyse(audio)
+
+    def show(answer: Answer):
+        if has_timeline(answer):
+            return views.answer_html(answer), gr.Plot(timeline_figure(answer), visible=True)
+        return views.answer_html(answer), gr.Plot(visible=False)
+
+    # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
+    with gr.Blocks(
+        title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
+    ) as page:
+        gr.Markdown(f"# {views.TITLE}\n{views.INTRO}")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                audio = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="A voice",
+                    elem_id="voice",
+                    editable=False,
+                    buttons=[],
+                )
+                button = gr.Button("Analyse", variant="primary", size="lg", elem_id="analyse")
+                gr.Markdown(f"<small>{views.limits_note(limits)}</small>")
+            with gr.Column(scale=3, min_width=320):
+                result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
+                timeline = gr.Plot(visible=False, show_label=False, elem_id="timeline")
+                with gr.Accordion("The answer as data", open=False):
+                    answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
+        gr.Markdown(views.ABOUT)
+        # What the page shows is drawn from what the API returns, and nothing else.
+        button.click(analyze, audio, answer, api_name="analyze", show_progress_on=[result]).success(
+            show, answer, [result, timeline], api_visibility="private", show_progress="hidden"
+        )
+    return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
+
+
+def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, block: bool = True) -> str:
+    """Serve the page until it is interrupted or terminated; returns its address.
+
+    Args:
+        block: wait until the end; otherwise ``page.close()`` ends it.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    theme = gr.themes.Soft(
+        primary_hue="blue",
+        secondary_hue="blue",
+        neutral_hue="slate",
+        # What the system has: nothing is fetched.
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        ssr_mode=False,
+        quiet=True,
+        max_file_size=f"{limits.megabytes}mb",
+        footer_links=["api"],
+        theme=theme,
+        css=views.CSS,
+        prevent_thread_lock=True,
+    )
+    if block:
+        print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
+        page.block_thread()
+    return address
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load both models, warm them up and serve the page; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    # A terminated server ends as an interrupted one does: Gradio closes its sockets, and the exit status is 0.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        analyser = Analyser(
+            EmotionClassifier.from_pretrained(arguments.model), EmotionClassifier.from_pretrained(arguments.baseline)
+        )
+        analyser.warm_up()
+        launch(build(analyser), analyser.limits, arguments.host, arguments.port)
+    except (ModelError, OSError) as error:  # the port is taken
+        print(f"The page cannot start: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; its defaults come from the environment, then from the bundled models."""
+    environment = os.environ.get
+    parser = argparse.ArgumentParser(prog="python -m app.app", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--model",
+        metavar="DIR|HUB_ID",
+        default=environment("SER_HF_MODEL") or DEFAULT_MODEL,
+        help="the model that answers (default: $SER_HF_MODEL, else models/ser-whisper)",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="DIR|HUB_ID",
+        default=environment("SER_HF_BASELINE") or DEFAULT_BASELINE,
+        help="the model beside it (default: $SER_HF_BASELINE, else models/ser-svm)",
+    )
+    parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME") or HOST, help=f"default: {HOST}")
+    parser.add_argument("--port", type=int, default=environment("GRADIO_SERVER_PORT") or PORT, help=f"default: {PORT}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
