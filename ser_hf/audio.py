@@ -6,6 +6,7 @@ Everything that enters a model comes through `read_audio`: float32, one channel,
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 from collections.abc import Iterator

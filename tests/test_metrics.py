@@ -69,6 +69,12 @@ def test_order_of_clips_does_not_matter(pairs, random):
     assert first["macro_f1"] == pytest.approx(second["macro_f1"])
 
 
+def test_rows_of_the_confusion_matrix_are_the_true_classes():
+    figures = score(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "b"])
+    assert figures["confusion_matrix"] == [[1, 1], [0, 1]]
+    assert figures["per_class"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+
+
 def test_classes_that_never_occur_are_left_out_without_warnings():
     labels, predicted = np.array([0, 0, 2, 2]), np.array([0, 5, 2, 2])
     with warnings.catch_warnings():
