@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ser_hf.labels import LABELS
-from ser_hf.runs import METRICS, read_run_json
+from ser_hf.runs import METRICS, read_run_json, write_json
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 
@@ -105,7 +104,8 @@ def write_card(model_folder: str | Path, run_folder: str | Path, name: str, is_f
         training_words=_training_words(run, neural),
         citation=WHISPER_CITATION if config["model_type"] == "whisper" else "",
     )
-    shutil.copyfile(run_folder / METRICS, model_folder / METRICS)
+    heard = {"corpora": arguments["corpora"].split(","), "protocol": run["protocol"]}
+    write_json(model_folder / METRICS, {**heard, **metrics})
     path = model_folder / "README.md"
     card.save(path)
     return path

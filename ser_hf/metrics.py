@@ -35,6 +35,7 @@ __all__ = [
     "probability_matrix",
     "score",
     "softmax",
+    "summary",
 ]
 
 PROBABILITY_PREFIX = "p_"
@@ -208,3 +209,17 @@ def _per_group(frame: pd.DataFrame, groups: pd.Series) -> dict[str, dict[str, An
         str(name): {"accuracy": float(accuracy), "balanced_accuracy": float(recall[name]), "n": int(size)}
         for name, accuracy, size in by_group.itertuples()
     }
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The main figures of a run in a few lines."""
+    lines = [f"{metrics['n_clips']} clips of {metrics['n_speakers']} speakers"]
+    if len(metrics["per_fold"]) > 1:
+        lines.append(f"accuracy, mean over {len(metrics['per_fold'])} folds {metrics['fold_mean_accuracy']:.3f}")
+    names = {"accuracy": "accuracy", "balanced_accuracy": "UAR", "macro_f1": "macro F1", "ece": "ECE", "nll": "NLL"}
+    for key, name in names.items():
+        interval = metrics["intervals"].get(key)
+        spread = f"  (95 %: {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        lines.append(f"{name:<9} {metrics[key]:.3f}{spread}")
+    lines += [f"{gender:<9} {group['accuracy']:.3f}" for gender, group in metrics["per_gender"].items()]
+    return "\n".join(lines)

@@ -19,7 +19,7 @@ from tests.tiny_models import save_tiny_whisper
 def run(tmp_path_factory):
     folder = create_run(tmp_path_factory.mktemp("runs") / "whisper-actor")
     metrics = finish_run(folder, [make_predictions(make_table())])
-    arguments = {"base_model": "copy/of/it", "base_model_id": "openai/whisper-base"}
+    arguments = {"corpora": "ravdess", "base_model": "copy/of/it", "base_model_id": "openai/whisper-base"}
     write_run_json(folder, protocol="actor", model="whisper", seed=0, arguments=arguments, seconds=3600.0)
     return folder, metrics
 
@@ -41,7 +41,8 @@ def test_the_card_of_a_transformer(run, tmp_path):
     assert "It hears 5 s at once" in card.text
     assert "copy/of/it" not in card.text
     assert not re.search(r"\{\{|\}\}|\{%|\bnan\b|\bNone\b", card.text)
-    assert json.loads((path.parent / "metrics.json").read_text())["accuracy"] == metrics["accuracy"]
+    kept = json.loads((path.parent / "metrics.json").read_text())
+    assert (kept["accuracy"], kept["corpora"]) == (metrics["accuracy"], ["ravdess"])
 
 
 def test_the_card_of_a_classical_model_promises_no_pipeline(run, tmp_path):

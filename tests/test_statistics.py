@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.statistics import confidence_bins, holm, resampled_counts
+from ser_hf.statistics import confidence_bins, holm, percentile_interval, resampled_counts
 
 
 @given(st.integers(1, 40), st.integers(0, 100))
@@ -22,6 +22,10 @@ def test_confidence_lies_in_its_bin(confidence, bins):
     index = int(confidence_bins(np.array([confidence]), bins)[0])
     assert 0 <= index < bins
     assert index / bins - 1e-12 <= confidence <= (index + 1) / bins + 1e-12
+
+
+def test_interval_is_the_central_95_per_cent():
+    assert percentile_interval(np.array([*np.arange(1001.0), np.nan])) == pytest.approx([25, 975])
 
 
 def test_holm_of_a_known_case():

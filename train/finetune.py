@@ -1,6 +1,6 @@
 """Fine-tune an audio-classification checkpoint on a protocol's folds and write a run folder.
 
-python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed0
+python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed42
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ser_hf.card import write_card
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
 from ser_hf.labels import LABEL2ID, LABELS
-from ser_hf.metrics import fit_temperature
+from ser_hf.metrics import fit_temperature, summary
 from ser_hf.models import ModelError
 from ser_hf.models.building import (
     create_model,
@@ -116,13 +116,7 @@ def run(
         seconds=sum(record["seconds"] for record in records),
     )
     if frames:
-        metrics = finish_run(folder, frames)
-        low, high = metrics["intervals"]["accuracy"]
-        print(
-            f"{data.protocol}: mean accuracy over folds {metrics['fold_mean_accuracy']:.3f}, over all clips "
-            f"{metrics['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}), balanced {metrics['balanced_accuracy']:.3f}, "
-            f"ECE {metrics['ece']:.3f}"
-        )
+        print(summary(finish_run(folder, frames)))
     else:
         shutil.copytree(folder / "fold0" / "model", folder / "model", dirs_exist_ok=True)
         if model.reference_run:
@@ -210,7 +204,9 @@ def run_fold(
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     seconds = round(time.perf_counter() - started, 1)
-    write_json(folder / FOLD, {"index": fold.index, "temperature": temperature, "seconds": seconds})
+    # Of a resumed fold, these are the seconds since it was taken up again.
+    record = {"index": fold.index, "temperature": temperature, "seconds": seconds, "resumed": last is not None}
+    write_json(folder / FOLD, record)
 
 
 def fold_training_arguments(

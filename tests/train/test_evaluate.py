@@ -1,0 +1,123 @@
+"""The evaluate command: a model folder and a corpus in, a run folder out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import soundfile
+
+import train.evaluate
+from ser_hf.labels import LABELS
+from ser_hf.runs import read_predictions, read_run_json
+from tests.synthetic import make_ravdess
+from tests.tiny_models import save_tiny_whisper
+from train.evaluate import main, training_corpora
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def run(model, data_dir, folder, *more):
+    return main(
+        ["--model", str(model), "--corpora", "ravdess", "--data_dir", str(data_dir), "--output_dir", str(folder), *more]
+    )
+
+
+@pytest.fixture(scope="module")
+def run_folder(model, corpus_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny-cross"
+    assert run(model, corpus_dir, folder) == 0
+    return folder
+
+
+def test_every_clip_is_answered_by_the_model(run_folder, model, corpus_dir):
+    from ser_hf.classifier import EmotionClassifier
+
+    frame = read_predictions(run_folder)
+    assert len(frame) == 24 * 8
+    assert (frame["fold"] == 0).all()
+    row = frame.iloc[17]
+    clip = next((corpus_dir / "ravdess").rglob(f"{row['clip']}.*"))
+    scores = EmotionClassifier.from_pretrained(model).predict(clip).scores
+    assert row[[f"p_{label}" for label in LABELS]].tolist() == pytest.approx(list(scores.values()), abs=1e-4)
+
+
+def test_run_json_says_what_was_run(run_folder, model):
+    facts = read_run_json(run_folder)
+    assert (facts["protocol"], facts["model"], facts["failed"]) == ("cross", "tiny", [])
+    assert facts["command"].startswith(f"python -m train.evaluate --model {model}")
+    assert facts["arguments"]["corpora"] == ["ravdess"]
+    assert set(facts["corpus_fingerprint"]) == {"ravdess"}
+    assert json.loads((run_folder / "metrics.json").read_text())["n_clips"] == 24 * 8
+
+
+def test_the_run_folder_is_not_overwritten_unasked(run_folder, model, corpus_dir, capsys):
+    before = (run_folder / "run.json").read_text()
+    assert run(model, corpus_dir, run_folder) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert (run_folder / "run.json").read_text() == before
+
+
+@pytest.fixture
+def two_actors(tmp_path, monkeypatch):
+    """A data folder with 16 clips of two actors, and a loader that asks for no more."""
+    make_ravdess(tmp_path / "ravdess", actors=[1, 2])
+    load = train.evaluate.load_corpus
+    monkeypatch.setattr(train.evaluate, "load_corpus", lambda name, data_dir: load(name, data_dir, actors=[1, 2]))
+    return tmp_path
+
+
+def test_clips_that_cannot_be_used_are_listed_and_the_rest_is_answered(model, two_actors, tmp_path, capsys):
+    silent, short = sorted((two_actors / "ravdess" / "Actor_02").iterdir())[:2]
+    soundfile.write(silent, [0.0] * 16_000, 16_000)
+    soundfile.write(short, [0.1, -0.1] * 400, 16_000)
+    assert run(model, two_actors, tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert "2 clips could not be used" in out
+    assert "14 clips of 2 speakers" in out
+    failed = read_run_json(tmp_path / "run")["failed"]
+    assert [one["clip"] for one in failed] == [silent.stem, short.stem]
+    assert short.name in failed[1]["error"]
+
+
+def test_testing_on_the_training_corpus_is_warned_of(model, two_actors, tmp_path, capsys):
+    heard = shutil.copytree(model, tmp_path / "heard")
+    (heard / "metrics.json").write_text('{"corpora": ["ravdess"]}')
+    assert run(heard, two_actors, tmp_path / "run") == 0
+    assert "was trained on ravdess" in capsys.readouterr().err
+    assert read_run_json(tmp_path / "run")["heard_in_training"] == ["ravdess"]
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "expected"),
+    [
+        ("config.json", '{"corpora": ["ravdess", "tess"]}', ["ravdess", "tess"]),
+        ("metrics.json", '{"corpora": "ravdess,tess"}', ["ravdess", "tess"]),
+        ("run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
+        ("../run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
+        ("config.json", "{}", []),
+    ],
+)
+def test_training_corpora_are_found(tmp_path, where, text, expected):
+    (tmp_path / "fold0").mkdir()
+    (tmp_path / "fold0" / where).write_text(text)
+    assert training_corpora(str(tmp_path / "fold0")) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "models/none"], "there is no model folder 'models/none'"),
+        (["--corpora", "ravdes"], "there is no corpus 'ravdes'"),
+    ],
+)
+def test_what_is_not_there_is_named(model, tmp_path, capsys, arguments, message):
+    usual = {"--model": str(model), "--corpora": "ravdess", "--output_dir": str(tmp_path / "run")}
+    usual |= dict([arguments])
+    assert main([word for pair in usual.items() for word in pair]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

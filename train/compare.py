@@ -1,0 +1,321 @@
+"""Compare runs: one Markdown report with tables, significance tests and pictures, from their predictions alone.
+
+    python -m train.compare reports/runs/* --output reports/comparison.md
+
+The same runs give the same report, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ser_hf import plots
+from ser_hf.labels import LABELS
+from ser_hf.metrics import evaluate_predictions, mcnemar
+from ser_hf.runs import RunError, read_predictions, read_run_json
+from ser_hf.statistics import AlignmentError, holm
+
+# In the order of the report; a protocol that is not here comes last.
+PROTOCOLS = {
+    "actor": "Five folds of actors (Luna-Jimenez et al. 2022): every test voice is new to the model.",
+    "emobox": "Six folds of actors (EmoBox, arXiv 2406.07162): every test voice is new to the model.",
+    "loao": "One actor is left out at a time: every test voice is new to the model.",
+    "cross": "Whole corpora that the model is tested on as it is: new voices, sentences and microphones.",
+    "random": "**Speaker-dependent.** Five random folds of clips: every test voice was heard in training, so this "
+    "measures memory of voices too. It stands only beside published figures of random splits, never beside the other "
+    "tables.",
+}
+MIXED = ("random",)
+AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder that takes part: its name, its predictions, what run.json says, and its metrics."""
+
+    name: str
+    frame: pd.DataFrame
+    facts: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def protocol(self) -> str:
+        return self.facts["protocol"]
+
+    @property
+    def without_seed(self) -> str:
+        return re.sub(r"-seed\d+$", "", self.name)
+
+    @cached_property
+    def clips(self) -> frozenset[tuple[str, str]]:
+        return frozenset(zip(self.frame["corpus"], self.frame["clip"], strict=True))
+
+
+class Gallery:
+    """The report's folder of pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: set[str] = set()
+
+    def add(self, figure: Figure, name: str, text: str) -> str:
+        """Write a picture as ``name``.png (``name``-2.png and so on if that is taken); returns the Markdown for it."""
+        file, number = f"{name}.png", 1
+        while file in self.names:
+            number += 1
+            file = f"{name}-{number}.png"
+        self.names.add(file)
+        plots.save(figure, self.folder / file)
+        return f"![{text}]({self.folder.name}/{file})"
+
+    def remove_others(self) -> None:
+        """Remove the pictures of an earlier report that this one does not have."""
+        for path in self.folder.glob("*.png"):
+            if path.name not in self.names:
+                path.unlink()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0, or 2 for what the message says)."""
+    parser = argparse.ArgumentParser(prog="python -m train.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders (run.json and predictions.parquet are read)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("reports/comparison.md"), help="report (default: %(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        compare(arguments.runs, arguments.output)
+    except (RunError, AlignmentError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written: {arguments.output}")
+    return 0
+
+
+def compare(folders: Iterable[Path], output: Path) -> None:
+    """Write the report on some run folders to ``output``, and its pictures to ``<stem>_files`` beside it.
+
+    Raises:
+        RunError: a folder is no complete run, or two have the same name.
+    """
+    folders = sorted(set(folders))
+    runs = [read_run(folder) for folder in folders]
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(f"several run folders are named {', '.join(twice)}; a report needs a name of its own for each")
+    gallery = Gallery(output.with_name(output.stem + "_files"))
+    parts = [
+        "# Comparison of runs",
+        f"Made from the predictions of {len(runs)} runs by\n\n    {command(folders, output)}",
+        "Accuracies are in per cent, over all test clips of all folds; in brackets the 95 % interval by bootstrap over "
+        "speakers. *Folds*: mean of the folds' accuracies. *UAR*: balanced accuracy (unweighted average recall). "
+        "*ECE*: calibration error, 15 bins. *NLL*: negative log-likelihood in nats. *Worst*: the speaker understood "
+        "least. Only runs of the same protocol and the same clips stand in one table.",
+    ]
+    for group in grouped(runs):
+        parts += section(group, gallery)
+    gallery.remove_others()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def read_run(folder: Path) -> Run:
+    """Read and check one run folder; what it is worth is computed from its predictions, not read."""
+    frame = read_predictions(folder)
+    facts = read_run_json(folder)
+    if not facts.get("protocol"):
+        raise RunError(f"{folder / 'run.json'} does not say which protocol was run; is the run complete?")
+    return Run(folder.resolve().name, frame, facts, evaluate_predictions(frame))
+
+
+def command(folders: Sequence[Path], output: Path) -> str:
+    """The command that makes this report; all the runs of one folder are written as ``folder/*``."""
+    parents = {folder.parent for folder in folders}
+    if len(parents) == 1 and len(folders) > 1:
+        parent = parents.pop()
+        if set(folders) == {path for path in parent.iterdir() if path.is_dir()}:
+            return f"python -m train.compare {parent.as_posix()}/* --output {output.as_posix()}"
+    return f"python -m train.compare {' '.join(folder.as_posix() for folder in folders)} --output {output.as_posix()}"
+
+
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that may stand in one table (same protocol, same clips), the best first; in the order of the protocols."""
+    groups: dict[tuple[str, frozenset], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.protocol, run.clips), []).append(run)
+    order = list(PROTOCOLS)
+
+    def position(group: list[Run]) -> tuple:
+        first = group[0]
+        rank = order.index(first.protocol) if first.protocol in order else len(order)
+        return rank, first.protocol, -len(first.clips), min(run.name for run in group)
+
+    ranked = [sorted(group, key=lambda run: (-run.metrics["accuracy"], run.name)) for group in groups.values()]
+    return sorted(ranked, key=position)
+
+
+def section(group: list[Run], gallery: Gallery) -> list[str]:
+    """The paragraphs of the report on runs of one protocol and the same clips."""
+    first = group[0]
+    corpora = ", ".join(sorted(first.frame["corpus"].unique()))
+    size = f"on {corpora}: {first.metrics['n_clips']} clips, {first.metrics['n_speakers']} speakers"
+    title = f"{first.protocol}{' (speaker-dependent)' if first.protocol in MIXED else ''} {size}"
+
+    entries = [
+        {
+            "name": run.name,
+            "accuracy": run.metrics["accuracy"],
+            "interval": run.metrics["intervals"].get("accuracy"),
+            "metrics": run.metrics,
+        }
+        for run in group
+    ]
+    parts = [f"## {title}", PROTOCOLS.get(first.protocol, "")]
+    heard = [run.name for run in group if run.facts.get("heard_in_training")]
+    if heard:
+        parts.append(f"**No test:** trained on these very corpora: {', '.join(heard)}.")
+    parts += [main_table(group), *seed_table(group)]
+    bars = plots.comparison(entries, title, caution=first.protocol in MIXED)
+    parts.append(gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"))
+    spread = plots.speaker_spread(entries, title)
+    parts.append(gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"))
+    parts += ["### Recall per emotion, %", recall_table(group)]
+    if len(first.metrics["per_fold"]) > 1:
+        parts += ["### Accuracy per fold, %", fold_table(group)]
+    if len(group) > 1:
+        parts += ["### Differences", difference_table(group)]
+    for run in group:
+        parts += [
+            f"### {run.name}",
+            gallery.add(plots.confusion_matrix(run.metrics, run.name), f"{run.name}-confusion", "confusion matrix"),
+            gallery.add(plots.per_speaker(run.metrics, run.name), f"{run.name}-speakers", "accuracy per speaker"),
+            gallery.add(plots.reliability(run.frame, run.name), f"{run.name}-reliability", "reliability diagram"),
+        ]
+    return [part for part in parts if part]
+
+
+def main_table(group: list[Run]) -> str:
+    """The figures of each run of a group."""
+    genders = sorted({gender for run in group for gender in run.metrics["per_gender"]})
+    head = ["run", "accuracy", "folds", "UAR", "macro F1", "ECE", "NLL"]
+    head += [plots.GENDER_NAMES.get(gender, gender) for gender in genders] + ["worst", "minutes"]
+    rows = []
+    for run in group:
+        metrics = run.metrics
+        worst, figures = min(metrics["per_speaker"].items(), key=lambda item: (item[1]["accuracy"], item[0]))
+        per_gender = [percent(metrics["per_gender"].get(gender, {}).get("accuracy")) for gender in genders]
+        seconds = run.facts.get("seconds")
+        rows.append(
+            [
+                run.name,
+                f"**{percent(metrics['accuracy'])}**{bracket(metrics['intervals'].get('accuracy'))}",
+                *averaged(metrics)[1:],
+                *per_gender,
+                f"{percent(figures['accuracy'])} ({worst})",
+                "" if seconds is None else f"{seconds / 60:.1f}",
+            ]
+        )
+    return table(head, rows)
+
+
+def seed_table(group: list[Run]) -> list[str]:
+    """Means over the seeds of the runs whose names differ in ``-seedN`` only; nothing where there is one seed each."""
+    families: dict[str, list[Run]] = {}
+    for run in group:
+        families.setdefault(run.without_seed, []).append(run)
+    rows = []
+    for name, runs in families.items():
+        if len(runs) > 1:
+            accuracies = [100 * run.metrics["accuracy"] for run in runs]
+            means = averaged({key: float(np.mean([run.metrics[key] for run in runs])) for key in AVERAGED})
+            spread = f"{min(accuracies):.1f} to {max(accuracies):.1f}"
+            rows.append([name, str(len(runs)), means[0], spread, *means[1:]])
+    if not rows:
+        return []
+    head = ["mean over seeds", "seeds", "accuracy", "from, to", "folds", "UAR", "macro F1", "ECE", "NLL"]
+    return [table(head, rows)]
+
+
+def averaged(metrics: dict[str, Any]) -> list[str]:
+    """The figures of AVERAGED as they stand in a table: NLL in nats, the others in per cent."""
+    return [f"{metrics[key]:.3f}" if key == "nll" else percent(metrics[key]) for key in AVERAGED]
+
+
+def recall_table(group: list[Run]) -> str:
+    """The recall of each emotion that occurs."""
+    labels = [label for label in LABELS if group[0].metrics["per_class"][label]["support"]]
+    head = ["run", *(f"{label} ({group[0].metrics['per_class'][label]['support']})" for label in labels)]
+    rows = [[run.name, *(percent(run.metrics["per_class"][label]["recall"]) for label in labels)] for run in group]
+    return table(head, rows)
+
+
+def fold_table(group: list[Run]) -> str:
+    """The accuracy of each fold."""
+    folds = sorted({int(fold) for run in group for fold in run.metrics["per_fold"]})
+    rows = []
+    for run in group:
+        values = [run.metrics["per_fold"].get(str(fold), {}).get("accuracy") for fold in folds]
+        rows.append([run.name, *(percent(value) for value in values)])
+    return table(["run", *(str(fold) for fold in folds)], rows)
+
+
+def difference_table(group: list[Run]) -> str:
+    """McNemar's test and the difference in accuracy of every pair."""
+    pairs = list(combinations(group, 2))
+    tests = [mcnemar(first.frame, second.frame) for first, second in pairs]
+    adjusted = holm([test["p_value"] for test in tests])
+    rows = [
+        [
+            f"{first.name} / {second.name}",
+            f"{100 * test['difference']:+.1f}{bracket(test['interval'], signed=True)}",
+            f"{test['b']} / {test['c']}",
+            p_value(test["p_value"]),
+            p_value(corrected),
+        ]
+        for (first, second), test, corrected in zip(pairs, tests, adjusted, strict=True)
+    ]
+    note = (
+        "Difference in accuracy in points with its 95 % interval by paired bootstrap over speakers; the clips that "
+        "only the first, only the second gets right; p of McNemar's exact test, which takes clips as independent; and "
+        "p adjusted for the number of pairs (Holm)."
+    )
+    head = ["first / second", "difference", "only right", "p", "p adjusted"]
+    return note + "\n\n" + table(head, rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def bracket(interval: Sequence[float] | None, signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{100 * bound:+.1f}" if signed else f"{100 * bound:.1f}" for bound in interval)
+    return f" [{low}, {high}]"
+
+
+def p_value(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Test a trained model on whole corpora: every clip is answered once, and a run folder is written.
+
+    python -m train.evaluate --model models/ser-whisper --corpora emodb --output_dir runs/whisper-cross-emodb
+
+This measures what a stranger's voice will meet only if the model was not trained on these corpora.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ser_hf.audio import AudioError
+from ser_hf.classifier import EmotionClassifier
+from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.labels import LABELS
+from ser_hf.metrics import summary
+from ser_hf.models import ModelError
+from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
+from train.common import UsageError, parse_arguments
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+
+@dataclass
+class EvaluateArguments:
+    """Which model is tested on what."""
+
+    model: str = field(metadata={"help": "Model folder or Hub id."})
+    output_dir: str = field(metadata={"help": "Run folder to write, e.g. runs/whisper-cross-emodb."})
+    corpora: list[str] = field(metadata={"help": "Corpora to test on, e.g. emodb."})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Windows that the model hears at a time."})
+    device: str | None = field(default=None, metadata={"help": "Where a neural model runs, e.g. cuda."})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace the run folder if it exists."})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0, or 2 for what the message says)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        (arguments,) = parse_arguments([EvaluateArguments], argv, description=__doc__.splitlines()[0])
+        evaluate(arguments, command=shlex.join(["python", "-m", "train.evaluate", *argv]))
+    except (UsageError, CorpusError, RunError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
+    """Answer every clip of the corpora, write the run folder and print its figures; returns the metrics."""
+    classifier = EmotionClassifier.from_pretrained(arguments.model, device=arguments.device)
+    unknown = [label for label in classifier.labels if label not in LABELS]
+    if unknown:
+        raise UsageError(
+            f"{arguments.model} answers with labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
+        )
+    heard = sorted(set(training_corpora(arguments.model)) & set(arguments.corpora))
+    if heard:
+        print(
+            f"warning: {arguments.model} was trained on {', '.join(heard)}; what it answers there is memory, no test",
+            file=sys.stderr,
+        )
+    tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
+    folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
+    started = time.perf_counter()
+    frames, failed = [], []
+    for name, table in tables.items():
+        frame, errors = predict_table(classifier, table, arguments.batch_size, name)
+        if len(frame):
+            frames.append(frame)
+        failed += errors
+    if failed:
+        print(f"{len(failed)} clips could not be used:", *(f"  {one['error']}" for one in failed), sep="\n")
+    write_run_json(
+        folder,
+        command=command,
+        arguments=asdict(arguments),
+        protocol="cross",
+        model=classifier.name,
+        seed=None,
+        corpus_fingerprint={name: corpus_fingerprint(table) for name, table in tables.items()},
+        heard_in_training=heard,
+        failed=failed,
+        seconds=round(time.perf_counter() - started, 1),
+    )
+    metrics = finish_run(folder, frames)
+    print(summary(metrics))
+    print(f"written to {folder}")
+    return metrics
+
+
+def predict_table(
+    classifier: EmotionClassifier, table: Dataset, batch_size: int, name: str
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """The answers to all clips of a clip table (fold 0), and the clips that could not be used with the reason."""
+    answers = classifier.predict_many((row["audio"] for row in table.select_columns("audio")), batch_size=batch_size)
+    used, probabilities, failed = [], [], []
+    for index, answer in enumerate(tqdm(answers, total=len(table), desc=name, unit="clip")):
+        if isinstance(answer, AudioError):
+            failed.append({"clip": table[index]["clip"], "error": str(answer)})
+        else:
+            used.append(index)
+            probabilities.append([answer.scores.get(label, 0.0) for label in LABELS])
+    return prediction_frame(table, used, 0, np.reshape(probabilities, (len(used), len(LABELS)))), failed
+
+
+def training_corpora(model: str) -> list[str]:
+    """The corpora that a model was trained on, as its folder tells; empty when it does not tell.
+
+    Looked for as ``corpora`` in config.json and metrics.json, and in the arguments of the run that made it.
+    """
+    folder = Path(model)
+    for path in (folder / "config.json", folder / "metrics.json", folder / "run.json", folder.parent / "run.json"):
+        if path.is_file():
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            corpora = facts.get("corpora") or facts.get("arguments", {}).get("corpora")
+            if corpora:
+                return corpora.replace(",", " ").split() if isinstance(corpora, str) else list(corpora)
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
