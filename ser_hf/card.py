@@ -21,8 +21,7 @@ FIGURES = {
     "nll": "negative log-likelihood",
 }
 PROTOCOL_WORDS = {
-    "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), two actors of each training part held out for "
-    "calibration; no actor is in training and test",
+    "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), so that no actor is in training and test",
     "random": "a stratified split over clips: the same voices are in training and test (speaker-dependent)",
     "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
     "loao": "one actor left out at a time",
@@ -150,9 +149,15 @@ def _training_words(run: dict, neural: bool) -> str:
     minutes = run["seconds"] / 60
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     command = "train.finetune" if neural else "train.baseline"
+    calibration = (
+        "Its temperature was fitted on two actors of each training part that it did not learn from, and is part of the "
+        "weights."
+        if neural
+        else "Its parameters and its temperature were chosen by cross-validation over actors inside the training part."
+    )
     return (
-        f"`python -m {command}` made it; every argument is in `run.json` of the run that gave the figures, which took "
-        f"{minutes:.0f} minutes on {run['processor']} ({versions})."
+        f"{calibration} `python -m {command}` made it; every argument is in `run.json` of the run that gave them, "
+        f"which took {minutes:.0f} minutes on {run['processor']} ({versions})."
     )
 
 

@@ -1,0 +1,265 @@
+"""Engineered features of a clip: named groups of statistics over the frames of its voice.
+
+Silence at both ends is trimmed first, and all groups share one spectrogram (64 ms Hann windows, 10 ms hop). Pitch is in
+semitones and level in decibels, because that is how they are heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pandas as pd
+import scipy
+from joblib import Parallel, delayed, parallel_config
+from tqdm.auto import tqdm
+
+from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.feature_cache import FeatureCache
+from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
+
+FEATURES_VERSION = 1  # raised whenever a feature changes, so that no row that older code left in the cache is used
+
+N_COVARIANCE = 13
+DELTA_SCALES = (1.0, 3.0, 10.0)  # bring MFCCs and their first and second differences to about one scale
+
+Features = dict[str, float]
+
+
+def pitch_features(frames: Frames) -> Features:
+    """Pitch over the voiced frames, in semitones re 100 Hz (NaN when there are none), and how much is voiced."""
+    pitch, periodicity = frames.pitch_and_periodicity
+    voiced = ~np.isnan(pitch)
+    contour = 12 * np.log2(pitch / 100)
+    semitones = contour[voiced]
+    steps = np.diff(contour)
+    steps = steps[~np.isnan(steps)]  # both frames voiced
+    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
+    stretches = (edges[1::2] - edges[::2]) / FRAMES_PER_SECOND
+    places = np.linspace(-1, 1, len(contour))[voiced]
+    parabola = np.polynomial.polynomial.polyfit(places, semitones, 2) if len(semitones) > 2 else np.full(3, np.nan)
+    percentiles = _percentiles("pitch", semitones)
+    return {
+        "pitch_mean": _or_nan(np.mean, semitones),
+        "pitch_std": _or_nan(np.std, semitones),
+        **percentiles,
+        "pitch_range": percentiles["pitch_p95"] - percentiles["pitch_p05"],
+        "pitch_middle": parabola[0],
+        "pitch_slope": parabola[1],
+        "pitch_curvature": parabola[2],
+        "pitch_step_mean": _or_nan(np.mean, np.abs(steps)),
+        "pitch_step_std": _or_nan(np.std, steps),
+        "pitch_step_p05": _or_nan(lambda x: np.percentile(x, 5), steps),
+        "pitch_step_p95": _or_nan(lambda x: np.percentile(x, 95), steps),
+        "voiced_fraction": voiced.mean(),
+        "voiced_stretches_per_second": len(stretches) / frames.seconds,
+        "voiced_stretch_mean": _or_nan(np.mean, stretches),
+        "voiced_stretch_max": _or_nan(np.max, stretches),
+        "voiced_periodicity_mean": _or_nan(np.mean, periodicity[voiced]),
+        "voiced_periodicity_std": _or_nan(np.std, periodicity[voiced]),
+        "periodicity_mean": periodicity.mean(),
+        "periodicity_std": periodicity.std(),
+        **_percentiles("periodicity", periodicity),
+    }
+
+
+def energy_features(frames: Frames) -> Features:
+    """RMS energy in dB re full scale, its range, and its course over the clip re the loudest frame."""
+    level = frames.level
+    course = np.interp(np.linspace(0, len(level) - 1, 10), np.arange(len(level)), level - level.max())
+    return {
+        **_statistics("energy", level),
+        "energy_max": level.max(),
+        "energy_range": np.subtract(*np.percentile(level, (95, 5))),
+        **_named("energy_at", "tenth", course),
+    }
+
+
+def mfcc_features(frames: Frames) -> Features:
+    """30 MFCCs with their first and second differences."""
+    return {**_statistics("mfcc", frames.mfcc), **_named("mfcc", "delta2_std", frames.mfcc_deltas[1].std(axis=1))}
+
+
+def chroma_features(frames: Frames) -> Features:
+    """Energy in the twelve pitch classes, from C."""
+    return _statistics("chroma", librosa.feature.chroma_stft(S=frames.magnitude**2, sr=SAMPLE_RATE, tuning=0.0))
+
+
+def contrast_features(frames: Frames) -> Features:
+    """Spectral contrast in dB below 100 Hz and in six octaves above (Jiang et al. 2002)."""
+    contrast = librosa.feature.spectral_contrast(S=frames.magnitude, sr=SAMPLE_RATE, fmin=100.0, n_bands=6)
+    return _statistics("contrast", contrast)
+
+
+def zcr_features(frames: Frames) -> Features:
+    """Share of samples, in 32 ms, at which the waveform changes its sign."""
+    return _statistics("zcr", librosa.feature.zero_crossing_rate(frames.samples, frame_length=512, hop_length=HOP)[0])
+
+
+def spectral_features(frames: Frames) -> Features:
+    """Centroid, bandwidth and rolloff (85 %) of the spectrum in Hz, and the logarithm of its flatness."""
+    spectrum = frames.magnitude
+    measures = {
+        "centroid": librosa.feature.spectral_centroid(S=spectrum, sr=SAMPLE_RATE),
+        "bandwidth": librosa.feature.spectral_bandwidth(S=spectrum, sr=SAMPLE_RATE),
+        "rolloff": librosa.feature.spectral_rolloff(S=spectrum, sr=SAMPLE_RATE),
+        "flatness": np.log(librosa.feature.spectral_flatness(S=spectrum)),
+    }
+    return {key: value for name, rows in measures.items() for key, value in _statistics(name, rows[0]).items()}
+
+
+def temporal_features(frames: Frames) -> Features:
+    """Length of the voice in seconds, onsets a second, tempo in beats a minute, and how strong onsets are."""
+    decibels = 10 / np.log(10) * frames.log_mel
+    strength = librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=HOP)
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
+    return {
+        "duration": frames.seconds,
+        "onset_rate": len(onsets) / frames.seconds,
+        "tempo": librosa.feature.tempo(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)[0],
+        "onset_strength_mean": strength.mean(),
+        "onset_strength_std": strength.std(),
+        **_percentiles("onset_strength", strength),
+    }
+
+
+def covariance_features(frames: Frames) -> Features:
+    """Covariance over time of 13 MFCCs and their differences, as the matrix logarithm (Arsigny et al. 2006).
+
+    Covariances lie on a curved manifold; their logarithms are vectors whose distances mean something to an SVM.
+    """
+    parts = (frames.mfcc, *frames.mfcc_deltas)
+    rows = np.concatenate([scale * part[:N_COVARIANCE] for scale, part in zip(DELTA_SCALES, parts, strict=True)])
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    eigenvalues, eigenvectors = np.linalg.eigh(centred @ centred.T / rows.shape[1] + np.eye(len(rows)))
+    logarithm = (eigenvectors * np.log(eigenvalues)) @ eigenvectors.T
+    upper = zip(*np.triu_indices(len(logarithm)), strict=True)
+    return {f"covariance_{i:02d}_{j:02d}": logarithm[i, j] for i, j in upper}
+
+
+def textbook_features(frames: Frames) -> Features:
+    """Mean and deviation of 40 MFCCs of the whole clip at librosa's defaults, as most tutorials take them."""
+    mfcc = librosa.feature.mfcc(y=frames.untrimmed, sr=SAMPLE_RATE, n_mfcc=40)
+    return {**_named("textbook", "mean", mfcc.mean(axis=1)), **_named("textbook", "std", mfcc.std(axis=1))}
+
+
+_GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
+    "pitch": pitch_features,
+    "energy": energy_features,
+    "mfcc": mfcc_features,
+    "chroma": chroma_features,
+    "contrast": contrast_features,
+    "zcr": zcr_features,
+    "spectral": spectral_features,
+    "temporal": temporal_features,
+    "covariance": covariance_features,
+    "textbook": textbook_features,
+}
+GROUPS = tuple(_GROUP_FUNCTIONS)
+
+
+def extract(samples: np.ndarray, groups: Iterable[str]) -> np.ndarray:
+    """The features of one clip.
+
+    Args:
+        samples: float32 mono at 16 kHz, at least one sample; silence at both ends matters to `textbook` alone.
+        groups: names out of `GROUPS`.
+
+    Returns:
+        float32, one value for each of `feature_names(groups)`; NaN where a value does not exist, such as the pitch of a
+        clip in which nothing is voiced.
+    """
+    return np.array(list(_features(samples, groups).values()), dtype=np.float32)
+
+
+def feature_names(groups: Iterable[str]) -> list[str]:
+    """The names of the features of these groups, in the order in which `extract` returns them."""
+    return list(_feature_names(tuple(groups)))
+
+
+@lru_cache
+def _feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_features(np.zeros(SAMPLE_RATE // 2, dtype=np.float32), groups))
+
+
+def extract_table(
+    sources: Sequence[Any],
+    groups: Iterable[str],
+    n_jobs: int = -1,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The features of many recordings, computed in parallel.
+
+    Args:
+        sources: whatever `ser_hf.audio.read_audio` takes, such as the ``audio`` column of a clip table.
+        groups: names out of `GROUPS`.
+        n_jobs: processes, each with a single thread; -1 for one a core.
+        cache_dir: folder that keeps the features of each recording for the next time; None keeps nothing.
+
+    Returns:
+        One float32 row a recording, in the order of ``sources``; columns are `feature_names(groups)`.
+
+    Raises:
+        AudioError: a recording cannot be read.
+    """
+    names = feature_names(groups)
+    cache = None
+    if cache_dir is not None:
+        versions = {"librosa": librosa.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
+        cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
+    groups = tuple(groups)
+    with parallel_config("loky", inner_max_num_threads=1):
+        rows = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_row)(s, groups, cache) for s in sources)
+        bar = tqdm(rows, total=len(sources), desc="Extracting features", unit="clip", disable=not progress)
+        table = np.array(list(bar), dtype=np.float32).reshape(len(sources), len(names))
+    return pd.DataFrame(table, columns=names)
+
+
+def _row(source: Any, groups: tuple[str, ...], cache: FeatureCache | None) -> np.ndarray:
+    samples = load_audio(source)
+    if cache is None:
+        return extract(samples, groups)
+    row = cache.read(samples)
+    if row is None or row.shape != (len(feature_names(groups)),):
+        row = extract(samples, groups)
+        cache.write(samples, row)
+    return row
+
+
+def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:
+    unknown = [group for group in groups if group not in _GROUP_FUNCTIONS]
+    if unknown:
+        raise ValueError(f"there is no feature group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+    frames = Frames(samples)
+    return {name: value for group in groups for name, value in _GROUP_FUNCTIONS[group](frames).items()}
+
+
+def _statistics(name: str, rows: np.ndarray) -> Features:
+    """Mean and deviation, and the deviation and mean size of the change over nine frames, of each row of frames."""
+    deltas = librosa.feature.delta(rows, width=9, mode="nearest")
+    statistics = {
+        "mean": rows.mean(axis=-1),
+        "std": rows.std(axis=-1),
+        "delta_std": deltas.std(axis=-1),
+        "delta_size": np.abs(deltas).mean(axis=-1),
+    }
+    return {key: value for what, values in statistics.items() for key, value in _named(name, what, values).items()}
+
+
+def _percentiles(name: str, values: np.ndarray) -> Features:
+    return {f"{name}_p{q:02d}": _or_nan(lambda x, q=q: np.percentile(x, q), values) for q in (5, 25, 50, 75, 95)}
+
+
+def _named(name: str, what: str, values: np.ndarray) -> Features:
+    if np.ndim(values) == 0:
+        return {f"{name}_{what}": values}
+    return {f"{name}{index:02d}_{what}": value for index, value in enumerate(values)}
+
+
+def _or_nan(function: Callable[[np.ndarray], float], values: np.ndarray) -> float:
+    return function(values) if len(values) else np.nan

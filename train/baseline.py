@@ -1,0 +1,181 @@
+"""Tune, fit and test a classical model on a protocol's folds, and write a run folder.
+
+    python -m train.baseline --model svm --protocol actor --output_dir runs/svm-actor
+
+With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, concatenate_datasets
+
+from ser_hf.audio import AudioError
+from ser_hf.card import write_card
+from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.feature_cache import default_cache_dir
+from ser_hf.features import GROUPS, extract_table
+from ser_hf.metrics import summary
+from ser_hf.models import ModelError
+from ser_hf.models.classical import FAMILIES, ClassicalModel, fit_classical, save_classical
+from ser_hf.runs import METRICS, RunError, create_run, finish_run, prediction_frame, read_run_json, write_run_json
+from ser_hf.splits import Fold, SplitError, make_folds
+from train.common import DataArguments, UsageError, parse_arguments
+
+
+@dataclass
+class BaselineArguments:
+    """Which classical model is fitted on which features."""
+
+    model: str = field(
+        default="svm",
+        metadata={
+            "help": "Kind of model; 'svm-textbook' is the plain recipe of most tutorials (MFCC statistics and an "
+            "SVC). All are tuned by cross-validation inside the training part.",
+            "choices": tuple(FAMILIES),
+        },
+    )
+    output_dir: str | None = field(default=None, metadata={"help": "Run folder (default: runs/MODEL-PROTOCOL)."})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a run folder that exists."})
+    features: str | None = field(
+        default=None,
+        metadata={"help": f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."},
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of whatever is random in a model or in its tuning."})
+    n_jobs: int = field(default=-1, metadata={"help": "Processes (-1: one a core)."})
+    no_cache: bool = field(
+        default=False,
+        metadata={"help": "Compute all features anew, and keep none ($SER_HF_CACHE, else ~/.cache/ser_hf)."},
+    )
+    reference_run: str | None = field(
+        default=None,
+        metadata={"help": "With --protocol full: run whose figures go into the published model's card."},
+    )
+
+    @property
+    def groups(self) -> list[str]:
+        """The chosen feature groups, or those of the model."""
+        if self.features is None:
+            return list(FAMILIES[self.model].groups)
+        groups = list(dict.fromkeys(part.strip() for part in self.features.split(",")))
+        unknown = [group for group in groups if group not in GROUPS]
+        if unknown:
+            raise UsageError(f"--features: there is no group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+        return groups
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0, or 2 when the arguments or the data do not allow a run)."""
+    try:
+        data, baseline = parse_arguments((DataArguments, BaselineArguments), argv, __doc__)
+        run(data, baseline)
+    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(data: DataArguments, baseline: BaselineArguments) -> Path:
+    """Fit and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
+    started = time.perf_counter()
+    groups = baseline.groups
+    if data.protocol == "full" and not FAMILIES[baseline.model].can_be_saved:
+        raise UsageError(f"a {baseline.model} cannot be saved so that it loads safely: no --protocol full for it")
+    if baseline.reference_run is not None:
+        check_reference(baseline.reference_run, data, baseline)
+    table = concatenate_datasets([load_corpus(name, data.data_dir) for name in data.corpus_names])
+    folds = make_folds(table, data.protocol, data.fold_indices)
+    folder = create_run(
+        baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
+    )
+    cache_dir = None if baseline.no_cache else default_cache_dir()
+    features = extract_table(table["audio"], groups, n_jobs=baseline.n_jobs, cache_dir=cache_dir)
+    extracted = time.perf_counter()
+    print(f"{features.shape[1]} features of {len(table)} clips in {extracted - started:.0f} s", flush=True)
+
+    frames, records = [], []
+    for fold in folds:
+        model, record = fit_fold(table, features, fold, data.protocol, baseline)
+        records.append(record)
+        if len(fold.test):
+            probabilities = model.predict_features(features.iloc[fold.test])
+            frames.append(prediction_frame(table, fold.test, fold.index, probabilities))
+        print(describe(record, frames), flush=True)
+    write_run_json(
+        folder,
+        command="train.baseline",
+        arguments={**dataclasses.asdict(data), **dataclasses.asdict(baseline), "features": ",".join(baseline.groups)},
+        protocol=data.protocol,
+        model=baseline.model,
+        seed=baseline.seed,
+        corpus_fingerprint=corpus_fingerprint(table),
+        folds=records,
+        extraction_seconds=round(extracted - started, 1),
+        seconds=round(time.perf_counter() - started, 1),
+    )
+    if frames:
+        print(summary(finish_run(folder, frames)))
+    else:
+        save_classical(model, folder / "model")
+        if baseline.reference_run is not None:
+            write_card(folder / "model", baseline.reference_run, f"ser-{baseline.model}")
+    print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")
+    return folder
+
+
+def fit_fold(
+    table: Dataset, features: pd.DataFrame, fold: Fold, protocol: str, baseline: BaselineArguments
+) -> tuple[ClassicalModel, dict[str, Any]]:
+    """The model of one fold, and what ``run.json`` keeps of it: what was tuned, and in how many seconds."""
+    started = time.perf_counter()
+    # Tuning holds out speakers by itself, so the validation speakers of a fold train too.
+    rows = np.sort(np.concatenate([fold.train, fold.validation]))
+    part = table.select_columns(["emotion", "corpus", "speaker"]).select(rows).to_pandas()
+    speakers = None if protocol == "random" else (part["corpus"] + "/" + part["speaker"]).to_numpy()
+    model = fit_classical(
+        baseline.model,
+        features.iloc[rows],
+        part["emotion"].to_numpy(),
+        speakers,
+        baseline.groups,
+        seed=baseline.seed,
+        n_jobs=baseline.n_jobs,
+    )
+    tuned = {key: model.config[key] for key in ("parameters", "temperature", "cross_validation_accuracy")}
+    return model, {"index": fold.index, **tuned, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def describe(record: dict[str, Any], frames: list[pd.DataFrame]) -> str:
+    """One line about a fold that has been fitted and, unless nothing is tested, answered."""
+    tuned = record["parameters"].items()
+    parameters = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in tuned
+    )
+    line = f"Fold {record['index']}: cross-validation {record['cross_validation_accuracy']:.3f}"
+    if frames:
+        line += f", test {(frames[-1]['emotion'] == frames[-1]['predicted']).mean():.3f}"
+    return f"{line}, {record['seconds']:.0f} s ({parameters or 'nothing tuned'})"
+
+
+def check_reference(run_folder: str, data: DataArguments, baseline: BaselineArguments) -> None:
+    """Refuse figures that are not there or are those of another kind of model, before anything is computed."""
+    if data.protocol != "full":
+        raise UsageError("--reference_run goes with --protocol full, which tests nothing itself")
+    family = read_run_json(run_folder).get("model")
+    if family != baseline.model:
+        raise UsageError(f"--reference_run {run_folder} is a run of {family}, not of {baseline.model}")
+    if not (Path(run_folder) / METRICS).is_file():
+        raise UsageError(f"--reference_run {run_folder} holds no {METRICS}: did its run end?")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
