@@ -29,7 +29,8 @@ PROTOCOL_WORDS = {
 WHISPER_USAGE = """```python
 from transformers import pipeline
 
-pipeline("audio-classification", model="PATH_OR_HUB_ID")("clip.wav", top_k=None)
+classify = pipeline("audio-classification", model="PATH_OR_HUB_ID")
+classify("clip.wav", top_k=None)  # a file name needs the ffmpeg program; a float array at 16 kHz does not
 ```
 
 Nothing of ours is needed for that. With `ser_hf`, longer recordings are heard in windows, and silence is told:
