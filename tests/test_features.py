@@ -1,0 +1,256 @@
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import logm
+
+from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError, trim_silence
+from ser_hf.feature_cache import FeatureCache
+from ser_hf.features import DELTA_SCALES, FEATURES_VERSION, GROUPS, N_COVARIANCE, extract, extract_table, feature_names
+from ser_hf.frames import Frames
+from tests.synthetic import make_clip
+
+TIMES = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+
+
+def features(samples, *groups):
+    return dict(zip(feature_names(groups), extract(np.asarray(samples, np.float32), groups), strict=True))
+
+
+def voice(pitch, seconds=1.0):
+    """Harmonics of a steady pitch (Hz) or of one that moves (an array)."""
+    pitch = np.broadcast_to(pitch, round(seconds * SAMPLE_RATE))
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+    return 0.1 * sum(np.sin(k * phase) / k for k in range(1, 8))
+
+
+def noise(seconds=1.0, seed=0):
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * SAMPLE_RATE))
+
+
+def test_all_groups_of_the_field_are_there():
+    expected = {"pitch", "energy", "mfcc", "chroma", "contrast", "zcr", "spectral", "temporal"}
+    assert expected <= set(GROUPS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_group_has_one_name_for_each_value(group):
+    names = feature_names([group])
+    row = extract(make_clip("happy"), [group])
+    assert row.dtype == np.float32
+    assert row.shape == (len(names),)
+    assert np.isfinite(row).all()
+
+
+def test_names_are_unique_over_all_groups_and_follow_the_order_of_the_groups():
+    names = feature_names(GROUPS)
+    assert len(set(names)) == len(names)
+    assert feature_names(["zcr", "energy"]) == feature_names(["zcr"]) + feature_names(["energy"])
+
+
+@given(pitch=st.floats(80, 500))
+def test_pitch_of_a_steady_voice(pitch):
+    found = features(voice(pitch), "pitch")
+    assert found["pitch_p50"] == pytest.approx(12 * np.log2(pitch / 100), abs=0.2)
+    assert found["pitch_std"] < 0.3
+    assert found["voiced_fraction"] > 0.9
+
+
+def test_pitch_that_rises_has_a_positive_slope_and_its_range():
+    found = features(voice(np.geomspace(120, 240, SAMPLE_RATE)), "pitch")
+    assert found["pitch_slope"] == pytest.approx(6, abs=0.5)  # semitones in half of the clip
+    assert found["pitch_range"] == pytest.approx(12 * 0.9, abs=0.6)
+    assert found["pitch_step_mean"] == pytest.approx(12 / 100, abs=0.03)
+
+
+@pytest.mark.parametrize("samples", [noise(), np.zeros(SAMPLE_RATE)], ids=["noise", "silence"])
+def test_pitch_of_what_is_unvoiced_is_nan_and_everything_else_is_a_number(samples):
+    found = features(samples, *GROUPS)
+    missing = {name for name, value in found.items() if np.isnan(value)}
+    assert {"pitch_mean", "pitch_std", "pitch_p50", "pitch_slope"} <= missing
+    assert missing <= set(feature_names(["pitch"]))
+    assert found["voiced_fraction"] == 0
+    assert not np.isinf(list(found.values())).any()
+
+
+def test_unvoiced_frames_do_not_enter_the_pitch():
+    found = features(np.concatenate([voice(150), noise()]), "pitch")
+    assert found["pitch_p50"] == pytest.approx(12 * np.log2(1.5), abs=0.2)
+    assert found["pitch_std"] < 0.5
+    assert found["voiced_fraction"] == pytest.approx(0.5, abs=0.06)
+
+
+def test_stretches_of_voice_are_counted_and_measured():
+    found = features(np.concatenate([voice(150, 0.5), noise(0.5), voice(150, 0.3), noise(0.2)]), "pitch")
+    assert found["voiced_stretches_per_second"] == pytest.approx(2 / 1.5, abs=0.05)
+    assert found["voiced_stretch_max"] == pytest.approx(0.5, abs=0.06)
+    assert found["voiced_stretch_mean"] == pytest.approx(0.4, abs=0.06)
+
+
+def test_energy_of_a_full_scale_sine_is_three_decibels_below_full_scale():
+    found = features(np.sin(2 * np.pi * 440 * TIMES), "energy")
+    assert found["energy_max"] == pytest.approx(-3.01, abs=0.1)
+
+
+@settings(max_examples=15)
+@given(gain_db=st.floats(-30, 20))
+def test_a_gain_moves_the_energy_and_nothing_that_is_relative(gain_db):
+    samples = 0.1 * make_clip("sad")
+    groups = ("energy", "covariance", "pitch", "temporal")
+    before, after = features(samples, *groups), features(samples * 10 ** (gain_db / 20), *groups)
+    for name, value in before.items():
+        moved = gain_db if name in ("energy_mean", "energy_max") else 0
+        assert after[name] == pytest.approx(value + moved, abs=0.05), name
+
+
+@given(before=st.integers(0, 80), after=st.integers(0, 8000))
+def test_silence_around_the_voice_does_not_matter(before, after):
+    samples = trim_silence(make_clip("angry"))
+    padded = np.concatenate([np.zeros(160 * before), samples, np.zeros(after)])
+    np.testing.assert_allclose(extract(padded.astype(np.float32), ["mfcc"]), extract(samples, ["mfcc"]), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")  # a click is shorter than the textbook's window
+@given(
+    seconds=st.floats(0.25, 2), kind=st.sampled_from(["voice", "noise", "click", "constant"]), seed=st.integers(0, 9)
+)
+def test_no_sound_gives_an_infinite_value_and_only_pitch_may_be_missing(seconds, kind, seed):
+    samples = {
+        "voice": lambda: voice(150 + seed, seconds),
+        "noise": lambda: noise(seconds, seed),
+        "click": lambda: np.eye(1, round(seconds * SAMPLE_RATE), 1000)[0],
+        "constant": lambda: np.full(round(seconds * SAMPLE_RATE), 0.3),
+    }[kind]()
+    found = features(samples, *GROUPS)
+    assert all(np.isfinite(value) or name in feature_names(["pitch"]) for name, value in found.items())
+
+
+def test_spectral_features_and_zero_crossings_of_a_sine():
+    found = features(0.5 * np.sin(2 * np.pi * 1000 * TIMES), "spectral", "zcr")
+    assert found["centroid_mean"] == pytest.approx(1000, rel=0.05)
+    assert found["rolloff_mean"] == pytest.approx(1000, rel=0.05)
+    assert found["zcr_mean"] == pytest.approx(2 * 1000 / SAMPLE_RATE, rel=0.05)
+    assert features(noise(), "spectral")["flatness_mean"] > found["flatness_mean"] + 3
+
+
+def test_chroma_finds_the_pitch_class():
+    found = features(0.5 * np.sin(2 * np.pi * 440 * TIMES), "chroma")
+    means = [found[f"chroma{index:02d}_mean"] for index in range(12)]
+    assert np.argmax(means) == 9  # A, counted from C
+
+
+def test_onset_rate_counts_bursts():
+    struck = voice(200, 0.25) * np.exp(-20 * TIMES[: SAMPLE_RATE // 4])
+    found = features(np.tile(struck, 12), "temporal")
+    assert found["onset_rate"] == pytest.approx(4, abs=0.5)
+    assert found["duration"] == pytest.approx(3, abs=0.25)
+
+
+def test_contrast_is_higher_for_a_voice_than_for_noise():
+    assert features(voice(200), "contrast")["contrast02_mean"] > features(noise(), "contrast")["contrast02_mean"] + 5
+
+
+def test_covariance_is_the_matrix_logarithm():
+    samples = make_clip("fearful")
+    frames = Frames(samples)
+    parts = zip(DELTA_SCALES, (frames.mfcc, *frames.mfcc_deltas), strict=True)
+    covariance = np.cov(np.concatenate([scale * part[:N_COVARIANCE] for scale, part in parts]), bias=True)
+    expected = logm(covariance + np.eye(len(covariance)))
+    np.testing.assert_allclose(extract(samples, ["covariance"]), expected[np.triu_indices(39)], atol=1e-3)
+
+
+def test_textbook_features_are_what_librosa_gives():
+    samples = make_clip("calm")
+    mfcc = librosa.feature.mfcc(y=samples, sr=SAMPLE_RATE, n_mfcc=40)
+    np.testing.assert_allclose(extract(samples, ["textbook"]), [*mfcc.mean(axis=1), *mfcc.std(axis=1)], rtol=1e-4)
+
+
+def test_unknown_group_and_empty_clip_are_refused():
+    with pytest.raises(ValueError, match=r"no feature group 'formants'; there are: pitch, energy"):
+        extract(make_clip("calm"), ["formants"])
+    with pytest.raises(ValueError, match="no samples"):
+        extract(np.zeros(0, np.float32), ["zcr"])
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for emotion in ("happy", "sad", "angry"):
+        soundfile.write(folder / f"{emotion}.wav", make_clip(emotion), SAMPLE_RATE, subtype="FLOAT")
+    return sorted(folder.glob("*.wav"))
+
+
+def test_table_holds_each_recording_in_order(clips):
+    table = extract_table(clips, ["zcr", "energy"], n_jobs=1, progress=False)
+    assert list(table.columns) == feature_names(["zcr", "energy"])
+    assert list(table.dtypes) == [np.float32] * table.shape[1]
+    for path, row in zip(clips, table.to_numpy(), strict=True):
+        np.testing.assert_array_equal(row, extract(make_clip(path.stem), ["zcr", "energy"]))
+
+
+def test_processes_give_the_same_table(clips):
+    alone = extract_table(clips, ["zcr"], n_jobs=1, progress=False)
+    np.testing.assert_array_equal(extract_table(clips, ["zcr"], n_jobs=2, progress=False), alone)
+
+
+def test_table_of_nothing_has_its_columns():
+    assert extract_table([], ["zcr"], n_jobs=1, progress=False).shape == (0, len(feature_names(["zcr"])))
+
+
+def test_table_shows_a_progress_bar(clips, capfd):
+    extract_table(clips, ["zcr"], n_jobs=1)
+    assert "Extracting features: 100%" in capfd.readouterr().err
+
+
+def test_table_is_read_from_the_cache_when_content_and_settings_are_the_same(clips, tmp_path):
+    first = extract_table(clips, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    entries = sorted(tmp_path.iterdir())
+    assert len(entries) == len(clips)
+    for path in entries:
+        np.savez(path, row=np.full(first.shape[1], 7, np.float32))
+    copies = [path.read_bytes() for path in clips]
+    assert (extract_table(copies, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False) == 7).all(axis=None)
+    assert not (extract_table(clips, ["energy"], n_jobs=1, cache_dir=tmp_path, progress=False) == 7).any(axis=None)
+    np.testing.assert_array_equal(extract_table(clips, ["zcr"], n_jobs=1, progress=False), first)
+
+
+def test_cached_row_that_does_not_fit_is_computed_again(clips, tmp_path):
+    expected = extract_table(clips, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    for path in tmp_path.iterdir():
+        np.savez(path, row=np.zeros(3, np.float32))
+    again = extract_table(clips, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_cached_rows_of_another_version_are_not_used(clips, tmp_path, monkeypatch):
+    extract_table(clips, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    monkeypatch.setattr("ser_hf.features.FEATURES_VERSION", FEATURES_VERSION + 1)
+    extract_table(clips, ["zcr"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 2 * len(clips)
+
+
+def test_unreadable_recording_is_named(clips, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_text("not a sound")
+    with pytest.raises(UnreadableAudioError, match=r"broken\.wav"):
+        extract_table([*clips, broken], ["zcr"], n_jobs=2, progress=False)
+
+
+def test_real_voices_of_men_lie_below_those_of_women(real_data):
+    medians = {}
+    for actor in ("01", "02"):
+        folder = real_data / "ravdess" / f"Actor_{actor}"
+        paths = sorted(path for path in folder.iterdir() if path.name.startswith("03-01-01"))
+        table = extract_table(paths, ["pitch"], n_jobs=1, progress=False)
+        assert (table["voiced_fraction"] > 0.2).all()
+        medians[actor] = table["pitch_p50"].median()
+    assert medians["01"] < medians["02"] - 4  # semitones
+
+
+def test_cache_is_where_the_table_puts_it(clips, tmp_path):
+    table = extract_table(clips[:1], ["zcr"], n_jobs=1, cache_dir=tmp_path / "new", progress=False)
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert FeatureCache(tmp_path / "new").read(make_clip("angry")) is None  # other settings
+    assert table.shape[0] == 1

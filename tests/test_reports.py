@@ -1,0 +1,48 @@
+"""The kept runs: every figure in README.md and the report is the one that the kept predictions give today."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ser_hf.metrics import evaluate_predictions
+from ser_hf.runs import read_predictions, read_run_json
+from train.compare import compare
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+KEPT = sorted(path for path in (REPOSITORY / "reports" / "runs").glob("*") if path.is_dir())
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_there_are_kept_runs():
+    assert {"svm-actor", "svm-textbook-actor", "whisper-actor-seed42"} <= {path.name for path in KEPT}
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
+def test_a_kept_run_tests_every_clip_once_and_says_how_it_was_made(folder):
+    frame = read_predictions(folder)
+    assert len(frame) == 1440
+    run = read_run_json(folder)
+    assert folder.name.startswith(f"{run['model']}-{run['protocol']}")
+    assert run["seconds"] > 0
+    assert run["corpus_fingerprint"]
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
+def test_the_table_in_the_readme_shows_the_figures_of_the_run(folder):
+    rows = [line for line in README.splitlines() if line.startswith("|") and f"`{folder.name}`" in line]
+    assert len(rows) == 1, f"README.md needs one row of its table for {folder.name}"
+    metrics = evaluate_predictions(read_predictions(folder))
+    low, high = metrics["intervals"]["accuracy"]
+    expected = [metrics["fold_mean_accuracy"], low, high, metrics["balanced_accuracy"]]
+    assert re.findall(r"\d+\.\d", rows[0].split("`")[-1])[:4] == [f"{100 * value:.1f}" for value in expected]
+
+
+def test_the_report_is_what_the_kept_predictions_give(tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    made = tmp_path / "comparison.md"
+    compare([path.relative_to(REPOSITORY) for path in KEPT], made)
+    kept = (REPOSITORY / "reports" / "comparison.md").read_text(encoding="utf-8")
+    assert made.read_text(encoding="utf-8").replace(made.as_posix(), "reports/comparison.md") == kept

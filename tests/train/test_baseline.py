@@ -1,0 +1,179 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from ser_hf.corpora import load_corpus
+from ser_hf.features import extract_table
+from ser_hf.labels import LABELS
+from ser_hf.models.classical import load_classical
+from ser_hf.runs import read_predictions
+from ser_hf.splits import make_folds
+from train.baseline import BaselineArguments, fit_fold, main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_HF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def run(corpus_dir, folder, *arguments, features="zcr,spectral"):
+    fixed = ["--data_dir", corpus_dir, "--output_dir", folder, "--n_jobs", 1, "--features", features]
+    return main([str(word) for word in [*fixed, *arguments]])
+
+
+@pytest.fixture(scope="module")
+def actor_run(corpus_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "textbook-actor"
+    assert run(corpus_dir, folder, "--model", "svm-textbook") == 0
+    return folder
+
+
+def test_run_folder_answers_every_clip_once_and_says_how_it_was_made(actor_run):
+    frame = read_predictions(actor_run)
+    assert len(frame) == frame["clip"].nunique() == 24 * 8
+    assert (frame["emotion"] == frame["predicted"]).mean() > 0.4
+    record = json.loads((actor_run / "run.json").read_text())
+    assert (record["protocol"], record["model"], record["seed"]) == ("actor", "svm-textbook", 0)
+    assert record["arguments"]["features"] == "zcr,spectral"
+    assert [fold["index"] for fold in record["folds"]] == [0, 1, 2, 3, 4]
+    assert all(fold["temperature"] > 0 for fold in record["folds"])
+    assert len(record["corpus_fingerprint"]) == 16
+    metrics = json.loads((actor_run / "metrics.json").read_text())
+    assert metrics["accuracy"] == pytest.approx((frame["emotion"] == frame["predicted"]).mean())
+    assert list((actor_run / "plots").iterdir())
+
+
+def test_figures_of_each_fold_and_of_all_are_printed(corpus_dir, tmp_path, capsys):
+    assert run(corpus_dir, tmp_path / "run", "--model", "decision-tree", "--folds", "0,3") == 0
+    printed = capsys.readouterr().out
+    assert "Fold 0: cross-validation 0." in printed
+    assert "Fold 3: cross-validation 0." in printed
+    assert "max_depth" in printed
+    assert "accuracy, mean over 2 folds 0." in printed
+    assert set(read_predictions(tmp_path / "run")["fold"]) == {0, 3}
+
+
+def test_same_seed_gives_the_same_predictions(corpus_dir, tmp_path):
+    frames = []
+    for name in ("a", "b"):
+        assert run(corpus_dir, tmp_path / name, "--model", "decision-tree", "--folds", "1", "--no_cache") == 0
+        frames.append(read_predictions(tmp_path / name))
+    assert frames[0].equals(frames[1])
+
+
+def make_random_table(n_speakers=24, n_clips=1):
+    """A clip table of all actors without any sound, for what looks at its rows alone."""
+    rows = [
+        (f"{speaker:02d}", label) for speaker in range(1, n_speakers + 1) for label in LABELS for _ in range(n_clips)
+    ]
+    columns = {
+        "clip": [f"{index:04d}" for index in range(len(rows))],
+        "corpus": ["ravdess"] * len(rows),
+        "speaker": [speaker for speaker, _ in rows],
+        "emotion": [LABELS.index(label) for _, label in rows],
+    }
+    kinds = Features({name: Value("string") for name in columns} | {"emotion": ClassLabel(names=list(LABELS))})
+    return Dataset.from_dict(columns, features=kinds)
+
+
+@pytest.mark.parametrize("protocol", ["actor", "loao"])
+def test_nothing_of_the_test_speakers_reaches_the_model(protocol):
+    table = make_random_table()
+    fold = make_folds(table, protocol)[2]
+    rng = np.random.default_rng(0)
+    arguments = BaselineArguments(model="decision-tree", features="zcr", n_jobs=1)
+    features = extract_table([rng.normal(0, 0.1, 8000)] * 2, arguments.groups, n_jobs=1, progress=False)
+    rows = rng.normal(size=(len(table), features.shape[1])) + np.array(table["emotion"])[:, None]
+    features = features.reindex(range(len(table))).assign(**dict(zip(features.columns, rows.T, strict=True)))
+    changed = features.copy()
+    changed.iloc[fold.test] = 1e6 * rng.normal(size=(len(fold.test), features.shape[1]))
+    probe = features.iloc[fold.test]
+    first, second = (fit_fold(table, part, fold, protocol, arguments)[0] for part in (features, changed))
+    np.testing.assert_array_equal(first.predict_features(probe), second.predict_features(probe))
+    changed.iloc[fold.validation] = 1e6
+    third = fit_fold(table, changed, fold, protocol, arguments)[0]
+    assert not np.array_equal(first.predict_features(probe), third.predict_features(probe))  # validation clips train
+
+
+def test_random_protocol_needs_more_than_one_clip_of_each_label_only():
+    table = make_random_table(n_speakers=1, n_clips=4)
+    fold = make_folds(table, "full")[0]
+    arguments = BaselineArguments(model="svm-textbook", features="zcr", n_jobs=1)
+    features = extract_table([np.zeros(8000)], arguments.groups, n_jobs=1, progress=False)
+    rows = np.random.default_rng(0).normal(size=(len(table), features.shape[1]))
+    features = features.reindex(range(len(table))).assign(**dict(zip(features.columns, rows.T, strict=True)))
+    _, record = fit_fold(table, features, fold, "random", arguments)
+    assert record["temperature"] > 0
+
+
+def test_full_protocol_writes_a_model_folder_with_card_and_figures(corpus_dir, actor_run, tmp_path):
+    options = ["--model", "svm-textbook", "--protocol", "full", "--reference_run", actor_run]
+    assert run(corpus_dir, tmp_path / "full", *options) == 0
+    folder = tmp_path / "full" / "model"
+    names = ["README.md", "config.json", "metrics.json", "pipeline.skops"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / "metrics.json").read_text() == (actor_run / "metrics.json").read_text()
+    assert "ser-svm-textbook" in (folder / "README.md").read_text()
+    model = load_classical(folder)
+    assert model.config["feature_groups"] == ["zcr", "spectral"]
+    table = load_corpus("ravdess", corpus_dir)
+    features = extract_table(table["audio"], ["zcr", "spectral"], n_jobs=1, progress=False)
+    answers = model.predict_features(features).argmax(axis=1)
+    assert (answers == np.array(table["emotion"])).mean() > 0.5
+    assert not (tmp_path / "full" / "predictions.parquet").exists()
+
+
+def test_run_folder_that_exists_is_refused_or_replaced(corpus_dir, actor_run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(actor_run, folder)
+    options = ["--model", "svm-textbook", "--folds", "0"]
+    assert run(corpus_dir, folder, *options) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert len(read_predictions(folder)) == 24 * 8
+    assert run(corpus_dir, folder, *options, "--overwrite_output_dir") == 0
+    assert set(read_predictions(folder)["fold"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--features", "pitch,formants"], "no group 'formants'; there are: pitch"),
+        (["--reference_run", "ACTOR_RUN"], "--reference_run goes with --protocol full"),
+        (["--reference_run", "ACTOR_RUN", "--protocol", "full", "--model", "knn"], "a run of svm-textbook, not of knn"),
+        (["--reference_run", "nowhere", "--protocol", "full"], "cannot read nowhere"),
+        (["--model", "random-forest", "--protocol", "full"], "random-forest cannot be saved"),
+        (["--folds", "0,9"], "has no fold 9"),
+        (["--folds", "first"], "whole numbers"),
+        (["--corpora", "iemocap"], "iemocap"),
+        (["--data_dir", "EMPTY"], "ravdess"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    corpus_dir, actor_run, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.setattr("ser_hf.corpora.download.fetch", pytest.fail)  # no test reaches for the network
+    (tmp_path / "ravdess").mkdir()
+    (tmp_path / "ravdess" / "Actor_01").mkdir()
+    places = {"ACTOR_RUN": str(actor_run), "EMPTY": str(tmp_path)}
+    folder = tmp_path / "run"
+    assert run(corpus_dir, folder, *[places.get(word, word) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_svm_on_real_clips_of_unseen_actors(real_data, tmp_path):
+    folder = tmp_path / "run"
+    groups = "energy,zcr,spectral,covariance"
+    assert main(["--data_dir", str(real_data), "--output_dir", str(folder), "--folds", "0", "--features", groups]) == 0
+    frame = read_predictions(folder)
+    assert sorted(frame["speaker"].unique()) == ["02", "05", "14", "15", "16"]
+    assert (frame["emotion"] == frame["predicted"]).mean() > 0.45
