@@ -183,7 +183,10 @@ def feature_names(groups: Iterable[str]) -> list[str]:
 
 @lru_cache
 def _feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_features(np.zeros(SAMPLE_RATE // 2, dtype=np.float32), groups))
+    # Noise rather than silence, so that all that librosa compiles is compiled here, once, before processes share the
+    # work: two that write numba's cache at the same time can leave it such that the next one crashes.
+    noise = np.random.default_rng(0).normal(scale=0.1, size=SAMPLE_RATE // 2).astype(np.float32)
+    return tuple(_features(noise, groups))
 
 
 def extract_table(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Before any numerical library is imported: tests must not reach for the network, and threads of small jobs only spin.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +14,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A cache of compiled code for each of the suite's processes: two that write one cache at the same time can spoil it.
+os.environ["NUMBA_CACHE_DIR"] = os.path.join(
+    tempfile.gettempdir(), f"ser_hf-numba-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+)
 
 from pathlib import Path
 
