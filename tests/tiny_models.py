@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
 
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
-from ser_hf.models.classical import MODEL_TYPE, ClassicalModel, save_classical
+from ser_hf.models.classical import MODEL_TYPE, ClassicalModel, build_pipeline, save_classical
 from tests.synthetic import make_clip
 
 WINDOW_SECONDS = 5
@@ -57,7 +54,7 @@ def save_tiny_svm(folder: Path) -> Path:
     names = feature_names(TINY_GROUPS)
     clips = [(label, make_clip(label, actor, seconds=1.5)) for label in LABELS for actor in (1, 2)]
     features = pd.DataFrame(np.array([extract(clip, TINY_GROUPS) for _, clip in clips]), columns=names)
-    pipeline = make_pipeline(StandardScaler(), SVC()).fit(features, [LABEL2ID[label] for label, _ in clips])
+    pipeline = build_pipeline("svm").fit(features, [LABEL2ID[label] for label, _ in clips])
     config = {
         "model_type": MODEL_TYPE,
         "family": "svm",
