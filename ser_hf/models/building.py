@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -73,7 +74,7 @@ def create_model(
             # Over at most some hundred positions, plain attention trains a third faster on a CPU than the fused one.
             attn_implementation="eager",
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the base model {base_model} cannot be loaded: {error}") from error
     new = [
         name if isinstance(name, str) else name[0] for key in ("missing_keys", "mismatched_keys") for name in info[key]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
@@ -90,7 +91,7 @@ def load_neural(source: str | Path, device: str | None = None) -> NeuralModel:
             source, output_loading_info=True, use_safetensors=True, dtype=torch.float32
         )
         extractor = AutoFeatureExtractor.from_pretrained(source)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{source} cannot be loaded as an audio-classification model: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:

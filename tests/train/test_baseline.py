@@ -117,7 +117,12 @@ def test_full_protocol_writes_a_model_folder_with_card_and_figures(corpus_dir, a
     folder = tmp_path / "full" / "model"
     names = ["README.md", "config.json", "metrics.json", "pipeline.skops"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    assert (folder / "metrics.json").read_text() == (actor_run / "metrics.json").read_text()
+    published = json.loads((folder / "metrics.json").read_text())
+    assert published == {
+        "corpora": ["ravdess"],
+        "protocol": "actor",
+        **json.loads((actor_run / "metrics.json").read_text()),
+    }
     assert "ser-svm-textbook" in (folder / "README.md").read_text()
     model = load_classical(folder)
     assert model.config["feature_groups"] == ["zcr", "spectral"]
