@@ -37,26 +37,20 @@ WAVEFORM = {
 }
 
 
+def tiny_whisper_config(**changes: object) -> WhisperConfig:
+    """A Whisper of 16 dimensions and one layer, but for ``changes``."""
+    sizes = {"d_model": 16, "vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    for part in ("encoder", "decoder"):
+        sizes |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 32}
+    return WhisperConfig(**{**sizes, "decoder_start_token_id": 1, **changes})
+
+
 def save_tiny_base(kind: str, folder: Path) -> Path:
     """Save a random encoder without any classification head: whisper, wav2vec2, hubert, wavlm or ast; three layers."""
     torch.manual_seed(0)
     model: PreTrainedModel
     if kind == "whisper":
-        config = WhisperConfig(
-            d_model=16,
-            encoder_layers=3,
-            encoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_layers=1,
-            decoder_attention_heads=2,
-            decoder_ffn_dim=32,
-            vocab_size=64,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=2,
-            decoder_start_token_id=1,
-            classifier_proj_size=12,
-        )
+        config = tiny_whisper_config(encoder_layers=3, classifier_proj_size=12)
         model, extractor = WhisperModel(config), WhisperFeatureExtractor()
     elif kind == "ast":
         config = ASTConfig(

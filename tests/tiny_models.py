@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
+from transformers import WhisperFeatureExtractor, WhisperForAudioClassification
 
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
 from ser_hf.models.classical import MODEL_TYPE, ClassicalModel, build_pipeline, save_classical
 from tests.synthetic import make_clip
+from tests.tiny_bases import tiny_whisper_config
 
 WINDOW_SECONDS = 5
 TINY_GROUPS = ("energy", "zcr")
@@ -22,20 +23,7 @@ def save_tiny_whisper(folder: Path, seed: int = 0) -> Path:
     """A Whisper classifier of one layer with random weights and a window of 5 s, saved as stock transformers does."""
     torch.manual_seed(seed)
     extractor = WhisperFeatureExtractor(chunk_length=WINDOW_SECONDS)
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=32,
-        vocab_size=64,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        num_mel_bins=80,
+    config = tiny_whisper_config(
         max_source_positions=extractor.nb_max_frames // 2,
         classifier_proj_size=16,
         num_labels=len(ID2LABEL),

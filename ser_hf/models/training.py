@@ -18,6 +18,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models.building import parameter_groups
+from ser_hf.models.neural import has_fixed_length
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -89,9 +90,7 @@ class Collator:
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         clips = [item["samples"] for item in items]
         # Whisper and AST always pad to their own window; wav2vec2 and its like to the longest of the batch.
-        padding = "max_length" if hasattr(self.feature_extractor, "max_length") else True
-        if hasattr(self.feature_extractor, "chunk_length"):
-            padding = "max_length"
+        padding = "max_length" if has_fixed_length(self.feature_extractor) else True
         inputs = self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt")
         batch = dict(inputs)
         labels = torch.eye(self.num_labels)[[item["label"] for item in items]]
