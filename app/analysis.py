@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooLongError, TooShortError, read_audio
 from ser_hf.classifier import EmotionClassifier, Prediction
 
 Answer = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one visitor may ask of a shared machine; the page names a limit when it is hit."""
-
-    megabytes: int = 25
-    seconds: int = 600
-    at_once: int = 2  # recordings analysed at the same time
-    queue: int = 32  # visitors waiting
-    keep_seconds: int = 600  # after which an uploaded voice is deleted
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class Analyser:
 
     model: EmotionClassifier
     baseline: EmotionClassifier
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def warm_up(self) -> None:
         """Answer once, so that the first visitor does not wait for caches and lazy imports."""
@@ -50,17 +40,27 @@ class Analyser:
         if not path:
             return _refusal("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
         name = Path(path).name
-        megabytes = Path(path).stat().st_size / 1e6
-        if megabytes > self.limits.megabytes:
-            return _refusal(
-                name, "too large", f"The file has {megabytes:.0f} MB; at most {self.limits.megabytes} MB are taken."
-            )
+        size = Path(path).stat().st_size
+        return self.too_large(name, size) or self.answer(path, name)
+
+    def too_large(self, name: str, size: int) -> Answer | None:
+        """The refusal of a recording of ``size`` bytes, if it is larger than is taken."""
+        megabytes = size / 1e6
+        if megabytes <= self.limits.megabytes:
+            return None
+        return _refusal(
+            name, "too large", f"The file has {megabytes:.0f} MB; at most {self.limits.megabytes} MB are taken."
+        )
+
+    def answer(self, source: Any, name: str) -> Answer:
+        """As `analyse`, of whatever `ser_hf.audio.read_audio` takes, under the name that the visitor knows it by."""
         try:
             # Read once for both; the header is asked for the length before anything is decoded.
-            recording = read_audio(path, max_seconds=self.limits.seconds)
+            recording = read_audio(source, max_seconds=self.limits.seconds)
             answers = [self.model.predict(recording), self.baseline.predict(recording)]
         except AudioError as error:
-            return _refusal(name, _reason(error), str(error).replace(str(path), name))
+            shown = source if isinstance(source, (str, Path)) else name
+            return _refusal(name, _reason(error), str(error).replace(str(shown), name))
         shared = [warning for warning in answers[0].warnings if warning in answers[1].warnings]
         return {
             "file": name,

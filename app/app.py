@@ -20,12 +20,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from app import views
-from app.analysis import Analyser, Answer, Limits
+from app.analysis import Analyser, Answer
+from app.limits import Limits
 from app.plots import has_timeline, timeline_figure
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
+STYLE = Path(__file__).with_name("style.css")
 
 
 def build(analyser: Analyser) -> gr.Blocks:
@@ -96,7 +98,7 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         max_file_size=f"{limits.megabytes}mb",
         footer_links=["api"],
         theme=theme,
-        css=views.CSS,
+        css_paths=[STYLE],
         prevent_thread_lock=True,
     )
     if block:

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from gradio_client import Client, handle_file
 
-from app.analysis import Analyser, Limits
+from app.analysis import Analyser
 from app.app import build_parser, main
+from app.limits import Limits
 from app.plots import has_timeline, timeline_figure
 from app.views import REFUSALS, answer_html
 from ser_hf.audio import SAMPLE_RATE
