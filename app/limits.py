@@ -22,6 +22,7 @@ class Limits:
         batch_megabytes: size of one batch, and of what its archives hold when unpacked.
         batch_minutes: work on one batch; what is not answered by then is said to be left out.
         live_seconds: one listening of the live tab, which then stops by itself.
+        live_at_once: microphones that are listened to at the same time.
         at_once: requests that are worked on at the same time.
         queue: visitors waiting.
         keep_seconds: age at which an uploaded voice is deleted.
@@ -33,6 +34,7 @@ class Limits:
     batch_megabytes: int = 100
     batch_minutes: int = 5
     live_seconds: int = 120
+    live_at_once: int = 4
     at_once: int = 2
     queue: int = 32
     keep_seconds: int = 600

@@ -83,7 +83,7 @@ class Recording:
         return len(self.samples) / self.sample_rate
 
 
-def read_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> Recording:
+def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: float | None = None) -> Recording:
     """Read any recording as one channel at `sample_rate` (channel mean, then soxr's HQ resampler).
 
     Args:
@@ -91,14 +91,15 @@ def read_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float |
             with "array" or "raw", and "sampling_rate"; a tuple (rate, array); or an array at `sample_rate`. Arrays are
             (n,), (n, channels) or (channels, n), the shorter side being the channels; integers are scaled by the full
             scale of their dtype. soundfile opens wav, flac, ogg, opus and mp3; PyAV opens m4a, webm and the like.
-        sample_rate: of the result, in Hz.
+        sample_rate: of the result, in Hz; None keeps the recording's own (for an array without one: 16 kHz).
         max_seconds: refuse what is longer; the header is asked before anything is decoded.
 
     Raises:
         UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
         TypeError: `source` is none of the above.
     """
-    name, blocks, rate, warnings = _open(source, sample_rate, max_seconds)
+    name, blocks, rate, warnings = _open(source, sample_rate or SAMPLE_RATE, max_seconds)
+    sample_rate = sample_rate or rate
     if not RATES[0] <= rate <= RATES[1]:
         raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
     mono, peak, n_clipped, n_values, n_samples = [], 0.0, 0, 0, 0
@@ -157,14 +158,20 @@ def speech_span(samples: np.ndarray, top_db: float = 40.0, sample_rate: int = SA
     Returns:
         (start, end) in samples, 0 <= start <= end <= n; (0, n) when every sample is zero.
     """
-    n, frame, hop = len(samples), round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
-    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    starts = np.arange(0, max(n - frame + hop, 1), hop)
-    power = energy[np.minimum(starts + frame, n)] - energy[starts]
+    n, frame = len(samples), round(FRAME_SECONDS * sample_rate)
+    starts, power = frame_power(samples, sample_rate)
     if power.max() <= 0:
         return 0, n
     loud = np.flatnonzero(power >= power.max() * 10 ** (-top_db / 10))
     return int(starts[loud[0]]), int(min(starts[loud[-1]] + frame, n))
+
+
+def frame_power(samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
+    """Where 25 ms frames (10 ms hop) start, in samples, and the sum of squares in each; there is at least one."""
+    n, frame, hop = len(samples), round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    starts = np.arange(0, max(n - frame + hop, 1), hop)
+    return starts, energy[np.minimum(starts + frame, n)] - energy[starts]
 
 
 def trim_silence(samples: np.ndarray, top_db: float = 40.0) -> np.ndarray:

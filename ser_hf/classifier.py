@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,10 @@ from ser_hf.audio import (
     sliding_windows,
     speech_span,
 )
+from ser_hf.hub import fetch, looks_like_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
+from ser_hf.quality import quality_doubts
 
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
@@ -31,10 +32,7 @@ CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 CLASSICAL_WINDOW_SECONDS = 5.0
 
 LOW_CONFIDENCE = 0.5
-QUIET_PEAK = 0.01  # 40 dB below full scale; one clip of RAVDESS in a hundred is as quiet
-LITTLE_SPEECH = 0.25  # of the recording; no clip of RAVDESS has less than 0.37
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class _Model(Protocol):
@@ -114,15 +112,18 @@ class EmotionClassifier:
         name: what the model is called: the folder's name, or the Hub id.
         labels: the model's labels, in the order of `ser_hf.labels.LABELS`.
         window_seconds: the longest stretch, in seconds, that the model hears at once.
+        model: what answers, a `NeuralModel` or a `ClassicalModel`; its labels may be in another order.
+        metrics: what is in the model's ``metrics.json`` (see `ser_hf.metrics.evaluate_predictions`); None without one.
     """
 
-    def __init__(self, model: _Model, name: str, window_seconds: float) -> None:
+    def __init__(self, model: _Model, name: str, window_seconds: float, metrics: dict[str, Any] | None = None) -> None:
         self.name = name
         self.window_seconds = window_seconds
         known = {label: position for position, label in enumerate(LABELS)}
         self._order = sorted(range(len(model.labels)), key=lambda i: (known.get(model.labels[i], len(LABELS)), i))
         self.labels = [model.labels[index] for index in self._order]
-        self._model = model
+        self.model = model
+        self.metrics = metrics
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: str | None = None) -> EmotionClassifier:
@@ -140,23 +141,24 @@ class EmotionClassifier:
         """
         folder = Path(model).expanduser()
         is_folder = folder.exists()
-        if not is_folder and (isinstance(model, Path) or _looks_like_folder(model)):
+        if not is_folder and (isinstance(model, Path) or looks_like_folder(model)):
             raise ModelError(
                 f"there is no model folder {str(model)!r}. Name a folder that holds a config.json, or a model of the "
                 "Hub as user/name."
             )
-        config_file = folder / "config.json" if is_folder else _fetch(str(model), "config.json")
+        config_file = folder / "config.json" if is_folder else fetch(str(model), "config.json")
         name = folder.resolve().name if is_folder else str(model)
+        metrics = _read_metrics(folder) if is_folder else _fetch_metrics(name)
         if _read_config(config_file, str(model)).get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
             if not is_folder:
-                folder = _fetch(name, "pipeline.skops").parent
-            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS)
+                folder = fetch(name, "pipeline.skops").parent
+            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics)
         from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
         neural = load_neural(folder if is_folder else name, device)
-        return cls(neural, name, neural.window_seconds)
+        return cls(neural, name, neural.window_seconds, metrics)
 
     def predict(self, source: Any) -> Prediction:
         """Say what the voice in one recording expresses.
@@ -172,7 +174,7 @@ class EmotionClassifier:
             AudioError: the recording cannot be read, is silent, or is too short to answer.
         """
         plan = self._plan(source)
-        return self._answer(plan, self._probabilities(plan.clips))
+        return self._answer(plan, self.probabilities(plan.clips))
 
     def predict_many(self, sources: Iterable[Any], batch_size: int = 16) -> Iterator[Prediction | AudioError]:
         """Answer many recordings in their order, several windows at a time; a bad one yields its error.
@@ -203,7 +205,7 @@ class EmotionClassifier:
         clips = [clip for plan in plans if isinstance(plan, _Plan) for clip in plan.clips]
         if clips:
             rows = np.concatenate(
-                [self._probabilities(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
+                [self.probabilities(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
             )
         position = 0
         for plan in plans:
@@ -213,9 +215,16 @@ class EmotionClassifier:
                 yield self._answer(plan, rows[position : position + len(plan.windows)])
                 position += len(plan.windows)
 
-    def _probabilities(self, clips: list[np.ndarray]) -> np.ndarray:
-        """float64 (clips, labels), each row summing to 1, columns in the order of ``labels``."""
-        rows = np.asarray(self._model.predict_proba(clips), dtype=np.float64)[:, self._order]
+    def probabilities(self, clips: list[np.ndarray]) -> np.ndarray:
+        """The model's answer to clips as they are: nothing is checked, trimmed or windowed.
+
+        Args:
+            clips: float32 mono at 16 kHz, each of at least one sample and no longer than ``window_seconds``.
+
+        Returns:
+            float64 (clips, labels), each row summing to 1, columns in the order of ``labels``.
+        """
+        rows = np.asarray(self.model.predict_proba(clips), dtype=np.float64)[:, self._order]
         return rows / rows.sum(axis=1, keepdims=True)
 
     def _answer(self, plan: _Plan, rows: np.ndarray) -> Prediction:
@@ -226,7 +235,12 @@ class EmotionClassifier:
         for (start, end), row in zip(plan.windows, rows, strict=True):
             scores = self._scores(row)
             timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, max(scores, key=scores.get), scores))
-        warnings = [*recording.warnings, *_doubts(recording, len(plan.windows), self.window_seconds)]
+        warnings = [*recording.warnings, *quality_doubts(recording)]
+        if len(timeline) > 1:
+            warnings.append(
+                f"longer than the {self.window_seconds:g} seconds that the model hears at once: "
+                f"analysed in {len(timeline)} windows, whose answers are averaged"
+            )
         if mean[label] < LOW_CONFIDENCE:
             warnings.append(f"no expression stands out: the likeliest, {label}, has only {100 * mean[label]:.0f} %")
         return Prediction(recording.name, label, mean, recording.duration, warnings, timeline)
@@ -254,49 +268,6 @@ def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {label: round(score, 6) for label, score in scores.items()}
 
 
-def _doubts(recording: Recording, n_windows: int, window_seconds: float) -> list[str]:
-    """What in a recording makes an answer less certain, in plain words."""
-    doubts = []
-    peak = float(np.abs(recording.samples).max())
-    if peak < QUIET_PEAK:
-        doubts.append(f"very quiet: the loudest sample is at {100 * peak:.1f} % of full scale")
-    first, last = speech_span(recording.samples)
-    if last - first < LITTLE_SPEECH * len(recording.samples):
-        doubts.append(
-            f"mostly silence: sound fills {(last - first) / SAMPLE_RATE:.1f} of {recording.duration:.1f} seconds"
-        )
-    if n_windows > 1:
-        doubts.append(
-            f"longer than the {window_seconds:g} seconds that the model hears at once: "
-            f"analysed in {n_windows} windows, whose answers are averaged"
-        )
-    return doubts
-
-
-def _looks_like_folder(model: str) -> bool:
-    """Whether a name that is no folder here was meant as one, so that no typing error becomes a request to the Hub."""
-    if not _HUB_ID.fullmatch(model):
-        return True
-    first = model.split("/")[0]
-    return first in ("models", "runs") or Path(first).exists()
-
-
-def _fetch(hub_id: str, file: str) -> Path:
-    """Download one file of a Hub model, or find it in the local cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub_id, file))
-    except RepositoryNotFoundError:
-        reason = "the Hub has no such model, or it is private and you are not logged in"
-    except LocalEntryNotFoundError:
-        reason = "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set)"
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
-    raise ModelError(f"cannot get {file} of the model {hub_id!r} from the Hub: {reason}")
-
-
 def _read_config(file: Path, model: str) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -307,3 +278,19 @@ def _read_config(file: Path, model: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{model}: its config.json holds no settings")
     return config
+
+
+def _read_metrics(folder: Path) -> dict[str, Any] | None:
+    """What ``metrics.json`` holds; None where there is none, or none that can be read: the model answers without it."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return metrics if isinstance(metrics, dict) else None
+
+
+def _fetch_metrics(hub_id: str) -> dict[str, Any] | None:
+    try:
+        return _read_metrics(fetch(hub_id, "metrics.json").parent)
+    except ModelError:
+        return None

@@ -28,6 +28,7 @@ from ser_hf.statistics import (
 
 __all__ = [
     "AlignmentError",
+    "calibration_table",
     "evaluate_predictions",
     "expected_calibration_error",
     "fit_temperature",
@@ -66,12 +67,36 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
         probabilities: (n, k) rows that sum to 1.
         labels: (n,) int class indices.
     """
+    table = calibration_table(probabilities, labels, bins)
+    return sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in table) / len(labels)
+
+
+def calibration_table(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
+) -> list[dict[str, Any]]:
+    """What a reliability diagram shows (Guo et al. 2017): one row for each bin of confidence that has an answer.
+
+    Args:
+        probabilities: (n, k) rows that sum to 1.
+        labels: (n,) int class indices.
+
+    Returns:
+        ``low`` and ``high`` (bounds of the bin in [0, 1]), ``n`` answers, their mean ``confidence`` and ``accuracy``.
+    """
     probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
     confidence = probabilities.max(axis=1)
-    gap = confidence - (probabilities.argmax(axis=1) == labels)
-    return float(
-        np.abs(np.bincount(confidence_bins(confidence, bins), weights=gap, minlength=bins)).sum() / len(labels)
-    )
+    right = probabilities.argmax(axis=1) == labels
+    bin_of = confidence_bins(confidence, bins)
+    return [
+        {
+            "low": index / bins,
+            "high": (index + 1) / bins,
+            "n": int((bin_of == index).sum()),
+            "confidence": float(confidence[bin_of == index].mean()),
+            "accuracy": float(right[bin_of == index].mean()),
+        }
+        for index in np.unique(bin_of).tolist()
+    ]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -108,11 +133,12 @@ def score(
     Args:
         labels, predicted: (n,) int class indices into ``names``, n > 0.
         names: the k class names.
-        probabilities: (n, k), rows that sum to 1; without them there is no ``ece`` and no ``nll``.
+        probabilities: (n, k), rows that sum to 1; without them there is no ``ece``, ``nll`` and ``calibration``.
 
     Returns:
-        ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``ece``, ``nll`` (nats), ``per_class`` (name -> precision,
-        recall, f1, support; None where undefined), ``confusion_matrix`` (k x k counts, rows true) and ``labels``.
+        ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``ece``, ``nll`` (nats), ``calibration`` (see
+        `calibration_table`), ``per_class`` (name -> precision, recall, f1, support; None where undefined),
+        ``confusion_matrix`` (k x k counts, rows true) and ``labels``.
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     classes = np.arange(len(names))
@@ -128,6 +154,7 @@ def score(
     if probabilities is not None:
         figures["ece"] = expected_calibration_error(probabilities, labels)
         figures["nll"] = float(log_loss_terms(probabilities, labels).mean())
+        figures["calibration"] = calibration_table(probabilities, labels)
     figures["per_class"] = {
         name: {
             "precision": _number(precision[index]),

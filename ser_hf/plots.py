@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.stats import binomtest
 
-from ser_hf.metrics import probability_matrix
-from ser_hf.statistics import CALIBRATION_BINS, confidence_bins
+from ser_hf.metrics import calibration_table, expected_calibration_error, probability_matrix
+from ser_hf.statistics import CALIBRATION_BINS
 
 # Okabe & Ito's palette, which stays apart under the common kinds of colour blindness; black is softened to grey.
 EMOTION_COLORS: dict[str, str] = {
@@ -140,21 +140,17 @@ def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
 def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BINS) -> Figure:
     """Reliability diagram (Guo et al. 2017): how often answers of each confidence are right, and how many there are."""
     probabilities, names = probability_matrix(frame)
-    confidence = probabilities.max(axis=1)
-    right = (frame["predicted"].astype(str) == frame["emotion"].astype(str)).to_numpy()
-    bin_of = confidence_bins(confidence, bins)
-    count = np.bincount(bin_of, minlength=bins)
-    used = np.flatnonzero(count)
-    mean_confidence = np.bincount(bin_of, weights=confidence, minlength=bins)[used] / count[used]
-    accuracy = np.bincount(bin_of, weights=right, minlength=bins)[used] / count[used]
-    error = np.abs(mean_confidence - accuracy) @ count[used] / len(frame)
+    labels = frame["emotion"].astype(str).map({name: index for index, name in enumerate(names)}).to_numpy()
+    table = pd.DataFrame(calibration_table(probabilities, labels, bins))
+    count, accuracy, mean_confidence = table["n"], table["accuracy"], table["confidence"]
+    error = expected_calibration_error(probabilities, labels, bins)
 
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     _title(figure, title, "Are answers as often right as they are sure? (on the line: yes)")
     axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    width, left = 100 / bins, 100 * used / bins
+    width, left = 100 / bins, 100 * table["low"]
     axes.bar(left, 100 * accuracy, width, align="edge", color=ACCENT, edgecolor=PAPER, linewidth=1.5)
     axes.vlines(
         100 * mean_confidence, 100 * accuracy, 100 * mean_confidence, color=EMOTION_COLORS["angry"], linewidth=2
@@ -163,12 +159,13 @@ def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BI
     axes.set_ylabel("right, %")
     axes.set_ylim(0, 100)
     text = (
-        f"calibration error {100 * error:.1f} %\nmean confidence {100 * confidence.mean():.1f} %\n"
-        f"accuracy {100 * right.mean():.1f} %"
+        f"calibration error {100 * error:.1f} %\n"
+        f"mean confidence {100 * np.average(mean_confidence, weights=count):.1f} %\n"
+        f"accuracy {100 * np.average(accuracy, weights=count):.1f} %"
     )
     axes.text(0.02, 0.96, text, transform=axes.transAxes, va="top", fontsize=12, color=INK, linespacing=1.5,
               bbox={"facecolor": PAPER, "edgecolor": GRID, "boxstyle": "round,pad=0.5"})  # fmt: skip
-    below.bar(left, count[used], width, align="edge", color=CAUTION, edgecolor=PAPER, linewidth=1.5)
+    below.bar(left, count, width, align="edge", color=CAUTION, edgecolor=PAPER, linewidth=1.5)
     below.set_ylabel("clips")
     below.set_xlabel(f"confidence of the answer, % ({bins} bins)")
     below.set_xlim(100 / len(names) - 100 / bins, 100)

@@ -122,6 +122,12 @@ class ClassicalModel:
         method = _output_method(self.pipeline)
         return softmax(_logits(getattr(self.pipeline, method)(features), method) / self.config["temperature"])
 
+    def feature_statistics(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of each feature over the training clips."""
+        scaler = self.pipeline["scale"]
+        statistics = zip(scaler.mean_.tolist(), scaler.scale_.tolist(), strict=True)
+        return dict(zip(self.pipeline.feature_names_in_, statistics, strict=True))
+
 
 def fit_classical(
     family: str,

@@ -1,0 +1,171 @@
+"""What drove an answer: the stretch of the voice that counted most, and what is unusual about the voice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, Recording, sliding_windows, speech_span
+from ser_hf.classifier import EmotionClassifier, Prediction, Segment
+
+if TYPE_CHECKING:  # scikit-learn and librosa: only where a classical model is explained
+    from ser_hf.models.classical import ClassicalModel
+
+STRETCH_SECONDS = 0.4  # about two syllables: short enough to point at, long enough to matter
+MIN_PROBABILITY = 1e-6  # what is beyond is rounding, not evidence
+FADE_SECONDS = 0.005  # so that the hole itself does not click
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a recording and what it contributes to the answer.
+
+    Attributes:
+        start, end: seconds from the beginning of the recording.
+        complete, without: the probability of the answer, in [0, 1], in the complete window, and when the stretch is
+            silenced.
+        evidence: by how much silencing it lowers the log-odds of the answer, in nats, so that stretches can be ranked
+            where the answer is nearly certain too; below zero the stretch speaks against the answer.
+    """
+
+    start: float
+    end: float
+    complete: float
+    without: float
+    evidence: float
+
+
+@dataclass(frozen=True)
+class Standout:
+    """A property of a voice that is unusual beside the clips that a classical model was trained on.
+
+    Attributes:
+        name: of the engineered feature.
+        words: what it means, with its value and what is usual.
+        deviation: standard deviations from the mean of the training clips.
+    """
+
+    name: str
+    words: str
+    deviation: float
+
+
+def decisive_segment(prediction: Prediction) -> Segment:
+    """The window that speaks most for the answer; of a recording that fits one window, that one."""
+    return max(prediction.timeline, key=lambda segment: segment.scores[prediction.label])
+
+
+def occlusion(classifier: EmotionClassifier, recording: Recording, prediction: Prediction) -> list[Stretch]:
+    """Silence one stretch after the other, and see what becomes of the answer (Zeiler & Fergus 2014).
+
+    Only the decisive window is looked at, and in it only what lies between its first and its last sound. Stretches are
+    0.4 s long, or as long as the sound if it is shorter, and overlap by half.
+
+    Args:
+        recording: at 16 kHz, the one that ``prediction`` is of.
+        prediction: what ``classifier`` answered.
+    """
+    segment = decisive_segment(prediction)
+    offset = round(segment.start * SAMPLE_RATE)
+    window = recording.samples[offset : round(segment.end * SAMPLE_RATE)]
+    first, last = speech_span(window)
+    length = round(STRETCH_SECONDS * SAMPLE_RATE)
+    holes = [(first + start, first + end) for start, end in sliding_windows(last - first, length, length // 2)]
+    rows = classifier.probabilities([window, *(_silenced(window, start, end) for start, end in holes)])
+    complete, *without = rows[:, classifier.labels.index(prediction.label)].tolist()
+    return [
+        Stretch(
+            (offset + start) / SAMPLE_RATE,
+            (offset + end) / SAMPLE_RATE,
+            complete,
+            probability,
+            _log_odds(complete) - _log_odds(probability),
+        )
+        for (start, end), probability in zip(holes, without, strict=True)
+    ]
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
+    return math.log(bounded / (1 - bounded))
+
+
+def _silenced(window: np.ndarray, start: int, end: int) -> np.ndarray:
+    """A copy in which ``start`` to ``end`` is silent, with short fades inside the hole."""
+    hole = np.zeros(end - start, dtype=np.float32)
+    fade = min(round(FADE_SECONDS * SAMPLE_RATE), len(hole) // 2)
+    ramp = np.linspace(1, 0, fade, endpoint=False, dtype=np.float32)
+    hole[:fade], hole[len(hole) - fade :] = ramp, ramp[::-1]
+    silenced = window.copy()
+    silenced[start:end] *= hole
+    return silenced
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """How a feature is put into words: above and below the usual, its value as a number, and the number's unit."""
+
+    above: str
+    below: str
+    number: Callable[[float], str]
+    unit: str
+
+
+# Features that a listener can check by ear; the model hears many more.
+MEASURES: dict[str, _Measure] = {
+    "pitch_mean": _Measure("a high pitch", "a low pitch", lambda semitones: f"{100 * 2 ** (semitones / 12):.0f}", "Hz"),
+    "pitch_range": _Measure("a lively melody", "a flat melody", "{:.0f}".format, "semitones"),
+    "energy_mean": _Measure("a loud voice", "a quiet voice", "{:.0f}".format, "dB"),
+    "energy_range": _Measure("strong changes of loudness", "an even loudness", "{:.0f}".format, "dB"),
+    "onset_rate": _Measure("a fast rate", "a slow rate", "{:.1f}".format, "onsets a second"),
+    "voiced_fraction": _Measure("hardly a pause", "much breath or many pauses", "{:.0%}".format, "of it voiced"),
+    "centroid_mean": _Measure("a bright sound", "a dark sound", "{:.0f}".format, "Hz at its centre"),
+}
+UNUSUAL = 1.25  # standard deviations: about one training clip in five is as far from the mean
+FAR = 2.0
+
+
+def standout_features(classifier: EmotionClassifier, recording: Recording, prediction: Prediction) -> list[Standout]:
+    """What is unusual about the voice in the decisive window, the most unusual first; nothing for a neural model.
+
+    Each feature is compared with its mean and deviation over the clips that the model was trained on. They are what
+    the model was given, not proof of what it used.
+
+    Args:
+        recording: at 16 kHz, the one that ``prediction`` is of.
+        prediction: what ``classifier`` answered.
+    """
+    if not hasattr(classifier.model, "feature_statistics"):
+        return []
+    from ser_hf.features import extract, feature_names
+
+    model: ClassicalModel = classifier.model
+    segment = decisive_segment(prediction)
+    window = recording.samples[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
+    usual = model.feature_statistics()
+    groups = [
+        group for group in model.config["feature_groups"] if not MEASURES.keys().isdisjoint(feature_names([group]))
+    ]
+    values = dict(zip(feature_names(groups), extract(window, groups).tolist(), strict=True))
+    standouts = []
+    for name, measure in MEASURES.items():
+        if name not in values or not math.isfinite(values[name]):  # such as the pitch of a whisper
+            continue
+        mean, deviation = usual[name]
+        distance = (values[name] - mean) / deviation
+        if abs(distance) >= UNUSUAL:
+            standouts.append(Standout(name, _words(measure, values[name], mean, deviation), distance))
+    return sorted(standouts, key=lambda standout: -abs(standout.deviation))
+
+
+def _words(measure: _Measure, value: float, mean: float, deviation: float) -> str:
+    """Such as "a high pitch (245 Hz; usual is 120 to 210)"."""
+    distance = (value - mean) / deviation
+    words = measure.above if distance > 0 else measure.below
+    emphasis = "far from the usual" if abs(distance) >= FAR else "usual is"
+    low, high = measure.number(mean - deviation), measure.number(mean + deviation)
+    return f"{words} ({measure.number(value)} {measure.unit}; {emphasis} {low} to {high})"

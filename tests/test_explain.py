@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_hf.audio import SAMPLE_RATE, Recording, speech_span
+from ser_hf.classifier import EmotionClassifier
+from ser_hf.explain import MEASURES, STRETCH_SECONDS, UNUSUAL, decisive_segment, occlusion, standout_features
+from ser_hf.features import extract, feature_names
+from ser_hf.labels import LABEL2ID, LABELS
+from ser_hf.models.classical import MODEL_TYPE, ClassicalModel, build_pipeline
+from tests.synthetic import make_clip
+
+GROUPS = ("pitch", "energy", "spectral", "temporal")
+
+
+def recording(samples: np.ndarray) -> Recording:
+    return Recording(samples.astype(np.float32), SAMPLE_RATE, "clip.wav")
+
+
+def beep(seconds: float, *bursts: tuple[float, float, float]) -> Recording:
+    """A faint hum with bursts (start s, end s, amplitude) of a 440 Hz tone."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    samples = 0.02 * np.sin(2 * np.pi * 100 * time)
+    for start, end, amplitude in bursts:
+        inside = (time >= start) & (time < end)
+        samples[inside] += amplitude * np.sin(2 * np.pi * 440 * time[inside])
+    return recording(samples)
+
+
+class Loudest:
+    """Says "angry" in proportion to the loudest sample, else "calm"."""
+
+    labels = ("calm", "angry")
+
+    def predict_proba(self, clips):
+        loud = np.array([min(float(np.abs(clip).max()), 0.99) for clip in clips])
+        return np.stack([1 - loud, loud], axis=1)
+
+
+@pytest.fixture(scope="module")
+def loudest() -> EmotionClassifier:
+    return EmotionClassifier(Loudest(), "loudest", window_seconds=4.0)
+
+
+@pytest.fixture(scope="module")
+def svm() -> EmotionClassifier:
+    """Trained on voices of middling pitch, loudness and rate."""
+    clips = [(label, make_clip(label, actor, seconds=1.5)) for label in LABELS for actor in (1, 2)]
+    names = feature_names(GROUPS)
+    features = pd.DataFrame(np.array([extract(clip, GROUPS) for _, clip in clips]), columns=names)
+    pipeline = build_pipeline("svm").fit(features, [LABEL2ID[label] for label, _ in clips])
+    config = {
+        "model_type": MODEL_TYPE,
+        "id2label": {str(index): label for index, label in enumerate(LABELS)},
+        "feature_groups": list(GROUPS),
+        "temperature": 1.0,
+    }
+    return EmotionClassifier(ClassicalModel(pipeline, config), "svm", window_seconds=5.0)
+
+
+def test_the_stretch_that_made_the_answer_counts_most(loudest):
+    clip = beep(3.0, (1.0, 1.2, 0.8))
+    stretches = occlusion(loudest, clip, loudest.predict(clip))
+    most = max(stretches, key=lambda stretch: stretch.evidence)
+    assert most.start <= 1.0
+    assert most.end >= 1.2
+    assert most.complete == pytest.approx(0.81, abs=0.02)
+    assert most.without < 0.1
+    others = [stretch for stretch in stretches if stretch.end < 1.0 or stretch.start > 1.2]
+    assert others
+    assert all(stretch.evidence == pytest.approx(0, abs=1e-6) for stretch in others)
+
+
+def test_a_stretch_against_the_answer_has_evidence_below_zero(loudest):
+    clip = beep(3.0, (1.0, 1.2, 0.4))
+    prediction = loudest.predict(clip)
+    assert prediction.label == "calm"
+    assert min(stretch.evidence for stretch in occlusion(loudest, clip, prediction)) < -0.1
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 3.9])
+def test_stretches_cover_the_sound_and_nothing_else(loudest, seconds):
+    clip = recording(np.pad(make_clip("happy", seconds=seconds), (SAMPLE_RATE, SAMPLE_RATE))[: 4 * SAMPLE_RATE])
+    first, last = (place / SAMPLE_RATE for place in speech_span(clip.samples))
+    stretches = occlusion(loudest, clip, loudest.predict(clip))
+    assert stretches[0].start == pytest.approx(first)
+    assert stretches[-1].end == pytest.approx(last)
+    for before, after in zip(stretches, stretches[1:], strict=False):
+        assert before.start < after.start <= before.end
+    assert all(stretch.end - stretch.start <= STRETCH_SECONDS + 1e-9 for stretch in stretches)
+
+
+def test_of_a_long_recording_the_decisive_window_is_looked_at(loudest):
+    clip = beep(14.0, (9.0, 9.2, 0.9))
+    prediction = loudest.predict(clip)
+    segment = decisive_segment(prediction)
+    assert segment.scores[prediction.label] == max(one.scores[prediction.label] for one in prediction.timeline)
+    for stretch in occlusion(loudest, clip, prediction):
+        assert segment.start <= stretch.start < stretch.end <= segment.end + 1e-9
+
+
+def test_the_recording_is_left_as_it_was(loudest):
+    clip = beep(2.0, (1.0, 1.2, 0.8))
+    before = clip.samples.copy()
+    occlusion(loudest, clip, loudest.predict(clip))
+    np.testing.assert_array_equal(clip.samples, before)
+
+
+def test_unusual_properties_of_a_voice_are_named_with_the_most_unusual_first(svm):
+    clip = recording(make_clip("neutral", actor=1, seconds=1.5))
+    louder = recording(np.clip(clip.samples * 9, -1, 1))
+    standouts = standout_features(svm, louder, svm.predict(louder))
+    by_name = {standout.name: standout for standout in standouts}
+    assert by_name["energy_mean"].words.startswith("a loud voice (")
+    assert by_name["energy_mean"].deviation >= UNUSUAL
+    distances = [abs(standout.deviation) for standout in standouts]
+    assert distances == sorted(distances, reverse=True)
+    assert min(distances) >= UNUSUAL
+    quieter = recording(clip.samples * 0.05)
+    names = {one.name: one.words for one in standout_features(svm, quieter, svm.predict(quieter))}
+    assert names["energy_mean"].startswith("a quiet voice (")
+
+
+def test_deviations_are_those_of_the_training_clips(svm):
+    clip = recording(make_clip("surprised", actor=2, seconds=1.5) * 0.05)
+    values = dict(zip(feature_names(GROUPS), extract(clip.samples, GROUPS), strict=True))
+    usual = svm.model.feature_statistics()
+    found = {standout.name: standout.deviation for standout in standout_features(svm, clip, svm.predict(clip))}
+    expected = {name: (values[name] - usual[name][0]) / usual[name][1] for name in MEASURES}
+    assert found == pytest.approx({name: z for name, z in expected.items() if abs(z) >= UNUSUAL}, rel=1e-3)
+
+
+def test_what_is_not_voiced_has_no_pitch_to_speak_of(svm):
+    noise = recording(np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE))
+    assert "pitch_mean" not in {one.name for one in standout_features(svm, noise, svm.predict(noise))}
+
+
+def test_a_model_without_features_has_no_standouts(loudest):
+    clip = beep(2.0, (1.0, 1.2, 0.8))
+    assert standout_features(loudest, clip, loudest.predict(clip)) == []
