@@ -84,12 +84,18 @@ def run(
 ) -> Path:
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     resume = bool(training.resume_from_checkpoint)
-    if data.protocol == "full" and model.calibrate and model.reference_run is None:
-        raise UsageError("--protocol full holds nobody out: name a run with --reference_run, or --calibrate false")
+    holds_out = data.protocol != "full" and model.hold_out_validation
+    if not holds_out and model.calibrate and model.reference_run is None:
+        option = "--protocol full" if data.protocol == "full" else "--hold_out_validation false"
+        raise UsageError(
+            f"{option} leaves nobody to calibrate on: name a run with --reference_run, or --calibrate false"
+        )
     if model.reference_run:
         mean_temperature(model.reference_run)  # fails now rather than after an hour
     table = concatenate_datasets([load_corpus(name, data.data_dir) for name in data.corpus_names])
     folds = make_folds(table, data.protocol, data.fold_indices)
+    if not model.hold_out_validation:
+        folds = [train_on_validation(fold) for fold in folds]
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
     frames, records = [], []
@@ -123,6 +129,12 @@ def run(
             write_card(folder / "model", model.reference_run, f"ser-{model.family}")
     print(f"Written to {folder}")
     return folder
+
+
+def train_on_validation(fold: Fold) -> Fold:
+    """The fold with its validation clips among those to train on."""
+    train = np.sort(np.concatenate([fold.train, fold.validation]))
+    return dataclasses.replace(fold, train=train, validation=fold.validation[:0])
 
 
 def load_clips(table: Dataset) -> list[np.ndarray]:

@@ -38,7 +38,14 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "With --protocol full: run of the same recipe on held-out speakers, whose temperature and figures "
-            "the published model gets."
+            "the published model gets. With --hold_out_validation false: run whose temperature the folds get."
+        },
+    )
+    hold_out_validation: bool = field(
+        default=True,
+        metadata={
+            "help": "Keep each fold's validation clips out of training. Without, they train too, as those of "
+            "train.baseline do; nothing is then chosen, and the temperature is that of --reference_run."
         },
     )
 

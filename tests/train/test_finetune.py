@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -90,8 +91,28 @@ def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(
     assert used == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
 
 
-def test_nobody_held_out_and_no_earlier_run_is_refused_before_anything_starts(common, tmp_path, capsys):
-    assert finetune.main([*common, "--protocol", "full", "--output_dir", str(tmp_path / "run")]) == 2
+@pytest.mark.slow
+def test_validation_clips_train_too_where_none_are_held_out(common, actor_run, tmp_path, monkeypatch):
+    trained_on = {}
+    run_fold = finetune.run_fold
+
+    def remember(table, clips, fold, *arguments):
+        trained_on[fold.index] = set(np.array(table["speaker"])[fold.train])
+        run_fold(table, clips, fold, *arguments)
+
+    monkeypatch.setattr(finetune, "run_fold", remember)
+    folder = tmp_path / "run"
+    arguments = [*common, "--folds", "0", "--output_dir", str(folder), "--hold_out_validation", "false"]
+    assert finetune.main([*arguments, "--reference_run", str(actor_run)]) == 0
+    assert len(trained_on[0]) == 24 - 5
+    assert not (folder / "fold0" / "validation.parquet").exists()
+    temperatures = [record["temperature"] for record in read_run_json(actor_run)["folds"]]
+    assert read_run_json(folder)["folds"][0]["temperature"] == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
+
+
+@pytest.mark.parametrize("option", [["--protocol", "full"], ["--hold_out_validation", "false"]])
+def test_nobody_held_out_and_no_earlier_run_is_refused_before_anything_starts(common, tmp_path, capsys, option):
+    assert finetune.main([*common, *option, "--output_dir", str(tmp_path / "run")]) == 2
     assert "--reference_run" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
