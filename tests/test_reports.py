@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def test_the_report_is_what_the_kept_predictions_give(tmp_path, monkeypatch):
     compare([path.relative_to(REPOSITORY) for path in KEPT], made)
     kept = (REPOSITORY / "reports" / "comparison.md").read_text(encoding="utf-8")
     assert made.read_text(encoding="utf-8").replace(made.as_posix(), "reports/comparison.md") == kept
+
+
+@pytest.mark.parametrize(("model", "run"), [("ser-whisper", "whisper-actor-seed42"), ("ser-svm", "svm-actor")])
+def test_a_bundled_model_brings_the_figures_of_its_run(model, run):
+    metrics = json.loads((REPOSITORY / "models" / model / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["corpora"] == ["ravdess"]
+    assert {key: value for key, value in metrics.items() if key not in ("corpora", "protocol")} == evaluate_predictions(
+        read_predictions(REPOSITORY / "reports" / "runs" / run)
+    )
