@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.limits import Limits
-from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooLongError, TooShortError, read_audio
-from ser_hf.classifier import EmotionClassifier, Prediction
+from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, SilenceError, TooLongError, TooShortError, read_audio
+from ser_hf.classifier import EmotionClassifier, Prediction, Segment
+from ser_hf.explain import occlusion, standout_features
 
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What drove the answers to a recording.
+
+    Attributes:
+        recording: as the models heard it.
+        stretches: what the fine-tuned model's answer owes to each stretch of its decisive window, in order; dicts of
+            `ser_hf.explain.Stretch`.
+        standouts: what is unusual about the voice beside the baseline's training clips; dicts of
+            `ser_hf.explain.Standout`.
+    """
+
+    recording: Recording
+    stretches: list[dict[str, Any]]
+    standouts: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,15 @@ class Analyser:
         name = Path(path).name
         size = Path(path).stat().st_size
         return self.too_large(name, size) or self.answer(path, name)
+
+    def explain(self, path: str, answer: Answer) -> Explanation:
+        """Say what drove the ``answer`` that `analyse` gave to a recording."""
+        recording = read_audio(path, max_seconds=self.limits.seconds)
+        return Explanation(
+            recording,
+            [asdict(stretch) for stretch in occlusion(self.model, recording, _prediction(answer, "model"))],
+            [asdict(one) for one in standout_features(self.baseline, recording, _prediction(answer, "baseline"))],
+        )
 
     def too_large(self, name: str, size: int) -> Answer | None:
         """The refusal of a recording of ``size`` bytes, if it is larger than is taken."""
@@ -82,6 +109,14 @@ def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[st
         "warnings": [warning for warning in answer["warnings"] if warning not in shared],
         "timeline": answer["timeline"],
     }
+
+
+def _prediction(answer: Answer, part: str) -> Prediction:
+    """What a classifier answered, out of its `_part` of the answer."""
+    timeline = [Segment(**segment) for segment in answer[part]["timeline"]]
+    return Prediction(
+        answer["file"], answer[part]["label"], answer[part]["scores"], answer["duration"], timeline=timeline
+    )
 
 
 def _reason(error: AudioError) -> str:

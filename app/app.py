@@ -19,57 +19,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from app import views
-from app.analysis import Analyser, Answer
+from app.analysis import Analyser
 from app.limits import Limits
-from app.plots import has_timeline, timeline_figure
+from app.page import build
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
-STYLE = Path(__file__).with_name("style.css")
-
-
-def build(analyser: Analyser) -> gr.Blocks:
-    """The page and its API endpoint ``/analyze`` (one audio file in, `Analyser.analyse`'s JSON out)."""
-    limits = analyser.limits
-
-    def analyze(audio: str | None) -> Answer:
-        return analyser.analyse(audio)
-
-    def show(answer: Answer):
-        if has_timeline(answer):
-            return views.answer_html(answer), gr.Plot(timeline_figure(answer), visible=True)
-        return views.answer_html(answer), gr.Plot(visible=False)
-
-    # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
-    with gr.Blocks(
-        title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
-    ) as page:
-        gr.Markdown(f"# {views.TITLE}\n{views.INTRO}")
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                audio = gr.Audio(
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    label="A voice",
-                    elem_id="voice",
-                    editable=False,
-                    buttons=[],
-                )
-                button = gr.Button("Analyse", variant="primary", size="lg", elem_id="analyse")
-                gr.Markdown(f"<small>{views.limits_note(limits)}</small>")
-            with gr.Column(scale=3, min_width=320):
-                result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
-                timeline = gr.Plot(visible=False, show_label=False, elem_id="timeline")
-                with gr.Accordion("The answer as data", open=False):
-                    answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
-        gr.Markdown(views.ABOUT)
-        # What the page shows is drawn from what the API returns, and nothing else.
-        button.click(analyze, audio, answer, api_name="analyze", show_progress_on=[result]).success(
-            show, answer, [result, timeline], api_visibility="private", show_progress="hidden"
-        )
-    return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
+STYLES = sorted(Path(__file__).parent.glob("*.css"))
 
 
 def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, block: bool = True) -> str:
@@ -97,8 +54,9 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         quiet=True,
         max_file_size=f"{limits.megabytes}mb",
         footer_links=["api"],
+        run_history=False,  # voices stay nowhere, not in the visitor's browser either
         theme=theme,
-        css_paths=[STYLE],
+        css_paths=STYLES,
         prevent_thread_lock=True,
     )
     if block:
@@ -114,11 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         analyser = Analyser(
-            EmotionClassifier.from_pretrained(arguments.model), EmotionClassifier.from_pretrained(arguments.baseline)
+            EmotionClassifier.from_pretrained(arguments.model),
+            EmotionClassifier.from_pretrained(arguments.baseline),
+            Limits.from_environment(),
         )
         analyser.warm_up()
         launch(build(analyser), analyser.limits, arguments.host, arguments.port)
-    except (ModelError, OSError) as error:  # the port is taken
+    except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,71 +1,259 @@
-"""The timeline of a long recording: what each model hears as time goes on."""
+"""The figure of one recording: its sound, what of it drove the answer, and what each model hears as time goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from app.analysis import Answer
-from ser_hf.plots import EMOTION_COLORS, EMOTION_SYMBOLS
+from app.elements import color, percent, symbol
+from app.spectrogram import HOP, N_MELS, TOP_DB, mel_row, mel_spectrogram
+from ser_hf.audio import SAMPLE_RATE
 
-GRID = "rgba(128,135,144,.25)"  # shows on white and on black alike
+PARTS = {"model": "Fine-tuned model", "baseline": "Baseline"}
+COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the answer less is not pointed at
+CURVE_POINTS = 750  # of each of the two curves around the waveform
+MOMENTS = 501  # of a timeline
+FREQUENCIES = {250: "250 Hz", 1000: "1 kHz", 4000: "4 kHz"}
+
+# The text and the bars take the theme's ink from plots.css; these show on white and on black alike.
+SOUND, LINE, GRID = "#5B84B1", "rgb(128,135,144)", "rgba(128,135,144,.25)"
+CLEAR = "rgba(0,0,0,0)"
+LEFT, RIGHT, TOP, TIME_AXIS = 54, 10, 8, 28  # pixels around the panels
+LEGEND = 82  # pixels: four rows, as on a phone; plots.css crops what a wide screen does not need
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Traces and their vertical axis; ``height`` and the gap ``above``, which holds the title, are pixels."""
+
+    traces: list[go.Scatter | go.Heatmap | go.Bar]
+    axis: dict[str, Any]
+    height: int
+    above: int = 0
+    title: str = ""
 
 
 def has_timeline(answer: Answer) -> bool:
     """Whether a model heard the recording in more than one window."""
-    return "error" not in answer and any(len(answer[part]["timeline"]) > 1 for part in ("model", "baseline"))
+    return "error" not in answer and any(len(answer[part]["timeline"]) > 1 for part in PARTS)
 
 
-def timeline_figure(answer: Answer) -> go.Figure:
-    """Probabilities over time, stacked, one panel a model; hovering shows those of the moment."""
-    parts = ("model", "baseline")
-    titles = [
-        f"{title} ({answer[part]['name']})" for title, part in zip(("Fine-tuned model", "Baseline"), parts, strict=True)
-    ]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.14, subplot_titles=titles)
-    for row, part in enumerate(parts, start=1):
-        steps = _steps(answer[part]["timeline"])
-        for label in answer[part]["scores"]:
-            color = EMOTION_COLORS.get(label, "#777777")
-            figure.add_scatter(
-                x=[time for time, _ in steps],
-                y=[scores.get(label, 0.0) for _, scores in steps],
-                name=f"{EMOTION_SYMBOLS.get(label, '?')} {label}",
-                legendgroup=label,
-                showlegend=row == 1,
-                mode="lines",
-                line={"shape": "hv", "width": 0, "color": color},
-                fillcolor=color,
-                stackgroup=part,
-                hovertemplate="%{y:.0%}",
-                row=row,
-                col=1,
-            )
-    figure.update_layout(
-        height=430,
-        autosize=True,
-        margin={"l": 46, "r": 10, "t": 34, "b": 92},
-        hovermode="x unified",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#1f2933"}},
-    )
-    figure.update_annotations(x=0, xanchor="left", font={"size": 14})
-    figure.update_xaxes(range=[0, answer["duration"]], ticksuffix=" s", gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.5, gridcolor=GRID, zeroline=False)
+def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[dict[str, Any]] = ()) -> go.Figure:
+    """Waveform, what counted, spectrogram and timelines, one below the other, on one axis of time in seconds.
+
+    What counted is a row of bars right above the spectrogram: how far the log-odds of the answer fall when a stretch
+    is silenced. Where stretches overlap, the larger is seen; one whose silence makes the answer likelier is no
+    reason for it, and is not drawn. The stretch that counted most is outlined on the spectrogram (`counted_most`).
+
+    The timelines are there only if a model heard more than one window. Hovering over any panel then shows what both
+    models give each emotion at that moment, a dash in silence.
+
+    Args:
+        samples: float32 mono at 16 kHz, shape (n,), at least one.
+        answer: of `app.analysis.Analyser.analyse`, and no refusal.
+        stretches: of the fine-tuned model's answer, each with ``start`` and ``end`` (s) and ``evidence`` (nats).
+    """
+    samples = samples / max(float(np.abs(samples).max()), np.finfo(np.float32).tiny)
+    panels = [_waveform(samples)]
+    if stretches:
+        panels.append(_counted(stretches, answer["model"]["label"]))
+    panels.append(_spectrogram(samples, above=4 if stretches else 10))
+    spectrogram_axis = f"y{len(panels)}"
+    if has_timeline(answer):
+        panels += _timelines(answer)
+    figure = _stacked(panels, answer["duration"], timelines=has_timeline(answer))
+    most = counted_most(stretches)
+    if most is not None:
+        _outline(figure, most, answer["duration"], spectrogram_axis)
     return figure
 
 
-def _steps(timeline: list[Answer]) -> list[tuple[float, Answer]]:
-    """(time from which on, scores): neighbours share the time in which they overlap; silence between them is empty."""
-    steps: list[tuple[float, Answer]] = [(timeline[0]["start"], timeline[0]["scores"])]
-    for before, after in pairwise(timeline):
+def counted_most(stretches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The stretch that is the strongest evidence for the answer, if one is to be pointed at."""
+    most = max(stretches, key=lambda stretch: stretch["evidence"], default=None)
+    return most if most is not None and most["evidence"] >= COUNTS else None
+
+
+def describe(answer: Answer) -> str:
+    """What the figure shows, for those who do not see it; plain text, to be escaped."""
+    text = f"Waveform and spectrogram of {answer['duration']:.1f} seconds of sound"
+    if has_timeline(answer):
+        text += ", and below them what each model hears as time goes on"
+    return f"{text}."
+
+
+def timeline_scores(timeline: list[Answer], labels: Sequence[str], times: np.ndarray) -> np.ndarray:
+    """The probability of each label at each time, float32 (labels, times).
+
+    Neighbours share the time in which they overlap. NaN in silence, which no window covers, and for a label that the
+    model does not know.
+    """
+    starts, ends = ([window[edge] for window in timeline] for edge in ("start", "end"))
+    for i, (before, after) in enumerate(pairwise(timeline)):
         if after["start"] < before["end"]:
-            steps.append(((before["end"] + after["start"]) / 2, after["scores"]))
-        else:
-            steps += [(before["end"], {}), (after["start"], after["scores"])]
-    return [*steps, (timeline[-1]["end"], {})]
+            starts[i + 1] = ends[i] = (before["end"] + after["start"]) / 2
+    scores = np.full((len(labels), len(times)), np.nan, dtype=np.float32)
+    for window, start, end in zip(timeline, starts, ends, strict=True):
+        heard = (start <= times) & (times <= end)
+        scores[:, heard] = [[window["scores"].get(label, np.nan)] for label in labels]
+    return scores
+
+
+def _waveform(samples: np.ndarray) -> _Panel:
+    """The smallest and the largest sample of each stretch, with the area between them filled."""
+    n_points = min(CURVE_POINTS, len(samples))
+    step = len(samples) / n_points / SAMPLE_RATE
+    edges = np.arange(n_points) * len(samples) // n_points
+    # A line too, so that silence is seen.
+    style = {"mode": "lines", "line": {"width": 1, "color": SOUND}, "fillcolor": SOUND, "hoverinfo": "none"}
+    curves = [
+        go.Scatter(x0=step / 2, dx=step, y=extreme.reduceat(samples, edges), fill=fill, showlegend=False, **style)
+        for extreme, fill in ((np.minimum, None), (np.maximum, "tonexty"))
+    ]
+    return _Panel(curves, {"range": [-1, 1], "visible": False}, height=70)
+
+
+def _counted(stretches: Sequence[dict[str, Any]], label: str) -> _Panel:
+    counting = [stretch for stretch in stretches if stretch["evidence"] > 0]
+    # A scale of at least twice what is pointed at, so that what hardly counts looks like it.
+    top = max([2 * COUNTS, *(stretch["evidence"] for stretch in counting)])
+    bars = go.Bar(
+        x=[(stretch["start"] + stretch["end"]) / 2 for stretch in counting],
+        width=[stretch["end"] - stretch["start"] for stretch in counting],
+        y=[stretch["evidence"] for stretch in counting],
+        marker={"color": LINE},
+        hoverinfo="none",
+        showlegend=False,
+    )
+    axis = {"range": [0, top], "showticklabels": False, "showgrid": False, "zeroline": True}
+    return _Panel([bars], axis, height=36, above=26, title=f"What counted for {symbol(label)} {label}")
+
+
+def _spectrogram(samples: np.ndarray, above: int) -> _Panel:
+    levels, pooled = mel_spectrogram(samples)
+    heatmap = go.Heatmap(
+        z=levels,
+        zmin=0,
+        zmax=TOP_DB,
+        x0=(pooled - 1) / 2 * HOP / SAMPLE_RATE,
+        dx=pooled * HOP / SAMPLE_RATE,
+        colorscale="Magma",
+        showscale=False,
+        hoverinfo="none",
+    )
+    axis = {"range": [-0.5, N_MELS - 0.5], "showgrid": False}
+    ticks = {"tickvals": [mel_row(hertz) for hertz in FREQUENCIES], "ticktext": list(FREQUENCIES.values())}
+    return _Panel([heatmap], axis | ticks, height=150, above=above)
+
+
+def _timelines(answer: Answer) -> list[_Panel]:
+    """Stacked areas, one panel a model; those of the first have the legend, and say for both when hovered over."""
+    times = np.linspace(0, answer["duration"], MOMENTS)
+    labels = list(dict.fromkeys(label for part in PARTS for label in answer[part]["scores"]))
+    scores = [timeline_scores(answer[part]["timeline"], labels, times) for part in PARTS]
+    panels = []
+    for i, (part, title) in enumerate(PARTS.items()):
+        areas = []
+        for row, label in enumerate(labels):
+            name = f"{symbol(label)} {label}"
+            area = go.Scatter(dx=times[1], y=np.nan_to_num(scores[i][row]), stackgroup=part, name=name)
+            area.update(mode="lines", line={"shape": "hvh", "width": 0}, fillcolor=color(label))
+            if i == 0:
+                area.update(
+                    text=_said(scores[0][row], scores[1][row]), hovertemplate=f"{name}  %{{text}}<extra></extra>"
+                )
+            else:
+                area.update(showlegend=False, hoverinfo="none")
+            areas.append(area)
+        axis = {"range": [0, 1], "tickvals": [0, 0.5, 1], "ticktext": [percent(share) for share in (0, 0.5, 1)]}
+        panels.append(_Panel(areas, axis, height=90, above=34, title=f"{title} ({answer[part]['name']})"))
+    return panels
+
+
+def _said(*scores: np.ndarray) -> list[str]:
+    words = [["–" if np.isnan(score) else percent(score) for score in part] for part in scores]
+    return [" · ".join(both) for both in zip(*words, strict=True)]
+
+
+def _stacked(panels: list[_Panel], duration: float, timelines: bool) -> go.Figure:
+    """The panels from top to bottom; one axis of time for all is what lets hovering over one show all."""
+    full = sum(panel.above + panel.height for panel in panels)
+    bottom = TIME_AXIS + (LEGEND if timelines else 0)
+    height = TOP + full + bottom
+    figure = go.Figure(
+        layout={
+            "template": None,
+            "height": height,
+            "margin": {"l": LEFT, "r": RIGHT, "t": TOP, "b": bottom},
+            "paper_bgcolor": CLEAR,
+            "plot_bgcolor": CLEAR,
+            "font": {"family": "system-ui, sans-serif", "size": 12},
+            "dragmode": False,  # a finger scrolls the page
+            "barmode": "overlay",
+            "showlegend": timelines,
+            "legend": {
+                "orientation": "h",
+                "font": {"size": 11},
+                "traceorder": "normal",
+                "itemclick": False,
+                "itemdoubleclick": False,
+                "xref": "container",
+                "yref": "container",
+                "x": 0,
+                "y": LEGEND / height,
+                "yanchor": "top",
+            },
+            "hovermode": "x unified" if timelines else False,
+            "hoversubplots": "axis",
+            "hoverdistance": -1,
+            "hoverlabel": {"font": {"size": 11}},
+            "xaxis": {
+                "range": [0, duration],
+                "anchor": f"y{len(panels)}",
+                "ticks": "outside",
+                "ticksuffix": " s",
+                "tickcolor": LINE,
+                "showgrid": False,
+                "zeroline": False,
+                "fixedrange": True,
+                "spikethickness": 1,
+                "spikedash": "solid",
+                "unifiedhovertitle": {"text": "%{x:.1f} s: fine-tuned · baseline"},
+            },
+        }
+    )
+    top = full
+    for number, panel in enumerate(panels, start=1):
+        top -= panel.above
+        axis = {"gridcolor": GRID, "zeroline": False, "zerolinecolor": LINE, "fixedrange": True, **panel.axis}
+        figure.update_layout({f"yaxis{number}": axis | {"domain": [(top - panel.height) / full, top / full]}})
+        figure.add_traces([trace.update(xaxis="x", yaxis=f"y{number}") for trace in panel.traces])
+        title = {"text": panel.title, "font": {"size": 13}, "showarrow": False, "xref": "paper", "yref": "paper"}
+        figure.add_annotation(title, x=0, xanchor="left", y=top / full, yanchor="bottom", visible=bool(panel.title))
+        top -= panel.height
+    return figure
+
+
+def _outline(figure: go.Figure, stretch: dict[str, Any], duration: float, axis: str) -> None:
+    """White on black, which shows on every colour of the spectrogram, with a label where there is room for it."""
+    start, end = stretch["start"], stretch["end"]
+    place = {"yref": f"{axis} domain", "xref": "x"}
+    for line in ({"width": 5, "color": "#000000"}, {"width": 2, "color": "#ffffff"}):
+        figure.add_shape(type="rect", x0=start, x1=end, y0=0, y1=1, line=line, **place)
+    beside = end < 0.65 * duration
+    figure.add_annotation(
+        text="counted most",
+        x=end if beside else start,
+        xanchor="left" if beside or start < 0.35 * duration else "right",
+        y=1,
+        yanchor="top",
+        showarrow=False,
+        bgcolor="#ffffff",
+        **place,
+    )

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from html import escape
 
-from app.analysis import Answer
+from app.analysis import Answer, Explanation
 from app.elements import bars, emotion, percent, refusal, warnings
 from app.limits import Limits
+from app.plots import counted_most, describe
+from ser_hf.streaming import HEARD_SECONDS
 
 TITLE = "What does this voice express?"
 INTRO = (
-    "Record a sentence or upload a clip. Two models listen: a **fine-tuned Whisper encoder**, and a **baseline** of "
-    "engineered features and a support vector machine. Each says which of eight acted emotions it hears, and how sure "
-    "it is."
+    "Two models listen to a voice: a fine-tuned Whisper encoder, and a baseline of engineered features and a support "
+    "vector machine. Each says which of eight <em>acted</em> expressions it hears, how sure it is, and why. Neither "
+    "knows what a person feels."
 )
-ABOUT = """
-**What this is.** The models learned from 24 professional actors who spoke two English sentences with eight
-expressions ([RAVDESS](https://doi.org/10.5281/zenodo.1188976)). They tell *acted or perceived expression*: which of
-these eight portrayals a voice resembles most.
-
-**What this is not.** It cannot know what a person feels. Other languages, accents, ages, rooms and microphones than
-the actors' make it worse, and it answers anything that sounds, speech or not.
-
-**Do not use it on people at work or in schools.** The EU AI Act forbids inferring emotions there (Art. 5(1)(f)), and
-asks that people be told wherever else such a system hears them (Art. 50(3)).
-"""
+ANALYZE_API = (
+    "Says what the voice in one recording expresses. Returns file, duration (s), warnings, agree and, for model and "
+    "baseline each, name, window_seconds, label, scores (label to probability), warnings and timeline (start, end, "
+    "label, scores); or file, reason and error for a recording that gets no answer."
+)
+BATCH_API = (
+    "Answers many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
+    "label, confidence, scores, baseline, baseline_confidence, baseline_scores, agree, duration (s) and warnings, or "
+    "file, reason and error."
+)
 REFUSALS = {
     "nothing": ("Nothing to hear yet", ""),
     "silence": ("This is silence", "Check that the microphone is the right one and not muted."),
@@ -44,6 +45,59 @@ def limits_note(limits: Limits) -> str:
     return (
         f"Up to {limits.megabytes} MB or {limits.seconds // 60} minutes. Voices are used for the answer alone: nobody "
         f"else hears them, and they are deleted within {2 * limits.keep_seconds // 60} minutes."
+    )
+
+
+def live_note(limits: Limits) -> str:
+    """What a visitor should know before opening the microphone."""
+    return (
+        f"The fine-tuned model hears the last {HEARD_SECONDS:g} seconds, twice a second. Listening stops when you "
+        f"stop it, and by itself after {limits.live_seconds} seconds. Each piece of sound is deleted once it is heard."
+    )
+
+
+def batch_note(limits: Limits) -> str:
+    """What one batch may hold."""
+    return (
+        f"Up to {limits.batch_files} recordings, {limits.batch_megabytes} MB and {limits.batch_minutes} minutes of "
+        f"work at a time; {limits.megabytes} MB or {limits.seconds // 60} minutes each. They are deleted within "
+        f"{2 * limits.keep_seconds // 60} minutes."
+    )
+
+
+def header_html() -> str:
+    """The page's name and what it does."""
+    return f'<header class="ser-header"><h1>{TITLE}</h1><p>{INTRO}</p></header>'
+
+
+def reasons_html(answer: Answer, explanation: Explanation) -> str:
+    """What drove the answers, in words."""
+    return (
+        f'<p class="ser-note">{escape(describe(answer))}</p>'
+        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What the fine-tuned model leans on</h3>'
+        f"<p>{_decisive(answer, explanation)}</p></section>"
+        f'<section class="ser-card"><h3>What is unusual about this voice</h3>{_unusual(explanation)}</section></div>'
+    )
+
+
+def _decisive(answer: Answer, explanation: Explanation) -> str:
+    most = counted_most(explanation.stretches)
+    label = emotion(answer["model"]["label"])
+    if most is None:
+        return f"On no stretch by itself: whichever is silenced, {label} stays about as likely."
+    return (
+        f"The stretch from {most['start']:.1f} to {most['end']:.1f} s counted most: when it is silenced, {label} goes "
+        f"from {percent(most['complete'])} to {percent(most['without'])}."
+    )
+
+
+def _unusual(explanation: Explanation) -> str:
+    if not explanation.standouts:
+        return "<p>Nothing that a listener could name: pitch, loudness and rate are as in most training clips.</p>"
+    items = "".join(f"<li>{escape(one['words'][0].upper() + one['words'][1:])}</li>" for one in explanation.standouts)
+    return (
+        f"<p>Beside the clips that the baseline learned from:</p><ul class='ser-list'>{items}</ul>"
+        "<p class='ser-note'>The baseline hears these among many features; which of them decided, it cannot say.</p>"
     )
 
 

@@ -122,7 +122,9 @@ MEASURES: dict[str, _Measure] = {
     "energy_mean": _Measure("a loud voice", "a quiet voice", "{:.0f}".format, "dB"),
     "energy_range": _Measure("strong changes of loudness", "an even loudness", "{:.0f}".format, "dB"),
     "onset_rate": _Measure("a fast rate", "a slow rate", "{:.1f}".format, "onsets a second"),
-    "voiced_fraction": _Measure("hardly a pause", "much breath or many pauses", "{:.0%}".format, "of it voiced"),
+    "voiced_fraction": _Measure(
+        "hardly a pause", "much breath or many pauses", lambda share: f"{100 * share:.0f}", "% voiced"
+    ),
     "centroid_mean": _Measure("a bright sound", "a dark sound", "{:.0f}".format, "Hz at its centre"),
 }
 UNUSUAL = 1.25  # standard deviations: about one training clip in five is as far from the mean

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser_hf.audio import SilenceError, TooShortError, read_audio
+from ser_hf.audio import SilenceError, TooShortError, check_speech, read_audio, speech_span
 from ser_hf.classifier import EmotionClassifier, Prediction
 from ser_hf.quality import level_range
 
 HEARD_SECONDS = 3.0  # long enough for a short sentence, short enough to follow a change of voice
 # White noise spans 5 dB from its quiet to its loud frames; speech with noise 5 dB below it spans 9 dB at the least.
 NO_VOICE_DB = 8.0
+FIRST_SECONDS = 1.0  # before which voice and noise cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,32 @@ class SpeechStream:
         self._last = np.zeros(0, dtype=np.float32)
         self._seconds = 0.0
 
-    def hear(self, samples: np.ndarray, rate: int) -> Moment:
-        """Take the next piece of sound, and say what the last seconds express.
+    @property
+    def seconds(self) -> float:
+        """Of sound since the beginning."""
+        return self._seconds
+
+    def add(self, samples: np.ndarray, rate: int) -> None:
+        """Take the next piece of sound.
 
         Args:
             samples: float32 (n,), the piece that follows the one before without a gap.
             rate: in Hz; a change of it, as by another microphone, begins anew.
-
-        Raises:
-            AudioError: the piece is no sound (see `ser_hf.audio.read_audio`).
         """
         if rate != self._rate:
             self._rate, self._last = rate, np.zeros(0, dtype=np.float32)
         self._last = np.concatenate([self._last, samples])[-round(HEARD_SECONDS * rate) :]
         self._seconds += len(samples) / rate
+
+    def answer(self) -> Moment:
+        """Say what the last seconds express."""
+        if len(self._last) < FIRST_SECONDS * self._rate:
+            return Moment(self._seconds, None, "too short")
         try:
-            recording = read_audio((rate, self._last))
-            if level_range(recording.samples, recording.sample_rate) < NO_VOICE_DB:
+            recording = read_audio((self._rate, self._last))
+            check_speech(recording)
+            first, last = speech_span(recording.samples)
+            if level_range(recording.samples[first:last], recording.sample_rate) < NO_VOICE_DB:
                 return Moment(self._seconds, None, "background")
             return Moment(self._seconds, self._classifier.predict(recording))
         except SilenceError:

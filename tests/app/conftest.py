@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,18 +10,13 @@ import pytest
 import soundfile
 
 from app.analysis import Analyser
-from app.app import build, launch
+from app.app import launch
+from app.page import build
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import EmotionClassifier
+from tests.app.browser import free_port
 from tests.synthetic import make_clip
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

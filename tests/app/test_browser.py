@@ -1,85 +1,120 @@
 """The page as a person meets it, in a real Chromium."""
 
-import shutil
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.examples import examples
+from tests.app.browser import find_chromium, launch_chromium
+from tests.synthetic import encode, make_clip
+
 pytestmark = pytest.mark.browser
 
 PATIENCE = 60_000  # ms; a bound for a hang, not a measure of speed
+TABS = ("Analyse", "Live", "Batch", "About the model")
+WIDTHS = (390, 1280)
 
 
 @pytest.fixture(scope="module")
 def browser(recordings: Path) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
+    if find_chromium() is None:
         pytest.skip("needs chromium (on Debian: apt-get install chromium)")
-    arguments = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={recordings / 'clip.wav'}",
-    ]
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        browser = launch_chromium(playwright, microphone=recordings / "clip.wav")
         yield browser
         browser.close()
 
 
+def open_page(browser: Browser, address: str, width: int = 1280, theme: str = "light") -> Page:
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}?__theme={theme}")
+    page.locator("#analyse-button").wait_for()
+    return page
+
+
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    page.goto(address)
-    page.locator("#analyse").wait_for()
+    page = open_page(browser, address)
     yield page
     page.close()
 
 
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
 def upload(page: Page, path: Path) -> None:
-    page.locator("#voice input[type=file]").wait_for(state="attached")
-    page.set_input_files("#voice input[type=file]", path)
-    page.locator("#voice audio, #voice .waveform-container").first.wait_for(state="attached")
+    """Choosing a file is all that it takes."""
+    chooser = page.locator("#voice input[type=file]")
+    if not chooser.count():
+        page.locator("#voice").get_by_label("Upload file").click()
+        chooser.wait_for(state="attached")
+    chooser.set_input_files(path)
 
 
-def analyse(page: Page) -> None:
-    page.locator("#analyse").click()
+# --- Analyse
 
 
 def test_upload_is_answered_by_both_models(page, recordings, analyser):
     upload(page, recordings / "clip.wav")
-    analyse(page)
     expected = analyser.analyse(str(recordings / "clip.wav"))
-    expect(page.locator(".ser-card")).to_have_count(2)
-    for card, part in zip(page.locator(".ser-card").all(), ("model", "baseline"), strict=True):
+    cards = page.locator("#result .ser-card")
+    expect(cards).to_have_count(2)
+    for card, part in zip(cards.all(), ("model", "baseline"), strict=True):
         expect(card).to_contain_text(expected[part]["name"])
         expect(card.locator(".ser-top")).to_contain_text(expected[part]["label"])
-    expect(page.locator("#timeline")).not_to_be_visible()
+    expect(page.locator("#figure .main-svg").first).to_be_visible()
+    expect(page.locator("#reasons")).to_contain_text("leans on")
+    assert page.locator("#figure .stackedareas, #figure .scatterlayer .fills path").count() <= 1  # no timelines
 
 
-def test_long_recording_gets_a_timeline(page, recordings):
+@pytest.mark.parametrize(
+    ("name", "container", "codec", "sample_rate"),
+    [
+        ("telephone.mp3", "mp3", "libmp3lame", 16_000),
+        ("iphone.m4a", "ipod", "aac", 44_100),
+        ("browser.webm", "webm", "libopus", 48_000),
+        ("messenger.ogg", "ogg", "libopus", 48_000),
+        ("studio.flac", "flac", "flac", 96_000),
+    ],
+)
+def test_formats_of_phones_and_browsers_are_answered(page, tmp_path, name, container, codec, sample_rate):
+    path = tmp_path / name
+    path.write_bytes(encode(make_clip("happy", sample_rate=sample_rate), container, codec, sample_rate))
+    upload(page, path)
+    expect(page.locator("#result .ser-card")).to_have_count(2)
+
+
+def test_long_recording_gets_timelines_and_hovering_tells_the_moment(page, recordings):
     upload(page, recordings / "long.flac")
-    analyse(page)
-    expect(page.locator("#timeline .main-svg").first).to_be_visible()
-    expect(page.locator("#timeline")).to_contain_text("tiny-baseline")
-    expect(page.locator(".ser-warnings").first).to_contain_text("windows")
+    figure = page.locator("#figure")
+    expect(figure.locator(".main-svg").first).to_be_visible()
+    expect(figure).to_contain_text("tiny-baseline")
+    expect(page.locator("#result .ser-warnings").first).to_contain_text("windows")
+    box = figure.locator(".main-svg").first.bounding_box()
+    figure.scroll_into_view_if_needed()
+    box = figure.locator(".main-svg").first.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.55 * box["height"])
+    page.mouse.move(box["x"] + 0.32 * box["width"], box["y"] + 0.6 * box["height"])
+    expect(figure.locator(".hoverlayer")).to_contain_text("happy")
+    expect(figure.locator(".hoverlayer")).to_contain_text("%")
 
 
-def test_recording_from_the_microphone_is_answered(page):
-    page.locator("#voice").get_by_label("Record audio").click()
+def test_recording_from_the_microphone_is_answered_when_it_stops(page):
     page.locator("#voice .record-button").click()
     page.wait_for_timeout(2500)
     page.locator("#voice .stop-button").click()
-    page.locator("#voice .waveform-container, #voice audio").first.wait_for(state="attached")
-    analyse(page)
-    expect(page.locator(".ser-card")).to_have_count(2)
-    expect(page.locator(".ser-file")).to_contain_text(" s")
+    expect(page.locator("#result .ser-card")).to_have_count(2)
+    expect(page.locator("#result .ser-file")).to_contain_text(" s")
 
 
 @pytest.mark.parametrize(
@@ -87,47 +122,129 @@ def test_recording_from_the_microphone_is_answered(page):
 )
 def test_what_cannot_be_answered_is_said_beside_it(page, recordings, file, words):
     upload(page, recordings / file)
-    analyse(page)
     expect(page.locator(".ser-refusal")).to_contain_text(words)
+    expect(page.locator("#result .ser-card")).to_have_count(0)
 
 
 def test_button_without_a_recording_says_what_to_do(page):
-    analyse(page)
+    page.locator("#analyse-button").click()
     expect(page.locator(".ser-refusal")).to_contain_text("Record a sentence")
 
 
 def test_bad_file_after_a_good_one_takes_its_answer_away(page, recordings):
     upload(page, recordings / "long.flac")
-    analyse(page)
-    expect(page.locator("#timeline .main-svg").first).to_be_visible()
+    expect(page.locator("#figure .main-svg").first).to_be_visible()
     page.locator("#voice").get_by_label("Clear").click()
+    expect(page.locator("#result")).to_contain_text("The answer appears here")
+    expect(page.locator("#figure")).not_to_be_visible()
     upload(page, recordings / "bad.wav")
-    analyse(page)
     expect(page.locator(".ser-refusal")).to_be_visible()
-    expect(page.locator(".ser-card")).to_have_count(0)
-    expect(page.locator("#timeline")).not_to_be_visible()
+    expect(page.locator("#result .ser-card")).to_have_count(0)
+    expect(page.locator("#figure")).not_to_be_visible()
 
 
+def test_every_example_is_answered_or_refused_by_one_click(page, analyser):
+    for clip in examples():
+        page.locator("#examples").get_by_text(clip.title, exact=True).click()
+        answer = analyser.analyse(str(clip.path))
+        if "error" in answer:
+            expect(page.locator(".ser-refusal")).to_be_visible()
+        else:
+            expect(page.locator("#result .ser-file")).to_contain_text(answer["file"])
+
+
+def test_keyboard_alone_reaches_an_answer(page, analyser):
+    button = page.locator("#examples button").first
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if button.evaluate("element => element === document.activeElement"):
+            break
+    else:
+        pytest.fail("the examples cannot be reached by the keyboard")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result .ser-card")).to_have_count(2)
+
+
+# --- Live
+
+
+def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
+    open_tab(page, "Live")
+    page.locator("#microphone .record-button").first.click()
+    expect(page.locator("#now .ser-course")).to_be_visible()
+    expect(page.locator("#now .ser-course > span")).not_to_have_count(1)
+    page.locator("#microphone").get_by_role("button", name="Stop").click()
+    expect(page.locator("#now .ser-state")).to_contain_text("stopped")
+    page.wait_for_timeout(500)  # what was on its way has arrived
+    shown = page.locator("#now").inner_html()
+    page.wait_for_timeout(2000)
+    assert page.locator("#now").inner_html() == shown
+
+
+# --- Batch
+
+
+def test_batch_answers_files_and_archives_and_names_the_bad_ones(page, recordings, tmp_path):
+    archive = tmp_path / "voices.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(recordings / "clip.wav", "inner/clip.wav")
+    open_tab(page, "Batch")
+    page.set_input_files("#files input[type=file]", [recordings / "clip.wav", recordings / "bad.wav", archive])
+    expect(page.locator("#files")).to_contain_text("voices")
+    page.locator("#batch-button").click()
+    expect(page.locator(".ser-table tbody tr")).to_have_count(3)
+    expect(page.locator(".ser-table .ser-refused")).to_contain_text("bad.wav")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    with open(download.value.path(), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["clip.wav", "bad.wav", "voices.zip/inner/clip.wav"]
+    assert rows[0]["label"] == rows[2]["label"] != ""
+    assert rows[1]["error"]
+    assert download.value.suggested_filename.endswith(".csv")
+
+
+def test_batch_without_files_says_what_to_do(page):
+    open_tab(page, "Batch")
+    page.locator("#batch-button").click()
+    expect(page.locator("#table .ser-refusal")).to_contain_text("no files")
+
+
+# --- the whole page
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone_shows_everything_without_scrolling_sideways_and_nothing_is_fetched_elsewhere(
-    browser, address, recordings, theme
+def test_every_tab_fits_its_width_in_its_theme_and_fetches_nothing_elsewhere(
+    browser, address, recordings, theme, width
 ):
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = browser.new_page(viewport={"width": width, "height": 844})
     page.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url))
     page.goto(f"{address}?__theme={theme}")
-    page.locator("#analyse").wait_for()
+    page.locator("#analyse-button").wait_for()
     upload(page, recordings / "long.flac")
-    analyse(page)
-    expect(page.locator("#timeline .main-svg").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".ser-card")).to_have_count(2)
-    for selector in ("#voice", ".ser-verdict", ".ser-card", "#timeline .svg-container"):
-        box = page.locator(selector).first.bounding_box()
-        assert box["x"] >= 0, selector
-        assert box["x"] + box["width"] <= 390, selector
-    ink = page.locator(".ser-top").first.evaluate("element => getComputedStyle(element).color")
-    brightness = sum(map(float, ink.removeprefix("rgb(").removesuffix(")").split(",")))
-    assert (brightness > 384) == (theme == "dark"), ink
+    expect(page.locator("#figure .main-svg").first).to_be_visible()
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(300)  # the tab's content is laid out
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+        ink = page.locator(".ser-header h1").evaluate("element => getComputedStyle(element).color")
+        brightness = sum(map(float, re.findall(r"[\d.]+", ink)[:3]))
+        assert (brightness > 384) == (theme == "dark"), ink
     assert [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))] == []
     page.close()
+
+
+def test_every_picture_has_words_and_every_field_a_name(page, recordings):
+    upload(page, recordings / "long.flac")
+    expect(page.locator("#figure .main-svg").first).to_be_visible()
+    open_tab(page, "About the model")
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll(".ser-about svg, .ser-about img, .ser-course")]
+            .filter((one) => one.getAttribute("aria-hidden") !== "true" && !one.getAttribute("aria-label")
+                && !one.getAttribute("alt") && !one.querySelector("title"))
+            .map((one) => one.outerHTML.slice(0, 200))"""
+    )
+    assert unnamed == []

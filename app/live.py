@@ -1,0 +1,154 @@
+"""The live tab: a microphone that streams, and an answer that follows the voice. Nothing here knows of Gradio."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+
+from app.elements import bars, color, emotion, percent, refusal, symbol
+from ser_hf.audio import AudioError, EmptyAudioError, read_audio
+from ser_hf.classifier import EmotionClassifier
+from ser_hf.streaming import Moment, SpeechStream
+
+STEP_SECONDS = 0.5  # of sound that the browser sends at a time
+CHUNK_SECONDS = 5.0  # more than a browser that lags behind ever sends
+LATE_SECONDS = 0.5  # behind the voice, beyond what the first piece took
+SHOWN_MOMENTS = 40
+
+WAITING = '<div class="ser-empty">Press <b>Record</b> and speak: the answer follows your voice.</div>'
+REASONS = {
+    "silence": "Listening: nothing but silence yet.",
+    "too short": "Listening: go on.",
+    "background": "Listening: there is only background noise.",
+}
+
+
+@dataclass
+class Listening:
+    """One visitor's microphone, from start to stop.
+
+    Attributes:
+        stream: the last seconds of sound.
+        moments: the latest answers, oldest first.
+        stopped: no more is heard.
+        began: when the first piece of sound arrived, by the clock.
+        passed_over: the last piece was not answered, to catch up.
+    """
+
+    stream: SpeechStream
+    moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=SHOWN_MOMENTS))
+    stopped: bool = False
+    began: float | None = None
+    passed_over: bool = False
+
+
+def start(classifier: EmotionClassifier) -> Listening:
+    """Begin to listen."""
+    return Listening(SpeechStream(classifier))
+
+
+def hear(
+    listening: Listening | None, chunk: str | None, max_seconds: float, clock: Callable[[], float] = time.monotonic
+) -> str | None:
+    """Hear the next piece of sound, empty its file, and return what the page shows; None where nothing changes.
+
+    Args:
+        chunk: a file with the next half second.
+        max_seconds: after which listening stops by itself.
+        clock: seconds. Where answers fall behind the voice, on a busy machine, every other piece is heard unanswered.
+    """
+    if chunk is None:
+        return None
+    try:
+        if listening is None or listening.stopped:
+            return None
+        # At its own rate: pieces are put together before they are resampled, or each would have edges of its own.
+        recording = read_audio(chunk, sample_rate=None, max_seconds=CHUNK_SECONDS)
+        listening.stream.add(recording.samples, recording.sample_rate)
+        if _is_late(listening, clock()):
+            return None
+        moment = listening.stream.answer()
+    except EmptyAudioError:  # Gradio stores equal pieces, such as those of a muted microphone, in one file
+        return None
+    except AudioError as error:
+        return refusal("This is no sound", str(error).replace(chunk, "The microphone's sound"))
+    finally:
+        # Nobody's voice is kept; the empty file is removed by Gradio, which would forever look for a deleted one.
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(chunk, 0)
+    if listening.stopped:  # while the model was at work
+        return None
+    listening.moments.append(moment)
+    if moment.seconds >= max_seconds:
+        listening.stopped = True
+    return live_html(listening, max_seconds)
+
+
+def _is_late(listening: Listening, now: float) -> bool:
+    """Whether to pass over an answer in order to catch up with the voice; never twice in a row."""
+    if listening.began is None:
+        listening.began = now
+    lag = now - listening.began - listening.stream.seconds
+    listening.passed_over = lag > LATE_SECONDS and not listening.passed_over
+    return listening.passed_over
+
+
+def stop(listening: Listening | None, max_seconds: float) -> str:
+    """Hear no more; returns what the page shows."""
+    if listening is None or not listening.moments:
+        return WAITING
+    listening.stopped = True
+    return live_html(listening, max_seconds)
+
+
+def live_html(listening: Listening, max_seconds: float) -> str:
+    """The latest answer, and the course of the answers before it."""
+    answered = [moment for moment in listening.moments if moment.prediction]
+    now = listening.moments[-1]
+    if not answered:
+        return f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p></div>'
+    prediction = answered[-1].prediction
+    past = "" if now.prediction else " ser-past"
+    return (
+        f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p>'
+        f'<div class="ser-now{past}"><p class="ser-top">{emotion(prediction.label)} '
+        f"<b>{percent(prediction.scores[prediction.label])}</b></p>"
+        f"{bars(prediction.scores, prediction.label)}</div>{_course(listening)}</div>"
+    )
+
+
+def _state(listening: Listening, max_seconds: float) -> str:
+    now = listening.moments[-1]
+    if listening.stopped:
+        limit = f"{max_seconds:.0f} s are over, and l" if now.seconds >= max_seconds else "L"
+        return f"{limit}istening has stopped after {now.seconds:.0f} s. Nothing of it was kept."
+    if now.prediction is None:
+        return REASONS[now.reason]
+    return f"Listening: {now.seconds:.0f} s"
+
+
+def _course(listening: Listening) -> str:
+    """One column a moment: its height is the probability of the answer, its colour and symbol are the emotion's."""
+    blank = "<span></span>" * (SHOWN_MOMENTS - len(listening.moments))  # the latest is at the right
+    columns = blank + "".join(_column(moment) for moment in listening.moments)
+    words = ", ".join(dict.fromkeys(m.prediction.label for m in listening.moments if m.prediction))
+    return (
+        f'<div class="ser-course" role="img" aria-label="The latest answers, oldest first: {escape(words)}">'
+        f"{columns}</div>"
+    )
+
+
+def _column(moment: Moment) -> str:
+    if moment.prediction is None:
+        return "<span></span>"
+    label = moment.prediction.label
+    share = moment.prediction.scores[label]
+    return (
+        f'<span title="{escape(label)} {percent(share)}"><i style="height:{100 * share:.0f}%;'
+        f'background:{color(label)}"></i><small>{symbol(label)}</small></span>'
+    )

@@ -1,0 +1,188 @@
+"""The page: four tabs, and the API's endpoints ``/analyze`` and ``/batch``."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+
+from app import live, views
+from app.about import Described, about_html
+from app.analysis import Analyser, Answer
+from app.batch import Batch, run_batch, write_csv
+from app.batch_views import batch_html
+from app.examples import examples
+from app.plots import recording_figure
+
+CSV = "emotions.csv"
+FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
+
+
+def build(analyser: Analyser) -> gr.Blocks:
+    """The whole page, with its queue."""
+    limits = analyser.limits
+    # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
+    with gr.Blocks(
+        title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
+    ) as page:
+        gr.HTML(views.header_html(), elem_id="header", padding=False)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Analyse", id="analyse"):
+                _analyse(analyser)
+            # Laid out with the page: one that is laid out when its tab is opened forgets `stream_every` (Gradio 6.31).
+            with gr.Tab("Live", id="live", render_children=True):
+                _live(analyser)
+            with gr.Tab("Batch", id="batch"):
+                _batch(analyser)
+            with gr.Tab("About the model", id="about"):
+                model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
+                gr.HTML(about_html(model, baseline, views.limits_note(limits)), elem_id="about", padding=False)
+    return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
+
+
+def _analyse(analyser: Analyser) -> None:
+    """One recording: both answers, the figure, and what drove them."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            audio = gr.Audio(
+                sources=["microphone", "upload"],
+                type="filepath",
+                label="A voice",
+                elem_id="voice",
+                editable=False,
+                buttons=[],
+            )
+            button = gr.Button("Analyse", variant="primary", size="lg", elem_id="analyse-button")
+            clips = examples()
+            chosen = gr.Examples(
+                [[str(clip.path)] for clip in clips],
+                audio,
+                example_labels=[clip.title for clip in clips],
+                label="Or try one of these, made by a speech synthesiser",
+                elem_id="examples",
+                api_visibility="private",
+            )
+            gr.HTML(f'<p class="ser-note">{views.limits_note(analyser.limits)}</p>', padding=False)
+        with gr.Column(scale=3, min_width=320):
+            result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
+    with gr.Column(visible=False, elem_id="details") as details:
+        figure = gr.Plot(show_label=False, elem_id="figure")
+        reasons = gr.HTML(elem_id="reasons", padding=False)
+    with gr.Accordion("The answer as data", open=False):
+        answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
+
+    def analyze(audio: str | None) -> Answer:
+        return analyser.analyse(audio)
+
+    def explain(audio: str | None, answer: Answer):
+        if not audio or "error" in answer:
+            return gr.Column(visible=False), None, ""
+        explanation = analyser.explain(audio, answer)
+        drawn = recording_figure(explanation.recording.samples, answer, explanation.stretches)
+        return gr.Column(visible=True), drawn, views.reasons_html(answer, explanation)
+
+    # What the page shows is drawn from what the API returns; the explanation takes longer than the answer, and follows.
+    def follow(listener: Callable, **api: str) -> None:
+        answered = listener(analyze, audio, answer, show_progress_on=[result], concurrency_id="analysis", **api)
+        answered.success(views.answer_html, answer, result, api_visibility="private", show_progress="hidden").success(
+            explain,
+            [audio, answer],
+            [details, figure, reasons],
+            api_visibility="private",
+            show_progress="hidden",
+            concurrency_id="analysis",
+        )
+
+    def clear():
+        return None, views.PLACEHOLDER, gr.Column(visible=False)
+
+    follow(button.click, api_name="analyze", api_description=views.ANALYZE_API)
+    follow(
+        gr.on([audio.upload, audio.stop_recording], queue=False, api_visibility="private").success,
+        api_visibility="private",
+    )
+    follow(chosen.load_input_event.success, api_visibility="private")
+    audio.clear(clear, None, [answer, result, details], api_visibility="private", show_progress="hidden", queue=False)
+
+
+def _live(analyser: Analyser) -> None:
+    """A microphone that streams: the answer follows the voice."""
+    limits = analyser.limits
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            microphone = gr.Audio(
+                sources=["microphone"],
+                type="filepath",
+                streaming=True,
+                label="Your microphone",
+                elem_id="microphone",
+                editable=False,
+                buttons=[],
+            )
+            gr.HTML(f'<p class="ser-note">{views.live_note(limits)}</p>', padding=False)
+        with gr.Column(scale=3, min_width=320):
+            now = gr.HTML(live.WAITING, elem_id="now", padding=False)
+    # One object for each visitor, changed in place: what a late piece of sound returns cannot undo a stop.
+    listening = gr.State(None, time_to_live=limits.keep_seconds)
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def start():
+        return live.start(analyser.model)
+
+    def hear(chunk: str | None, listening: live.Listening | None):
+        return live.hear(listening, chunk, limits.live_seconds) or gr.skip()
+
+    def stop(listening: live.Listening | None):
+        return live.stop(listening, limits.live_seconds)
+
+    microphone.start_recording(start, None, listening, queue=False, **private)
+    microphone.stream(
+        hear,
+        [microphone, listening],
+        now,
+        stream_every=live.STEP_SECONDS,
+        # After this a place is given to who waits for one; `hear` itself has stopped before.
+        time_limit=limits.live_seconds + 10,
+        concurrency_id="live",
+        concurrency_limit=limits.live_at_once,
+        **private,
+    )
+    gr.on([microphone.stop_recording, microphone.clear], stop, listening, now, queue=False, **private)
+
+
+def _batch(analyser: Analyser) -> None:
+    """Many recordings: one row each, and a file of them."""
+    files = gr.File(
+        file_count="multiple", file_types=FORMATS, label="Recordings, or zip archives of them", elem_id="files"
+    )
+    gr.HTML(f'<p class="ser-note">{views.batch_note(analyser.limits)}</p>', padding=False)
+    button = gr.Button("Analyse all", variant="primary", size="lg", elem_id="batch-button")
+    table = gr.HTML(elem_id="table", padding=False)
+    download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
+    rows = gr.JSON(visible=False)
+
+    def batch(files: list[str] | None, progress=gr.Progress()) -> Batch:  # noqa: B008 (how Gradio is asked for a bar)
+        return run_batch(
+            analyser, files, lambda done, total, name: progress((done, total), desc=name, unit="recordings")
+        )
+
+    def show(rows: Batch):
+        if not rows["rows"]:
+            return batch_html(rows), gr.DownloadButton(visible=False)
+        # In the folder of uploads, which is emptied by age.
+        path = Path(download.GRADIO_CACHE) / secrets.token_hex(16) / CSV
+        path.parent.mkdir(parents=True)
+        write_csv(rows, analyser.model.labels, path)
+        return batch_html(rows), gr.DownloadButton(value=str(path), visible=True)
+
+    button.click(
+        batch,
+        files,
+        rows,
+        api_name="batch",
+        api_description=views.BATCH_API,
+        show_progress_on=[table],
+        concurrency_id="analysis",
+    ).success(show, rows, [table, download], api_visibility="private", show_progress="hidden")

@@ -1,0 +1,177 @@
+"""How long the page makes people wait, and what many visitors at once do to it. Needs Chromium.
+
+python -m benchmarks.page [--clip FILE] [--rounds 11]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from gradio_client import Client, handle_file
+from playwright.sync_api import Page, sync_playwright
+
+from app.examples import examples
+from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
+from tests.app.browser import find_chromium, launch_chromium, served_page
+
+CLIP_SECONDS = 4.0
+CLIENTS, REQUESTS = 10, 100
+
+# A microphone in which nothing is heard until `speak` is called; it then notes when the first sound is played.
+SILENT_MICROPHONE = """
+navigator.mediaDevices.getUserMedia = async () => {
+  const context = new AudioContext();
+  const destination = context.createMediaStreamDestination();
+  const hum = context.createConstantSource();
+  const silence = context.createGain();
+  silence.gain.value = 0;
+  hum.connect(silence).connect(destination);
+  hum.start();
+  window.speak = async (wav) => {
+    const bytes = Uint8Array.from(atob(wav), (character) => character.charCodeAt(0));
+    const voice = context.createBufferSource();
+    voice.buffer = await context.decodeAudioData(bytes.buffer);
+    voice.connect(destination);
+    window.answered = null;
+    new MutationObserver(() => {
+      if (window.answered === null && document.querySelector("#now .ser-now")) window.answered = performance.now();
+    }).observe(document.querySelector("#now"), { childList: true, subtree: true });
+    window.spoken = performance.now();
+    voice.start();
+  };
+  return destination.stream;
+};
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and print a table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", type=Path, default=examples()[0].path, help="uploaded, cut or repeated to 4 s")
+    parser.add_argument("--rounds", type=int, default=11, help="of which the median is told (default: 11)")
+    arguments = parser.parse_args(argv)
+    if find_chromium() is None:
+        print("Chromium is needed (on Debian: apt-get install chromium)", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.wav"
+        soundfile.write(clip, np.resize(load_audio(arguments.clip), round(CLIP_SECONDS * SAMPLE_RATE)), SAMPLE_RATE)
+        rows = measure(clip, arguments.rounds)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:
+    """(what, figure with unit) of every measurement."""
+    rows = []
+    for name, folder in (("fine-tuned model", DEFAULT_MODEL), ("baseline", DEFAULT_BASELINE)):
+        classifier = EmotionClassifier.from_pretrained(folder)
+        classifier.predict(clip)
+        rows.append((f"{name}, a clip of 4 s from its file", _seconds(lambda c=classifier: c.predict(clip), rounds)))
+    with served_page() as (address, process, start_up):
+        rows.append(("start of the page, models loaded and warm", f"{start_up:.1f} s"))
+        with sync_playwright() as playwright:
+            browser = launch_chromium(playwright)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(address)
+            uploads = [_upload(page, clip) for _ in range(rounds)]
+            rows.append(("page: from the choice of a file to its answer", _spread(uploads)))
+            page.close()
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.add_init_script(SILENT_MICROPHONE)
+            page.goto(address)
+            speeches = [_speak(page, clip) for _ in range(rounds)]
+            rows.append(("live: from the first sound to the first answer", _spread(speeches)))
+            browser.close()
+        rows += _load(address, process.pid, clip)
+    return rows
+
+
+def _seconds(function: Callable[[], object], rounds: int) -> str:
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return _spread(times)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds):.3f} s, {min(seconds):.3f} to {max(seconds):.3f}"
+
+
+def _upload(page: Page, clip: Path) -> float:
+    chooser = page.locator("#voice input[type=file]")
+    if not chooser.count():
+        page.locator("#voice").get_by_label("Upload file").click()
+        chooser.wait_for(state="attached")
+    start = time.perf_counter()
+    chooser.set_input_files(clip)
+    page.locator("#result .ser-card").first.wait_for()
+    seconds = time.perf_counter() - start
+    page.locator("#figure .main-svg").first.wait_for()  # its explanation must not weigh on the next round
+    page.locator("#voice").get_by_label("Clear").click()
+    page.locator("#result .ser-card").first.wait_for(state="detached")
+    return seconds
+
+
+def _speak(page: Page, clip: Path) -> float:
+    import base64
+
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#microphone .record-button").first.click()
+    page.locator("#now .ser-state").wait_for()
+    page.evaluate("speak", base64.b64encode(clip.read_bytes()).decode())
+    page.wait_for_function("window.answered !== null")
+    seconds = page.evaluate("(window.answered - window.spoken) / 1000")
+    page.reload()
+    return seconds
+
+
+def _load(address: str, pid: int, clip: Path) -> list[tuple[str, str]]:
+    """100 requests from 10 clients at once; what they are answered, and the memory of the page before and after."""
+    clients = [Client(address, verbose=False, analytics_enabled=False) for _ in range(CLIENTS)]
+    expected = clients[0].predict(handle_file(str(clip)), api_name="/analyze")
+    before, wrong, lock = _megabytes(pid), [], threading.Lock()
+
+    def visit(client: Client) -> None:
+        for _ in range(REQUESTS // CLIENTS):
+            answer = client.predict(handle_file(str(clip)), api_name="/analyze")
+            if answer != expected:
+                with lock:
+                    wrong.append(answer)
+
+    start = time.perf_counter()
+    threads = [threading.Thread(target=visit, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - start
+    after = _megabytes(pid)
+    return [
+        (f"{REQUESTS} requests from {CLIENTS} clients at once", f"{seconds:.1f} s, {len(wrong)} wrong"),
+        ("memory of the page before and after them", f"{before:.0f} MB, {after:.0f} MB"),
+    ]
+
+
+def _megabytes(pid: int) -> float:
+    """Resident memory of a process (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())
