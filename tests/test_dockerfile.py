@@ -25,7 +25,7 @@ from app.app import PORT
 from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL
-from tests.app.conftest import free_port
+from tests.app.browser import free_port
 from tests.synthetic import make_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.about import SHAPES, Described, about_html
+from app.about import Described, about_html
+from app.about_figures import SHAPES
 from app.elements import OTHER_SYMBOL
 from ser_hf.card import PROTOCOL_WORDS
 from ser_hf.labels import LABELS
