@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batch import FORMULA_STARTS, find_recordings, run_batch, write_csv
+from app.batch import find_recordings, run_batch, write_csv
 from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError
 from ser_hf.labels import LABELS
@@ -169,6 +169,20 @@ def damage_content(path: str) -> None:
     Path(path).write_bytes(content)
 
 
+def point_before_the_start(path: str) -> None:
+    """The archive claims to begin ten bytes later than it does; the second entry is where it was."""
+    content = bytearray(Path(path).read_bytes())
+    for place in (content.rindex(b"PK\x05\x06") + 16, content.rindex(CENTRAL) + 42):
+        struct.pack_into("<L", content, place, struct.unpack_from("<L", content, place)[0] + 10)
+    Path(path).write_bytes(content)
+
+
+def claim_more_than_the_file(path: str) -> None:
+    patch(path, 10, 8, "<H", zipfile.ZIP_STORED)
+    for central, local in ((20, 18), (24, 22)):
+        patch(path, central, local, "<L", 2_000_000)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -183,6 +197,11 @@ def damage_content(path: str) -> None:
         pytest.param(lambda path: patch(path, 8, 6, "<H", 0x20), "damaged", id="patch data"),
         pytest.param(lambda path: patch(path, 42, None, "<L", 5), "damaged", id="points astray"),
         pytest.param(lambda path: patch(path, 42, None, "<L", 2**31), "damaged", id="points behind the end"),
+        pytest.param(
+            lambda path: patch(path, 42, None, "<L", Path(path).stat().st_size - 9), "damaged", id="points at the end"
+        ),
+        pytest.param(point_before_the_start, "damaged", id="points before the start"),
+        pytest.param(claim_more_than_the_file, "damaged", id="claims more than the file"),
     ],
 )
 def test_bad_entry_is_a_row_and_the_others_are_answered(analyser, tmp_path, spoil, words):
@@ -237,6 +256,19 @@ def test_bomb_costs_no_memory_whether_its_header_tells_or_lies(analyser, tmp_pat
     assert [row["reason"] for row in batch["rows"]] == ["too large", "unreadable"]
     assert "60 MB" in batch["rows"][0]["error"]
     assert peak < 10e6
+
+
+def test_no_more_is_unpacked_than_the_header_claims_whatever_comes(analyser, tmp_path, monkeypatch):
+    reads = iter(range(10))  # of a source that never ends
+
+    def read(self: zipfile.ZipExtFile, size: int) -> bytes:
+        next(reads)
+        return bytes(size)
+
+    archive = pack(tmp_path / "set.zip", {"a.wav": VOICES["sad"]})
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    assert "damaged" in run_batch(analyser, [archive])["rows"][0]["error"]
+    assert next(reads) == 1
 
 
 def test_archive_with_a_list_too_long_to_go_through_is_refused_unread(analyser, tmp_path, monkeypatch):
@@ -372,8 +404,9 @@ def test_csv_takes_names_that_are_no_text(tmp_path):
     assert rows[0]["file"] == "\\udcff.wav"
 
 
+FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-dangerous = st.tuples(st.sampled_from("=+-@\t\r\n＝＋－＠"), texts).map("".join)
+dangerous = st.tuples(st.sampled_from(FORMULAS), texts).map("".join)
 
 
 @given(st.lists(st.tuples(texts | dangerous, texts | dangerous, st.booleans())))
@@ -388,8 +421,8 @@ def test_csv_comes_back_as_written_but_for_formulas(cells):
     assert len(table) == len(cells)
     for row, (file, text, good) in zip(table, cells, strict=True):
         for cell, original in ((row["file"], file), (row["warnings" if good else "error"], text)):
-            assert cell == ("'" + original if original.startswith(FORMULA_STARTS) else original)
+            assert cell == ("'" + original if original.startswith(FORMULAS) else original)
         for cell in row.values():
-            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+            assert not cell.startswith(FORMULAS)
         if good:
             assert float(row["p_sad"]) == 0.75

@@ -179,7 +179,8 @@ def test_a_label_that_only_one_model_knows_is_a_dash_of_the_other():
 
 def test_legend_names_each_emotion_once_in_its_colour():
     figure = recording_figure(noise(17), LONG)
-    legend = [trace for trace in figure.data if "stackgroup" in trace and trace.stackgroup and trace.showlegend is not False]
+    areas = [trace for trace in figure.data if "stackgroup" in trace and trace.stackgroup]
+    legend = [trace for trace in areas if trace.showlegend is not False]
     assert [(trace.name, trace.fillcolor) for trace in legend] == [
         (f"{symbol(label)} {label}", EMOTION_COLORS[label]) for label in LABELS
     ]
