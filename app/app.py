@@ -27,6 +27,7 @@ from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
+SCRIPT = Path(__file__).with_name("upload.js")
 
 
 def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, block: bool = True) -> str:
@@ -57,6 +58,7 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         run_history=False,  # voices stay nowhere, not in the visitor's browser either
         theme=theme,
         css_paths=STYLES,
+        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
         prevent_thread_lock=True,
     )
     if block:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import struct
 import time
 import zipfile
 import zlib
@@ -29,7 +28,7 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # of an entry's flags
 PIECE = 1 << 20  # bytes read at once; a list of 10,000 files is about as long
 # What zipfile raises on damaged bytes; RuntimeError stands for NotImplementedError too.
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError)
 # With these a spreadsheet takes a text for a formula, and runs what a stranger wrote into the name of a file.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 

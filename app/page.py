@@ -99,11 +99,8 @@ def _analyse(analyser: Analyser) -> None:
         return None, views.PLACEHOLDER, gr.Column(visible=False)
 
     follow(button.click, api_name="analyze", api_description=views.ANALYZE_API)
-    follow(
-        gr.on([audio.upload, audio.stop_recording], queue=False, api_visibility="private").success,
-        api_visibility="private",
-    )
-    follow(chosen.load_input_event.success, api_visibility="private")
+    for listener in (audio.upload, audio.stop_recording, chosen.load_input_event.success):
+        follow(listener, api_visibility="private")
     audio.clear(clear, None, [answer, result, details], api_visibility="private", show_progress="hidden", queue=False)
 
 

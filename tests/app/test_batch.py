@@ -177,6 +177,12 @@ def point_before_the_start(path: str) -> None:
     Path(path).write_bytes(content)
 
 
+def point_beyond_every_disk(path: str) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.infolist()[0].header_offset = 2**64 - 1
+        archive.writestr("notes.txt", "")  # so that the list is written anew
+
+
 def claim_more_than_the_file(path: str) -> None:
     patch(path, 10, 8, "<H", zipfile.ZIP_STORED)
     for central, local in ((20, 18), (24, 22)):
@@ -197,10 +203,8 @@ def claim_more_than_the_file(path: str) -> None:
         pytest.param(lambda path: patch(path, 8, 6, "<H", 0x20), "damaged", id="patch data"),
         pytest.param(lambda path: patch(path, 42, None, "<L", 5), "damaged", id="points astray"),
         pytest.param(lambda path: patch(path, 42, None, "<L", 2**31), "damaged", id="points behind the end"),
-        pytest.param(
-            lambda path: patch(path, 42, None, "<L", Path(path).stat().st_size - 9), "damaged", id="points at the end"
-        ),
         pytest.param(point_before_the_start, "damaged", id="points before the start"),
+        pytest.param(point_beyond_every_disk, "damaged", id="points beyond every disk"),
         pytest.param(claim_more_than_the_file, "damaged", id="claims more than the file"),
     ],
 )

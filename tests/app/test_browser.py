@@ -94,6 +94,23 @@ def test_formats_of_phones_and_browsers_are_answered(page, tmp_path, name, conta
     expect(page.locator("#result .ser-card")).to_have_count(2)
 
 
+def test_a_recording_of_a_browser_may_be_dropped_too(page):
+    upload_tab = page.locator("#voice").get_by_label("Upload file")
+    upload_tab.click()
+    content = list(encode(make_clip("happy", sample_rate=48_000), "webm", "libopus", 48_000))
+    dropped = page.evaluate_handle(
+        """(content) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(content)], "dropped.webm", { type: "video/webm" }));
+            return transfer;
+        }""",
+        content,
+    )
+    page.locator("#voice input[type=file]").wait_for(state="attached")
+    page.locator("#voice button:has(input[type=file])").dispatch_event("drop", {"dataTransfer": dropped})
+    expect(page.locator("#result .ser-file")).to_contain_text("dropped.webm")
+
+
 def test_long_recording_gets_timelines_and_hovering_tells_the_moment(page, recordings):
     upload(page, recordings / "long.flac")
     figure = page.locator("#figure")

@@ -100,6 +100,7 @@ def test_waveform_reaches_the_peaks_and_lies_flat_in_silence():
     samples[SAMPLE_RATE] = -2.0
     low, high = recording_figure(samples, short_answer(20.0)).data[:2]
     assert len(low.y) + len(high.y) <= 1500
+    assert high.fill == "tonexty"
     assert min(low.y) == -1
     assert times_of(low)[np.argmin(low.y)] == pytest.approx(1.0, abs=0.03)
     assert 0 < max(high.y) < 0.5
@@ -154,7 +155,7 @@ def test_windows_share_the_time_in_which_they_overlap():
 
 
 def test_hovering_says_what_both_models_hear_and_dashes_in_silence():
-    figure = recording_figure(noise(17), LONG)
+    figure = recording_figure(noise(17), LONG, [stretch(3.0, 1.0)])
     assert figure.layout.hovermode == "x unified"
     assert figure.layout.hoversubplots == "axis"
     first = areas_of(figure, "model")[f"{symbol(LABELS[0])} {LABELS[0]}"]
