@@ -6,10 +6,12 @@ python -m app.app [--model DIR|HUB_ID] [--baseline DIR|HUB_ID] [--host H] [--por
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run by its path, as a Hugging Face Space does
@@ -79,13 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             Limits.from_environment(),
         )
         analyser.warm_up()
-        launch(build(analyser), analyser.limits, arguments.host, arguments.port)
+        with _own_uploads():
+            launch(build(analyser), analyser.limits, arguments.host, arguments.port)
     except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         pass
     return 0
+
+
+@contextlib.contextmanager
+def _own_uploads() -> Iterator[None]:
+    """A folder for this page's uploads alone, gone with the page: Gradio leaves them behind when visitors are there."""
+    parent = os.environ.get("GRADIO_TEMP_DIR")
+    if parent:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        yield
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -36,7 +36,7 @@ def build(analyser: Analyser) -> gr.Blocks:
                 _live(analyser)
             with gr.Tab("Batch", id="batch"):
                 _batch(analyser)
-            with gr.Tab("About the model", id="about"):
+            with gr.Tab("About", id="about"):
                 model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
                 gr.HTML(about_html(model, baseline, views.limits_note(limits)), elem_id="about", padding=False)
     return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)

@@ -102,7 +102,7 @@ def _batch(page: Page) -> None:
 
 
 def _about(page: Page) -> None:
-    page.get_by_role("tab", name="About the model").click()
+    page.get_by_role("tab", name="About").click()
     page.locator(".ser-about").first.wait_for()
 
 

@@ -308,6 +308,9 @@ def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, wa
         container.close()
         raise UnreadableAudioError(f"{name}: holds no sound track")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        container.close()
+        raise UnreadableAudioError(f"{name}: in a format that cannot be decoded")
     seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
     if max_seconds is not None and seconds > max_seconds:
         container.close()
@@ -319,13 +322,14 @@ def _av_blocks(name: str, container: Any, warnings: list[str]) -> Iterator[np.nd
     import av
 
     stream, read = container.streams.audio[0], False
-    to_float = av.AudioResampler(format="fltp", rate=stream.rate)  # only the number format changes
+    # Only the number format changes. Interleaved: in planes, PyAV 18 reads past the end where there are eight or more.
+    to_float = av.AudioResampler(format="flt", rate=stream.rate)
     with container:
         try:
             for frame in container.decode(stream):
                 for part in to_float.resample(frame):
                     read = True
-                    yield part.to_ndarray().T
+                    yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
         except (av.FFmpegError, ValueError) as error:
             if not read:
                 raise UnreadableAudioError(f"{name}: cannot be decoded ({error})") from None

@@ -32,6 +32,7 @@ CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 CLASSICAL_WINDOW_SECONDS = 5.0
 
 LOW_CONFIDENCE = 0.5
+BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 
 
@@ -176,7 +177,7 @@ class EmotionClassifier:
         plan = self._plan(source)
         return self._answer(plan, self.probabilities(plan.clips))
 
-    def predict_many(self, sources: Iterable[Any], batch_size: int = 16) -> Iterator[Prediction | AudioError]:
+    def predict_many(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> Iterator[Prediction | AudioError]:
         """Answer many recordings in their order, several windows at a time; a bad one yields its error.
 
         Sources are read as answers are asked for, so memory does not grow with their number.
@@ -204,9 +205,7 @@ class EmotionClassifier:
     def _answer_all(self, plans: list[_Plan | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
         clips = [clip for plan in plans if isinstance(plan, _Plan) for clip in plan.clips]
         if clips:
-            rows = np.concatenate(
-                [self.probabilities(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
-            )
+            rows = self.probabilities(clips, batch_size)
         position = 0
         for plan in plans:
             if isinstance(plan, AudioError):
@@ -215,16 +214,19 @@ class EmotionClassifier:
                 yield self._answer(plan, rows[position : position + len(plan.windows)])
                 position += len(plan.windows)
 
-    def probabilities(self, clips: list[np.ndarray]) -> np.ndarray:
+    def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The model's answer to clips as they are: nothing is checked, trimmed or windowed.
 
         Args:
             clips: float32 mono at 16 kHz, each of at least one sample and no longer than ``window_seconds``.
+            batch_size: clips that the model hears at a time.
 
         Returns:
             float64 (clips, labels), each row summing to 1, columns in the order of ``labels``.
         """
-        rows = np.asarray(self.model.predict_proba(clips), dtype=np.float64)[:, self._order]
+        batches = [clips[start : start + batch_size] for start in range(0, len(clips), batch_size)]
+        rows = np.concatenate([self.model.predict_proba(batch) for batch in batches]).astype(np.float64)
+        rows = rows[:, self._order]
         return rows / rows.sum(axis=1, keepdims=True)
 
     def _answer(self, plan: _Plan, rows: np.ndarray) -> Prediction:

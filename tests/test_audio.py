@@ -2,9 +2,11 @@ import functools
 import io
 import itertools
 import os
+import struct
 import tempfile
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -516,3 +518,30 @@ class TestSlidingWindows:
     def test_windows_that_would_leave_gaps_are_refused(self, window, hop):
         with pytest.raises(ValueError, match="window"):
             sliding_windows(100, window, hop)
+
+
+@pytest.mark.parametrize("layout", ["stereo", "5.1", "7.1", "hexadecagonal"])
+def test_many_channels_are_mixed_down(layout):
+    """Eight and more once ended the whole process: in planes, FFmpeg's frames have more than PyAV looks for."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as file:
+        stream = file.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout=layout)
+        channels = av.AudioLayout(layout).nb_channels
+        sound = np.zeros((1, SAMPLE_RATE * channels), np.int16)
+        sound[0, ::channels] = 16_384  # the first channel alone
+        frame = av.AudioFrame.from_ndarray(sound, format="s16", layout=layout)
+        frame.sample_rate = SAMPLE_RATE
+        for part in (frame, None):
+            file.mux(stream.encode(part))
+    recording = read_audio(buffer.getvalue())
+    assert len(recording.samples) == SAMPLE_RATE
+    np.testing.assert_allclose(recording.samples, 0.5 / channels, atol=1e-3)
+
+
+def test_sound_that_no_decoder_is_there_for_is_said_in_words(tmp_path):
+    path = tmp_path / "odd.wav"
+    header = struct.pack("<HHIIHH", 0x9999, 1, SAMPLE_RATE, SAMPLE_RATE * 2, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", 3200) + bytes(3200)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with pytest.raises(UnreadableAudioError, match=r"odd\.wav"):
+        read_audio(path)

@@ -18,7 +18,7 @@ from tests.synthetic import encode, make_clip
 pytestmark = pytest.mark.browser
 
 PATIENCE = 60_000  # ms; a bound for a hang, not a measure of speed
-TABS = ("Analyse", "Live", "Batch", "About the model")
+TABS = ("Analyse", "Live", "Batch", "About")
 WIDTHS = (390, 1280)
 
 
@@ -257,7 +257,7 @@ def test_every_tab_fits_its_width_in_its_theme_and_fetches_nothing_elsewhere(
 def test_every_picture_has_words_and_every_field_a_name(page, recordings):
     upload(page, recordings / "long.flac")
     expect(page.locator("#figure .main-svg").first).to_be_visible()
-    open_tab(page, "About the model")
+    open_tab(page, "About")
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll(".ser-about svg, .ser-about img, .ser-course")]
             .filter((one) => one.getAttribute("aria-hidden") !== "true" && !one.getAttribute("aria-label")
