@@ -28,6 +28,7 @@ ENV HOME=/cache \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
     OMP_NUM_THREADS=2 \
+    MALLOC_ARENA_MAX=2 \
     no_proxy=localhost,127.0.0.1
 
 COPY LICENSE NOTICE ./

@@ -15,7 +15,8 @@ from ser_hf.audio import AudioError, EmptyAudioError, read_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.streaming import Moment, SpeechStream
 
-STEP_SECONDS = 0.5  # of sound that the browser sends at a time
+STEP_SECONDS = 0.5  # of sound from one answer to the next
+ROUNDING = 0.01
 CHUNK_SECONDS = 5.0  # more than a browser that lags behind ever sends
 LATE_SECONDS = 0.5  # behind the voice, beyond what the first piece took
 SHOWN_MOMENTS = 40
@@ -70,7 +71,9 @@ def hear(
         # At its own rate: pieces are put together before they are resampled, or each would have edges of its own.
         recording = read_audio(chunk, sample_rate=None, max_seconds=CHUNK_SECONDS)
         listening.stream.add(recording.samples, recording.sample_rate)
-        if _is_late(listening, clock()):
+        # Gradio 6.31 forgets `stream_every` in a tab that is opened later, and sends ten pieces a second.
+        heard = listening.moments[-1].seconds if listening.moments else 0.0
+        if listening.stream.seconds - heard < STEP_SECONDS - ROUNDING or _is_late(listening, clock()):
             return None
         moment = listening.stream.answer()
     except EmptyAudioError:  # Gradio stores equal pieces, such as those of a muted microphone, in one file

@@ -31,8 +31,7 @@ def build(analyser: Analyser) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):
                 _analyse(analyser)
-            # Laid out with the page: one that is laid out when its tab is opened forgets `stream_every` (Gradio 6.31).
-            with gr.Tab("Live", id="live", render_children=True):
+            with gr.Tab("Live", id="live"):
                 _live(analyser)
             with gr.Tab("Batch", id="batch"):
                 _batch(analyser)

@@ -24,7 +24,7 @@ from tests.app.browser import find_chromium, launch_chromium, served_page
 WIDTHS = {"desktop": 1280, "phone": 390}
 THEMES = ("light", "dark")
 LIVE_SECONDS = 5
-COLORS = 128  # of a committed picture: a third of the size
+COLORS = 256  # of a committed picture: a third of the size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,9 +18,9 @@ def listening(analyser) -> live.Listening:
     return live.start(analyser.model)
 
 
-def chunks(folder: Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[str]:
-    """Half seconds in files of their own, as the browser sends them."""
-    step = round(live.STEP_SECONDS * rate)
+def chunks(folder: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, seconds: float = 0.5) -> list[str]:
+    """Pieces in files of their own, as the browser sends them."""
+    step = round(seconds * rate)
     paths = []
     for index, start in enumerate(range(0, len(samples), step)):
         paths.append(str(folder / f"{index}.wav"))
@@ -137,3 +137,11 @@ def test_where_answers_fall_behind_every_other_piece_is_heard_unanswered(listeni
         live.hear(at_once, chunk, LIMIT, clock=lambda: next(times))
         for chunk in chunks(tmp_path, make_clip("happy", seconds=4))
     )
+
+
+def test_shorter_pieces_than_asked_for_are_answered_no_more_often(listening, tmp_path):
+    shown = [
+        live.hear(listening, chunk, LIMIT) for chunk in chunks(tmp_path, make_clip("happy", seconds=4), seconds=0.1)
+    ]
+    assert [index for index, html in enumerate(shown) if html] == [4, 9, 14, 19, 24, 29, 34, 39]
+    assert listening.moments[-1].seconds == pytest.approx(4)
