@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 if __package__ in (None, ""):  # run by its path, as a Hugging Face Space does
@@ -32,11 +33,8 @@ STYLES = sorted(Path(__file__).parent.glob("*.css"))
 SCRIPT = Path(__file__).with_name("upload.js")
 
 
-def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, block: bool = True) -> str:
-    """Serve the page until it is interrupted or terminated; returns its address.
-
-    Args:
-        block: wait until the end; otherwise ``page.close()`` ends it.
+def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT) -> str:
+    """Serve the page in threads of its own until ``page.close()``; returns its address.
 
     Raises:
         OSError: the port is taken.
@@ -63,9 +61,6 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
         prevent_thread_lock=True,
     )
-    if block:
-        print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
-        page.block_thread()
     return address
 
 
@@ -75,20 +70,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A terminated server ends as an interrupted one does: Gradio closes its sockets, and the exit status is 0.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        analyser = Analyser(
-            EmotionClassifier.from_pretrained(arguments.model),
-            EmotionClassifier.from_pretrained(arguments.baseline),
-            Limits.from_environment(),
-        )
-        analyser.warm_up()
+        limits = Limits.from_environment()
         with _own_uploads():
-            launch(build(analyser), analyser.limits, arguments.host, arguments.port)
+            _serve(arguments, limits)
     except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
+    """Serve the page until it is interrupted. It is there before the models, and its first visitors wait for them."""
+    analyser: Future[Analyser] = Future()
+    page = build(analyser.result, limits)
+    address = launch(page, limits, arguments.host, arguments.port)
+    try:
+        loaded = Analyser(
+            EmotionClassifier.from_pretrained(arguments.model),
+            EmotionClassifier.from_pretrained(arguments.baseline),
+            limits,
+        )
+        loaded.warm_up()
+    except BaseException as error:
+        analyser.set_exception(error)  # so that nobody waits for ever
+        page.close(verbose=False)
+        raise
+    analyser.set_result(loaded)
+    print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
+    page.block_thread()
 
 
 @contextlib.contextmanager

@@ -14,15 +14,20 @@ from app.analysis import Analyser, Answer
 from app.batch import Batch, run_batch, write_csv
 from app.batch_views import batch_html
 from app.examples import examples
+from app.limits import Limits
 from app.plots import recording_figure
 
 CSV = "emotions.csv"
 FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
 
 
-def build(analyser: Analyser) -> gr.Blocks:
-    """The whole page, with its queue."""
-    limits = analyser.limits
+def build(ready: Callable[[], Analyser], limits: Limits) -> gr.Blocks:
+    """The whole page, with its queue.
+
+    Args:
+        ready: gives the models, and waits for them while they are loaded: the page is there before them.
+        limits: those of the analyser, which the page tells its visitors.
+    """
     # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
     with gr.Blocks(
         title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
@@ -30,18 +35,24 @@ def build(analyser: Analyser) -> gr.Blocks:
         gr.HTML(views.header_html(), elem_id="header", padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):
-                _analyse(analyser)
+                _analyse(ready, limits)
             with gr.Tab("Live", id="live"):
-                _live(analyser)
+                _live(ready, limits)
             with gr.Tab("Batch", id="batch"):
-                _batch(analyser)
+                _batch(ready, limits)
             with gr.Tab("About", id="about"):
-                model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
-                gr.HTML(about_html(model, baseline, views.limits_note(limits)), elem_id="about", padding=False)
+                about = gr.HTML(elem_id="about", padding=False)
+
+        def describe() -> str:
+            analyser = ready()
+            model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
+            return about_html(model, baseline, views.limits_note(limits))
+
+        page.load(describe, None, about, api_visibility="private", show_progress="hidden")
     return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
 
 
-def _analyse(analyser: Analyser) -> None:
+def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
     """One recording: both answers, the figure, and what drove them."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -63,7 +74,7 @@ def _analyse(analyser: Analyser) -> None:
                 elem_id="examples",
                 api_visibility="private",
             )
-            gr.HTML(f'<p class="ser-note">{views.limits_note(analyser.limits)}</p>', padding=False)
+            gr.HTML(f'<p class="ser-note">{views.limits_note(limits)}</p>', padding=False)
         with gr.Column(scale=3, min_width=320):
             result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
     with gr.Column(visible=False, elem_id="details") as details:
@@ -73,12 +84,12 @@ def _analyse(analyser: Analyser) -> None:
         answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
 
     def analyze(audio: str | None) -> Answer:
-        return analyser.analyse(audio)
+        return ready().analyse(audio)
 
     def explain(audio: str | None, answer: Answer):
         if not audio or "error" in answer:
             return gr.Column(visible=False), None, ""
-        explanation = analyser.explain(audio, answer)
+        explanation = ready().explain(audio, answer)
         drawn = recording_figure(explanation.recording.samples, answer, explanation.stretches)
         return gr.Column(visible=True), drawn, views.reasons_html(answer, explanation)
 
@@ -103,9 +114,8 @@ def _analyse(analyser: Analyser) -> None:
     audio.clear(clear, None, [answer, result, details], api_visibility="private", show_progress="hidden", queue=False)
 
 
-def _live(analyser: Analyser) -> None:
+def _live(ready: Callable[[], Analyser], limits: Limits) -> None:
     """A microphone that streams: the answer follows the voice."""
-    limits = analyser.limits
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             microphone = gr.Audio(
@@ -125,7 +135,7 @@ def _live(analyser: Analyser) -> None:
     private = {"api_visibility": "private", "show_progress": "hidden"}
 
     def start():
-        return live.start(analyser.model)
+        return live.start(ready().model)
 
     def hear(chunk: str | None, listening: live.Listening | None):
         return live.hear(listening, chunk, limits.live_seconds) or gr.skip()
@@ -148,12 +158,12 @@ def _live(analyser: Analyser) -> None:
     gr.on([microphone.stop_recording, microphone.clear], stop, listening, now, queue=False, **private)
 
 
-def _batch(analyser: Analyser) -> None:
+def _batch(ready: Callable[[], Analyser], limits: Limits) -> None:
     """Many recordings: one row each, and a file of them."""
     files = gr.File(
         file_count="multiple", file_types=FORMATS, label="Recordings, or zip archives of them", elem_id="files"
     )
-    gr.HTML(f'<p class="ser-note">{views.batch_note(analyser.limits)}</p>', padding=False)
+    gr.HTML(f'<p class="ser-note">{views.batch_note(limits)}</p>', padding=False)
     button = gr.Button("Analyse all", variant="primary", size="lg", elem_id="batch-button")
     table = gr.HTML(elem_id="table", padding=False)
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
@@ -161,7 +171,7 @@ def _batch(analyser: Analyser) -> None:
 
     def batch(files: list[str] | None, progress=gr.Progress()) -> Batch:  # noqa: B008 (how Gradio is asked for a bar)
         return run_batch(
-            analyser, files, lambda done, total, name: progress((done, total), desc=name, unit="recordings")
+            ready(), files, lambda done, total, name: progress((done, total), desc=name, unit="recordings")
         )
 
     def show(rows: Batch):
@@ -170,7 +180,7 @@ def _batch(analyser: Analyser) -> None:
         # In the folder of uploads, which is emptied by age.
         path = Path(download.GRADIO_CACHE) / secrets.token_hex(16) / CSV
         path.parent.mkdir(parents=True)
-        write_csv(rows, analyser.model.labels, path)
+        write_csv(rows, ready().model.labels, path)
         return batch_html(rows), gr.DownloadButton(value=str(path), visible=True)
 
     button.click(

@@ -47,6 +47,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(analyser: Analyser) -> Iterator[str]:
-    page = build(analyser)
-    yield launch(page, analyser.limits, port=free_port(), block=False)
+    page = build(lambda: analyser, analyser.limits)
+    yield launch(page, analyser.limits, port=free_port())
     page.close()

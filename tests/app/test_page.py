@@ -78,8 +78,8 @@ def test_a_hundred_requests_from_ten_clients_are_all_answered_rightly(address, a
 def test_a_full_queue_refuses_in_words(analyser, recordings):
     """One at work and one waiting is all that this page takes; the others are told so, and none waits for ever."""
     limits = Limits(queue=1, at_once=1)
-    page = build(replace(analyser, limits=limits))
-    address = launch(page, limits, port=free_port(), block=False)
+    page = build(lambda: replace(analyser, limits=limits), limits)
+    address = launch(page, limits, port=free_port())
     client = Client(address, verbose=False, analytics_enabled=False)
     try:
         jobs = [client.submit(handle_file(str(recordings / "long.flac")), api_name="/analyze") for _ in range(12)]
