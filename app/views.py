@@ -85,9 +85,10 @@ def _decisive(answer: Answer, explanation: Explanation) -> str:
     label = emotion(answer["model"]["label"])
     if most is None:
         return f"On no stretch by itself: whichever is silenced, {label} stays about as likely."
+    where = " in the window around it" if len(answer["model"]["timeline"]) > 1 else ""
     return (
         f"The stretch from {most['start']:.1f} to {most['end']:.1f} s counted most: when it is silenced, {label} goes "
-        f"from {percent(most['complete'])} to {percent(most['without'])}."
+        f"from {percent(most['complete'])} to {percent(most['without'])}{where}."
     )
 
 

@@ -53,7 +53,9 @@ def test_the_stretch_that_counted_most_is_told_with_what_it_does_to_the_answer(a
     stretches = [stretch(0.2, 0.9, 0.88, 0.2), stretch(0.4, 0.9, 0.31, 3.0), stretch(0.6, 0.9, 0.95, -0.7)]
     html = reasons_html(answer, Explanation(RECORDING, stretches, []))
     assert "from 0.4 to 0.8 s" in html
-    assert "from 90 % to 31 %" in html
+    assert "from 90 % to 31 %." in html
+    windows = answer | {"model": answer["model"] | {"timeline": answer["model"]["timeline"] * 2}}
+    assert "to 31 % in the window around it." in reasons_html(windows, Explanation(RECORDING, stretches, []))
     assert answer["model"]["label"] in html
     assert "Nothing that a listener could name" in html
 
