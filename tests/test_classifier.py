@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio
-from ser_hf.classifier import EmotionClassifier, speech_windows
+from ser_hf.classifier import BATCH_SIZE, EmotionClassifier, speech_windows
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.classical import load_classical
@@ -286,3 +286,30 @@ def test_real_clips_of_the_stereo_and_quiet_kind_are_answered(classifier, real_d
     for answer in classifier.predict_many(clips):
         assert not isinstance(answer, AudioError), answer
         assert len(answer.timeline) == 1
+
+
+def test_metrics_of_a_model_folder_are_there_where_they_can_be_read(model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    assert EmotionClassifier.from_pretrained(folder).metrics is None
+    (folder / "metrics.json").write_text('{"accuracy": 0.5}')
+    assert EmotionClassifier.from_pretrained(folder).metrics == {"accuracy": 0.5}
+    for damaged in ("[]", "{", "\xff"):
+        (folder / "metrics.json").write_text(damaged, encoding="latin-1")
+        assert EmotionClassifier.from_pretrained(folder).metrics is None
+
+
+def test_a_long_recording_is_heard_some_windows_at_a_time(monkeypatch):
+    """All at once, ten minutes take gigabytes."""
+    sizes = []
+
+    class Counting:
+        labels = LABELS
+
+        def predict_proba(self, clips):
+            sizes.append(len(clips))
+            return np.full((len(clips), len(LABELS)), 1 / len(LABELS))
+
+    prediction = EmotionClassifier(Counting(), "counting", 4.0).predict(np.tile(make_clip("happy"), 40))
+    assert sum(sizes) == len(prediction.timeline) > BATCH_SIZE
+    assert max(sizes) == BATCH_SIZE
