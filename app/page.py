@@ -11,7 +11,8 @@ import gradio as gr
 from app import live, views
 from app.about import Described, about_html
 from app.analysis import Analyser, Answer
-from app.batch import Batch, run_batch, write_csv
+from app.batch import Batch, run_batch
+from app.batch_csv import write_csv
 from app.batch_views import batch_html
 from app.examples import examples
 from app.limits import Limits

@@ -92,6 +92,11 @@ def make_clip(
     return np.clip(samples, -1, 1).astype(np.float32)
 
 
+def tone(seconds=1.0, rate=16_000, frequency=440.0, level=0.5) -> np.ndarray:
+    """A cosine, float32, shape (seconds * rate,)."""
+    return (level * np.cos(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
 def make_ravdess(
     folder: str | Path,
     actors: Iterable[int] = range(1, 25),

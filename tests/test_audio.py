@@ -1,6 +1,5 @@
 import functools
 import io
-import itertools
 import os
 import struct
 import tempfile
@@ -15,25 +14,18 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 from ser_hf.audio import (
-    MIN_SECONDS,
     SAMPLE_RATE,
-    SILENCE_PEAK,
     AudioError,
     EmptyAudioError,
     InvalidSamplesError,
-    Recording,
-    SilenceError,
     TooLongError,
-    TooShortError,
     UnreadableAudioError,
     check_speech,
     load_audio,
     read_audio,
-    sliding_windows,
-    speech_span,
     trim_silence,
 )
-from tests.synthetic import encode, make_clip
+from tests.synthetic import encode, make_clip, tone
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +37,6 @@ def as_file(samples, container="WAV", subtype=None, sample_rate=SAMPLE_RATE) -> 
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, sample_rate, format=container, subtype=subtype)
     return buffer.getvalue()
-
-
-def tone(seconds=1.0, rate=SAMPLE_RATE, frequency=440.0, level=0.5) -> np.ndarray:
-    return (level * np.cos(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
@@ -429,95 +417,6 @@ def assert_read_or_refused_in_words(content: bytes) -> None:
     else:
         assert np.isfinite(outcome.samples).all()
         assert np.abs(outcome.samples).max() <= 1
-
-
-class TestCheckSpeech:
-    def test_speech_passes(self, clip):
-        check_speech(read_audio(clip))
-        check_speech(read_audio(clip * 0.006 / np.abs(clip).max()))  # as quiet as the quietest clip of RAVDESS
-
-    @pytest.mark.parametrize("offset", [0.0, 0.2])
-    def test_silence(self, offset):
-        noise = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE) * 0.9 * SILENCE_PEAK + offset
-        for samples in (noise, np.full(SAMPLE_RATE, offset)):
-            with pytest.raises(SilenceError, match="recording: silence"):
-                check_speech(read_audio(samples))
-
-    def test_clip_of_50_ms(self):
-        with pytest.raises(TooShortError, match=r"recording: 0\.05 s of sound; at least 0\.25 s"):
-            check_speech(read_audio(tone(0.05)))
-
-    def test_sound_of_50_ms_within_silence(self):
-        samples = np.concatenate([np.zeros(SAMPLE_RATE), tone(0.05), np.zeros(SAMPLE_RATE)])
-        with pytest.raises(TooShortError):
-            check_speech(read_audio(samples))
-
-    def test_shortest_sound_that_is_answered(self):
-        check_speech(read_audio(tone(MIN_SECONDS)))
-
-    def test_rate_of_the_recording_counts(self):
-        check_speech(Recording(tone(0.3, rate=8000), 8000, "a.wav"))
-        with pytest.raises(TooShortError, match=r"a\.wav"):
-            check_speech(Recording(tone(0.2, rate=48_000), 48_000, "a.wav"))
-
-
-class TestSpeechSpan:
-    @given(st.integers(0, 8000), st.integers(400, 16_000), st.integers(0, 8000), st.integers(0, 9))
-    def test_a_loud_tone_is_never_cut(self, before, length, after, seed):
-        samples = np.random.default_rng(seed).normal(0, 1e-4, before + length + after)
-        samples[before : before + length] += tone(length / SAMPLE_RATE)
-        start, end = speech_span(samples)
-        assert 0 <= start <= before
-        assert before + length <= end <= len(samples)
-        frame = round(0.025 * SAMPLE_RATE)
-        assert before - start <= frame
-        assert end - before - length <= frame
-
-    @given(st.lists(st.floats(-1, 1, width=32), max_size=2000), st.floats(0, 100))
-    def test_within_bounds_for_any_samples(self, values, top_db):
-        start, end = speech_span(np.array(values, np.float32), top_db)
-        assert 0 <= start <= end <= len(values)
-        if values:
-            assert start < end
-
-    def test_all_zero_is_kept_whole(self):
-        assert speech_span(np.zeros(5000, np.float32)) == (0, 5000)
-
-    def test_level_does_not_matter(self, clip):
-        assert speech_span(clip) == speech_span(0.1 * clip)
-
-    def test_top_db_decides_what_is_silence(self):
-        samples = np.concatenate([tone(level=0.5), tone(level=0.5 / 30)])  # 30 times is 29.5 dB
-        assert speech_span(samples, top_db=40)[1] == len(samples)
-        assert speech_span(samples, top_db=20)[1] < SAMPLE_RATE + 400
-
-    def test_trim_silence_keeps_the_voice_of_a_clip(self, clip):
-        trimmed = trim_silence(clip)
-        assert len(trimmed) == pytest.approx(0.6 * len(clip), abs=2000)
-        assert np.abs(trimmed).max() == np.abs(clip).max()
-
-
-class TestSlidingWindows:
-    @given(st.integers(0, 5000), st.integers(1, 700), st.data())
-    def test_cover_everything_with_constant_length(self, n_samples, window, data):
-        hop = data.draw(st.integers(1, window))
-        windows = sliding_windows(n_samples, window, hop)
-        assert windows[0][0] == 0
-        assert windows[-1][1] == n_samples
-        assert all(end - start == min(window, n_samples) for start, end in windows)
-        for (start, end), (following, _) in itertools.pairwise(windows):
-            assert start < following <= min(end, start + hop)
-        assert len(windows) <= max(0, n_samples - window) // hop + 2
-
-    def test_example(self):
-        assert sliding_windows(10, 4, 2) == [(0, 4), (2, 6), (4, 8), (6, 10)]
-        assert sliding_windows(11, 4, 2) == [(0, 4), (2, 6), (4, 8), (6, 10), (7, 11)]
-        assert sliding_windows(4, 4, 2) == [(0, 4)]
-
-    @pytest.mark.parametrize(("window", "hop"), [(0, 1), (4, 0), (4, 5), (-1, -1)])
-    def test_windows_that_would_leave_gaps_are_refused(self, window, hop):
-        with pytest.raises(ValueError, match="window"):
-            sliding_windows(100, window, hop)
 
 
 @pytest.mark.parametrize("layout", ["stereo", "5.1", "7.1", "hexadecagonal"])

@@ -131,3 +131,14 @@ def test_model_folders_hold_no_pickle():
         if path.is_file():
             assert path.suffix not in suffixes, path
             assert path.read_bytes()[:1] != b"\x80", f"{path} begins as a pickle does"
+
+
+def test_nothing_large_or_fetched_lies_outside_models():
+    """Two wheels that pip had left in the working folder were once committed with the rest."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        path = REPOSITORY / name
+        assert path.suffix not in {".whl", ".zip", ".gz", ".wav"}, name
+        assert name.startswith("models/") or not path.exists() or path.stat().st_size < 1_000_000, name
