@@ -59,7 +59,7 @@ def hear(
     """Hear the next piece of sound, empty its file, and return what the page shows; None where nothing changes.
 
     Args:
-        chunk: a file with the next half second.
+        chunk: a file with the next piece, of half a second or less.
         max_seconds: after which listening stops by itself.
         clock: seconds. Where answers fall behind the voice, on a busy machine, every other piece is heard unanswered.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served_page(arguments: Sequence[str] = (), **environment: str) -> Iterator[tuple[str, subprocess.Popen, float]]:
+def served_page() -> Iterator[tuple[str, subprocess.Popen, float]]:
     """``python -m app.app`` on a free port, until the block ends.
 
     Yields:
@@ -61,9 +60,8 @@ def served_page(arguments: Sequence[str] = (), **environment: str) -> Iterator[t
     port = free_port()
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.app", "--port", str(port), *arguments],
+        [sys.executable, "-m", "app.app", "--port", str(port)],
         cwd=REPOSITORY,
-        env=os.environ | environment,
         stdout=subprocess.DEVNULL,
     )
     address = f"http://127.0.0.1:{port}/"
