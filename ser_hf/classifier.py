@@ -19,7 +19,7 @@ from ser_hf.audio import (
     sliding_windows,
     speech_span,
 )
-from ser_hf.hub import fetch, looks_like_folder
+from ser_hf.hub import HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.quality import quality_doubts
@@ -128,37 +128,32 @@ class EmotionClassifier:
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: str | None = None) -> EmotionClassifier:
-        """Load a model folder, or a model of the Hub by its id (``user/name``).
+        """Load a model folder, or a model of the Hub by its id (``user/name`` or ``user/name@revision``).
 
-        Which kind it is follows from its ``config.json``. Nothing is fetched for a folder; for a Hub id,
-        ``HF_HUB_OFFLINE=1`` keeps to what was fetched before.
+        Which kind it is follows from its ``config.json``. Nothing is fetched for a folder. A model of the Hub is
+        fetched once, and found in the local cache where the Hub cannot be reached; ``HF_HUB_OFFLINE=1`` keeps to that.
 
         Args:
-            model: folder or Hub id.
+            model: folder or Hub id; a revision is a branch, a tag or, for the same answers for ever, a commit.
             device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
-        folder = Path(model).expanduser()
-        is_folder = folder.exists()
-        if not is_folder and (isinstance(model, Path) or looks_like_folder(model)):
-            raise ModelError(
-                f"there is no model folder {str(model)!r}. Name a folder that holds a config.json, or a model of the "
-                "Hub as user/name."
-            )
-        config_file = folder / "config.json" if is_folder else fetch(str(model), "config.json")
-        name = folder.resolve().name if is_folder else str(model)
-        metrics = _read_metrics(folder) if is_folder else _fetch_metrics(name)
-        if _read_config(config_file, str(model)).get("model_type") == CLASSICAL_MODEL_TYPE:
+        try:
+            folder = model_folder(model)
+        except HubError as error:
+            raise ModelError(str(error)) from error
+        is_local = Path(model).expanduser().exists()
+        name = folder.resolve().name if is_local else str(model)
+        metrics = _read_metrics(folder)
+        if _read_config(folder / "config.json", str(model)).get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
-            if not is_folder:
-                folder = fetch(name, "pipeline.skops").parent
             return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics)
         from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
-        neural = load_neural(folder if is_folder else name, device)
+        neural = load_neural(folder, device)
         return cls(neural, name, neural.window_seconds, metrics)
 
     def predict(self, source: Any) -> Prediction:
@@ -289,10 +284,3 @@ def _read_metrics(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return metrics if isinstance(metrics, dict) else None
-
-
-def _fetch_metrics(hub_id: str) -> dict[str, Any] | None:
-    try:
-        return _read_metrics(fetch(hub_id, "metrics.json").parent)
-    except ModelError:
-        return None

@@ -1,13 +1,42 @@
-"""The Hugging Face Hub: what is fetched from it."""
+"""The Hugging Face Hub: what is there is pulled into the local cache, what was made is pushed in one commit.
+
+The client's own settings count: ``HF_TOKEN`` or ``hf auth login`` for the token, ``HF_HOME`` for the cache,
+``HF_ENDPOINT`` for another Hub, and ``HF_HUB_OFFLINE=1`` to keep to what was fetched before.
+"""
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ser_hf.models import ModelError
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(rf"{REPO_ID.pattern}(@[\w./-]+)?")
+# One form of the weights: repositories hold others beside it, for other programs or of other precision.
+MODEL_FILES = ("*.json", "*.skops", "model.safetensors", "model-*-of-*.safetensors")
+OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+
+
+class HubError(ValueError):
+    """What cannot be pulled from the Hub or pushed to it; the message says why and what to do."""
+
+
+def split_revision(hub_id: str) -> tuple[str, str | None]:
+    """``user/name`` and the branch, tag or commit of ``user/name@revision``; None without one.
+
+    Raises:
+        HubError: it is no such name.
+    """
+    if not HUB_ID.fullmatch(hub_id):
+        raise HubError(f"{hub_id!r} is no name on the Hub; write user/name, or user/name@revision")
+    repo_id, _, revision = hub_id.partition("@")
+    return repo_id, revision or None
 
 
 def looks_like_folder(model: str) -> bool:
@@ -18,17 +47,245 @@ def looks_like_folder(model: str) -> bool:
     return first in ("models", "runs") or Path(first).exists()
 
 
-def fetch(hub_id: str, file: str) -> Path:
-    """Download one file of a Hub model, or find it in the local cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+def model_folder(model: str | Path) -> Path:
+    """The folder of a model: the one that is named, or that of a Hub id (``user/name[@revision]``) in the local cache.
 
+    Raises:
+        HubError: there is neither, or it cannot be fetched.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists():
+        return folder
+    if isinstance(model, Path) or looks_like_folder(model):
+        raise HubError(
+            f"there is no model folder {str(model)!r}. Name a folder that holds a config.json, or a model of the Hub "
+            "as user/name or user/name@revision."
+        )
+    return snapshot(model, MODEL_FILES)
+
+
+def snapshot(hub_id: str, patterns: Sequence[str], repo_type: str = "model") -> Path:
+    """Download files of one commit of a repository, or find them in the local cache.
+
+    Args:
+        hub_id: ``user/name``, or ``user/name@revision`` with a branch, tag or commit.
+        patterns: names of files with ``*`` for any text; without a ``/`` in any of them, subfolders are left out.
+        repo_type: "model", "dataset" or "space".
+
+    Returns:
+        The folder in the cache, whose name is the commit.
+
+    Raises:
+        HubError: it is not there, not ours to read, or neither reachable nor in the cache.
+    """
+    from huggingface_hub import snapshot_download
+
+    repo_id, revision = split_revision(hub_id)
+    top_only = not any("/" in pattern for pattern in patterns)
     try:
-        return Path(hf_hub_download(hub_id, file))
-    except RepositoryNotFoundError:
-        reason = "the Hub has no such model, or it is private and you are not logged in"
-    except LocalEntryNotFoundError:
-        reason = "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set)"
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
-    raise ModelError(f"cannot get {file} of the model {hub_id!r} from the Hub: {reason}")
+        folder = snapshot_download(
+            repo_id,
+            repo_type=repo_type,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=["*/*"] if top_only else None,
+        )
+    except Exception as error:  # the client's errors have no common root, and a connection can break in many ways
+        raise HubError(f"cannot get the {repo_type} {hub_id!r} from the Hub: {_why_not_read(error)}") from error
+    return Path(folder)
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that a folder in the cache is of; None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _why_not_read(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            "it is gated: ask for access on its page, then log in with a token that has it (`hf auth login`, HF_TOKEN)"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such repository, or it is private and you are not logged in (`hf auth login`, HF_TOKEN)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "it has no such revision"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return "it is not (whole) in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set)"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where something was pushed.
+
+    Attributes:
+        url: of the repository, or of the pull request.
+        commit: what holds it now, 40 hexadecimal digits.
+        is_new: False when the repository, or an open pull request, held the same files already.
+    """
+
+    url: str
+    commit: str
+    is_new: bool
+
+
+def log_in(repo_ids: Sequence[str], token: str | None = None, create_pr: bool = False) -> HfApi:
+    """A client of the Hub whose token may write to repositories of these names.
+
+    Args:
+        repo_ids: as ``user/name``.
+        token: default: that of the environment or of ``hf auth login``.
+        create_pr: changes are only proposed, which the repositories of others allow too.
+
+    Raises:
+        HubError: there is no token, the Hub does not know it, it may only read, or a name is not ours.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for repo_id in repo_ids:
+        if not REPO_ID.fullmatch(repo_id):
+            raise HubError(f"{repo_id!r} is no name of a repository; write USER/NAME")
+    token = token or get_token()
+    if token is None:
+        raise HubError(
+            "you are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token that may write"
+        )
+    api = HfApi(token=token)
+    try:
+        account = api.whoami()
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            raise HubError(
+                "the Hub does not know your token (HF_TOKEN, `hf auth login`): make a new one there"
+            ) from error
+        raise HubError(f"the Hub does not say who you are: {_first_line(error)}") from error
+    except Exception as error:  # any way in which a connection fails
+        raise HubError(f"the Hub at {api.endpoint} cannot be reached: {_first_line(error)}") from error
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubError(f"the token of {account['name']} may only read: make one that may write")
+    ours = [account["name"], *(group["name"] for group in account.get("orgs", []))]
+    others = [repo_id for repo_id in repo_ids if repo_id.split("/")[0] not in ours]
+    if others and not create_pr:
+        raise HubError(
+            f"{others[0]} is not yours: you are {account['name']} and may write to {', '.join(ours)}. To propose a "
+            "change to a repository of others, use --create_pr"
+        )
+    return api
+
+
+def push_folder(
+    api: HfApi,
+    folder: Path,
+    repo_id: str,
+    message: str,
+    repo_type: str = "model",
+    private: bool = False,
+    create_pr: bool = False,
+    replaced: Sequence[str] = (),
+) -> Pushed:
+    """Make a repository hold the files of a folder, by one commit; it is created where it is missing.
+
+    Large files are sent first and the commit names them last, so that a connection that breaks leaves the repository as
+    it was; pushed again, what has arrived is not sent a second time. The same files make no new commit.
+
+    Args:
+        api: of `log_in`.
+        repo_type: "model", "dataset" or "space" (a Gradio one).
+        private: who may see a repository that is created; one that is there and public is refused.
+        create_pr: propose the commit as a pull request instead of changing the repository.
+        replaced: patterns of files that are deleted where ``folder`` does not hold them; all others stay.
+
+    Raises:
+        HubError: it cannot be created or written; nothing was committed then.
+    """
+    name = f"{repo_type} {repo_id}"
+    try:
+        if not (create_pr and api.repo_exists(repo_id, repo_type=repo_type)):
+            sdk = "gradio" if repo_type == "space" else None
+            api.create_repo(repo_id, repo_type=repo_type, private=private or None, space_sdk=sdk, exist_ok=True)
+        info = api.repo_info(repo_id, repo_type=repo_type)
+        if private and not info.private:
+            raise HubError(
+                f"the {name} is there already and public; make it private on its page, or leave out --private"
+            )
+        url = f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+        if create_pr and (proposed := _open_proposal(api, folder, repo_id, repo_type)):
+            number, commit = proposed
+            return Pushed(f"{url}/discussions/{number}", commit, is_new=False)
+        with warnings.catch_warnings():
+            # A model may carry the predictions behind its figures.
+            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
+            done = api.upload_folder(
+                repo_id=repo_id,
+                repo_type=repo_type,
+                folder_path=folder,
+                commit_message=message,
+                create_pr=create_pr,
+                parent_commit=info.sha,
+                delete_patterns=list(replaced) or None,
+            )
+    except HubError:
+        raise
+    except Exception as error:  # the client's errors have no common root, and a connection can break in many ways
+        raise HubError(
+            f"nothing was committed to the {name}: {_why_not_written(error)}. Run the same command again to finish; "
+            "what has arrived is not sent a second time"
+        ) from error
+    return Pushed(done.pr_url or url, done.oid, is_new=done.oid != info.sha)
+
+
+def _why_not_written(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if status == 403:
+        return "your token may not write there"
+    if status == 412:
+        return "somebody else changed it meanwhile"
+    # The client says only which file it was; what happened stands behind that.
+    cause = error.__cause__ if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception) else error
+    return _first_line(cause)
+
+
+def _open_proposal(api: HfApi, folder: Path, repo_id: str, repo_type: str) -> tuple[int, str] | None:
+    """The number and commit of an open pull request of ours that holds the very files of a folder."""
+    author = api.whoami()["name"]
+    for discussion in api.get_repo_discussions(
+        repo_id,
+        repo_type=repo_type,
+        author=author,
+        discussion_type="pull_request",
+        discussion_status="open",
+    ):
+        revision = f"refs/pr/{discussion.num}"
+        if _holds(api, folder, repo_id, repo_type, revision):
+            return discussion.num, api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha
+    return None
+
+
+def _holds(api: HfApi, folder: Path, repo_id: str, repo_type: str, revision: str) -> bool:
+    from huggingface_hub import RepoFile
+    from huggingface_hub.utils.sha import git_hash, sha_fileobj
+
+    entries = api.list_repo_tree(repo_id, repo_type=repo_type, revision=revision, recursive=True)
+    remote = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        entry = remote.get(path.relative_to(folder).as_posix())
+        if entry is None or entry.size != path.stat().st_size:
+            return False
+        if entry.lfs is not None:
+            with path.open("rb") as file:
+                same = sha_fileobj(file).hex() == entry.lfs.sha256
+        else:
+            same = git_hash(path.read_bytes()) == entry.blob_id
+        if not same:
+            return False
+    return True

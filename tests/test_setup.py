@@ -16,11 +16,19 @@ MODULES = sorted(path for room in ("ser_hf", "train", "app") for path in (REPOSI
 
 # From the bottom up; a module imports from its own layer and from those below.
 LAYERS = [
-    {"ser_hf.labels", "ser_hf.rows"},
-    {"ser_hf.audio", "ser_hf.quality"},
+    {"ser_hf.labels", "ser_hf.rows", "ser_hf.marks"},
+    {"ser_hf.audio", "ser_hf.quality", "ser_hf.hub"},
     {"ser_hf.features", "ser_hf.feature_cache", "ser_hf.frames", "ser_hf.augment", "ser_hf.splits", "ser_hf.corpora"},
     {"ser_hf.models", "ser_hf.metrics", "ser_hf.emotion_metrics", "ser_hf.statistics", "ser_hf.plots", "ser_hf.runs"},
-    {"ser_hf.classifier", "ser_hf.explain", "ser_hf.streaming", "ser_hf.predict", "ser_hf.hub", "ser_hf.card"},
+    {
+        "ser_hf.classifier",
+        "ser_hf.explain",
+        "ser_hf.streaming",
+        "ser_hf.predict",
+        "ser_hf.evidence",
+        "ser_hf.card",
+        "ser_hf.card_section",
+    },
     {"app", "train"},
 ]
 

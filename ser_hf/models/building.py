@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
+from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.neural import has_fixed_length, output_layer
@@ -33,7 +34,8 @@ def create_model(
     """Make a trainable classifier of a pretrained encoder; its head is new and must be fitted (``fit_head``).
 
     Args:
-        base_model: folder or Hub id of any checkpoint with an audio-classification class (Whisper, wav2vec2, AST...).
+        base_model: folder or Hub id (``user/name[@revision]``) of any checkpoint with an audio-classification class
+            (Whisper, wav2vec2, AST...).
         labels: the names of the outputs.
         num_layers: keep only this many encoder layers, from the bottom (default: all).
         window: seconds that the model sees at once (default: what the checkpoint has, 5 s where it has no bound).
@@ -44,8 +46,9 @@ def create_model(
         ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
     """
     try:
-        config = AutoConfig.from_pretrained(base_model)
-        extractor = AutoFeatureExtractor.from_pretrained(base_model)
+        folder = pretrained_folder(base_model)
+        config = AutoConfig.from_pretrained(folder)
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
     config.num_labels = len(labels)
@@ -66,7 +69,7 @@ def create_model(
         config.mask_time_prob = config.mask_feature_prob = spec_augment
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
-            base_model,
+            folder,
             config=config,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -87,6 +90,22 @@ def create_model(
     if window is not None:
         extractor = _set_window(model, extractor, window)
     return model, extractor
+
+
+def pretrained_folder(base_model: str | Path) -> Path:
+    """The folder of a pretrained checkpoint, fetched where it is a Hub id.
+
+    Raises:
+        ModelError: there is none, or it cannot be fetched.
+    """
+    try:
+        folder = model_folder(base_model)
+        # Many old checkpoints have no safetensors on the Hub.
+        if commit_of(folder) and not any(folder.glob("*.safetensors")):
+            folder = snapshot(str(base_model), OLD_WEIGHTS)
+    except HubError as error:
+        raise ModelError(str(error)) from error
+    return folder
 
 
 def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, window: float) -> FeatureExtractionMixin:

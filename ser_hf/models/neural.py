@@ -80,8 +80,8 @@ def window_seconds(model: PreTrainedModel, feature_extractor: FeatureExtractionM
     return float(getattr(model.config, "window_seconds", DEFAULT_WINDOW_SECONDS))
 
 
-def load_neural(source: str | Path, device: str | None = None) -> NeuralModel:
-    """Load a fine-tuned checkpoint from a folder or a Hub id, and refuse one that would answer at random.
+def load_neural(source: Path, device: str | None = None) -> NeuralModel:
+    """Load a fine-tuned checkpoint from a folder, and refuse one that would answer at random.
 
     Raises:
         ModelError: nothing is there, weights are missing, unexpected or of another shape, or labels have no names.

@@ -111,7 +111,7 @@ def test_a_model_without_weighted_layers_says_so(bases):
 
 
 def test_a_base_model_that_is_not_there_is_told_in_words(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="no model folder"):
         create_model(tmp_path / "nothing")
 
 
