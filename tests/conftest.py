@@ -19,12 +19,17 @@ os.environ["NUMBA_CACHE_DIR"] = os.path.join(
     tempfile.gettempdir(), f"ser_hf-numba-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 )
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.synthetic import make_ravdess
+
+if TYPE_CHECKING:
+    from tests.hub_server import HubServer
 
 # The same examples in every run, and no test fails because a machine is slow.
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
@@ -49,3 +54,24 @@ def real_data() -> Path:
     if not (path / "ravdess" / "Actor_01").is_dir():
         pytest.skip(f"SER_HF_DATA={folder} holds no ravdess/Actor_01")
     return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A local Hub, with this process's client logged in there as alice; bob has an account, too."""
+    from tests.hub_server import HubServer, point_client_at
+
+    with HubServer(tmp_path / "hub", users={"alice": "hf_alice", "bob": "hf_bob"}) as server:
+        point_client_at(server, monkeypatch, server.token("alice"), tmp_path / "home")
+        yield server
+
+
+@pytest.fixture
+def as_user(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Goes on at the local Hub as somebody else with a cache of their own; None is not logged in."""
+    from tests.hub_server import point_client_at
+
+    def become(name: str | None) -> None:
+        point_client_at(hub, monkeypatch, name and hub.token(name), tmp_path / f"home-of-{name}")
+
+    return become

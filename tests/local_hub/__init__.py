@@ -1,0 +1,1 @@
+"""A Hugging Face Hub on this machine, behind `tests.hub_server`."""
