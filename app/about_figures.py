@@ -8,7 +8,7 @@ import numpy as np
 
 from app.elements import chip, emotion
 from app.measured import Metrics, calibration_bins, confusion_counts, groups, percent, share
-from ser_hf.plots import GENDER_NAMES, GENDER_STYLES
+from ser_hf.marks import GENDER_NAMES, GENDER_STYLES
 
 # Marks 9 px wide around (0, 0), by matplotlib's names.
 SHAPES = {

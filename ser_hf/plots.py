@@ -21,33 +21,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.stats import binomtest
 
+from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS, GENDER_NAMES, GENDER_STYLES
 from ser_hf.metrics import calibration_table, expected_calibration_error, probability_matrix
 from ser_hf.statistics import CALIBRATION_BINS
-
-# Okabe & Ito's palette, which stays apart under the common kinds of colour blindness; black is softened to grey.
-EMOTION_COLORS: dict[str, str] = {
-    "neutral": "#5B6470",
-    "calm": "#56B4E9",
-    "happy": "#F0CE1B",
-    "sad": "#0072B2",
-    "angry": "#D55E00",
-    "fearful": "#CC79A7",
-    "disgust": "#009E73",
-    "surprised": "#E69F00",
-}
-# Shapes, so that no figure needs its colours to be understood.
-EMOTION_SYMBOLS: dict[str, str] = {
-    "neutral": "○",
-    "calm": "●",
-    "happy": "▲",
-    "sad": "▼",
-    "angry": "✖",
-    "fearful": "◆",
-    "disgust": "■",
-    "surprised": "★",
-}
-GENDER_STYLES: dict[str, tuple[str, str]] = {"female": ("#B4478C", "o"), "male": ("#2A6FB0", "s")}
-GENDER_NAMES = {"female": "women", "male": "men"}
 
 INK, MUTED, GRID, PAPER = "#1F2933", "#5B6470", "#E3E7EB", "#FFFFFF"
 ACCENT, CAUTION, GAP = "#2A6FB0", "#9AA5B1", "#D55E00"

@@ -5,7 +5,7 @@ import pytest
 
 from app.batch import run_batch
 from app.batch_views import COLUMNS, batch_html
-from ser_hf.plots import EMOTION_SYMBOLS
+from ser_hf.marks import EMOTION_SYMBOLS
 
 SCORES = {"happy": 0.91, "sad": 0.09}
 

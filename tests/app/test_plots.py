@@ -10,7 +10,7 @@ from app.plots import COUNTS, counted_most, describe, has_timeline, recording_fi
 from app.spectrogram import TOP_DB
 from ser_hf.audio import SAMPLE_RATE, read_audio
 from ser_hf.labels import LABELS
-from ser_hf.plots import EMOTION_COLORS
+from ser_hf.marks import EMOTION_COLORS
 
 
 def noise(seconds: float) -> np.ndarray:
