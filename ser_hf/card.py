@@ -1,182 +1,277 @@
-"""The model card: ``model_card.md`` filled with the figures of a run."""
+"""The model card: ``model_card.md`` filled with what the files of a model folder say, and with nothing else."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ser_hf.card_section import FIGURES, NO_FIGURE, PROTOCOL_WORDS, Section, Table, words
+from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
+from ser_hf.evidence import (
+    WEIGHTS,
+    CardError,
+    add_evaluation,
+    check_metrics,
+    read_config,
+    read_evaluations,
+    read_json,
+)
+from ser_hf.hub import HUB_ID, split_revision
 from ser_hf.labels import LABELS
-from ser_hf.runs import METRICS, read_run_json, write_json
+
+__all__ = ["PROTOCOL_WORDS", "CardError", "add_evaluation", "check_metrics", "write_card"]
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
+HUB = "https://huggingface.co"
+NUMBER = re.compile(rf"([\d.]+( to [\d.]+)?|{NO_FIGURE})?")  # what is set to the right
+DEFAULT_WINDOW_SECONDS = 5.0  # of models without one of their own, see ser_hf.models.neural
 
-FIGURES = {
-    "fold_mean_accuracy": "accuracy, mean over folds",
-    "accuracy": "accuracy, all clips",
-    "balanced_accuracy": "balanced accuracy (UAR)",
-    "macro_f1": "macro F1",
-    "ece": "calibration error (ECE, 15 bins)",
-    "nll": "negative log-likelihood",
-}
-PROTOCOL_WORDS = {
-    "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), so that no actor is in training and test",
-    "random": "a stratified split over clips: the same voices are in training and test (speaker-dependent)",
-    "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
-    "loao": "one actor left out at a time",
-}
-WHISPER_USAGE = """```python
-from transformers import pipeline
-
-classify = pipeline("audio-classification", model="PATH_OR_HUB_ID")
-classify("clip.wav", top_k=None)  # a file name needs the ffmpeg program; a float array at 16 kHz does not
-```
-
-Nothing of ours is needed for that. With `ser_hf`, longer recordings are heard in windows, and silence is told:
-
-```python
-from ser_hf import EmotionClassifier
-
-EmotionClassifier.from_pretrained("PATH_OR_HUB_ID").predict("clip.wav")
-```"""
-CLASSICAL_USAGE = """```python
-from ser_hf import EmotionClassifier
-
-EmotionClassifier.from_pretrained("PATH_OR_HUB_ID").predict("clip.wav")
-```
-
-The pipeline is saved by `skops`; no type beyond scikit-learn's own needs to be trusted to load it."""
-WHISPER_CITATION = (
-    '- A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, arXiv:2212.04356 '
-    "(the encoder, MIT)."
+# Type on the Hub, figure, and what the figure was computed with.
+HUB_METRICS: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
+    ("accuracy", "accuracy", None),
+    ("recall", "balanced_accuracy", {"average": "macro"}),
+    ("f1", "macro_f1", {"average": "macro"}),
+    ("ece", "ece", {"bins": 15}),
 )
+# Those of a run's arguments that decide about the model, with what they mean.
+ARGUMENTS = {
+    "features": "groups of features",
+    "num_layers": "encoder layers that are kept, from the bottom",
+    "frozen_layers": "the lowest layers, which stay as pretrained with the front end",
+    "weighted_layer_sum": "whether a learned mean of all layers is classified",
+    "window_seconds": "seconds that the model hears at once",
+    "fit_head_first": "start from logistic regression on the frozen encoder's output",
+    "num_train_epochs": "passes over the training clips",
+    "max_steps": "updates of the weights",
+    "per_device_train_batch_size": "clips a step",
+    "gradient_accumulation_steps": "steps that are summed up to one update",
+    "optim": "optimiser",
+    "learning_rate": "learning rate of the top layer",
+    "layer_decay": "factor of the rate per layer downward",
+    "head_factor": "factor of the rate for the head",
+    "lr_scheduler_type": "how the rate falls",
+    "warmup_steps": "steps of rising rate; below 1, their share of all steps",
+    "weight_decay": "weight decay of the optimiser",
+    "label_smoothing_factor": "share of a label that is spread over all",
+    "speed": "largest change of speed, as a share of 1",
+    "gain_db": "largest change of level, dB",
+    "noise_probability": "share of clips with added noise, 10 to 40 dB SNR",
+    "silence_probability": "share of clips that lose silence at their ends",
+    "spec_augment": "share of frames and of bins that SpecAugment masks",
+    "mixup_alpha": "shape of mixup's Beta distribution; 0 is no mixup",
+    "mixup_probability": "share of batches that are mixed",
+    "precision": "arithmetic; auto is bfloat16 where the machine is faster with it",
+    "seed": "of all that is random",
+}
 
 
-def write_card(model_folder: str | Path, run_folder: str | Path, name: str, is_final: bool = True) -> Path:
-    """Write ``README.md`` and ``metrics.json`` of a model folder from the run that measured its recipe.
+def write_card(
+    model_folder: str | Path,
+    name: str,
+    hub_id: str | None = None,
+    is_final: bool | None = None,
+    baseline_id: str | None = None,
+    dataset_id: str | None = None,
+) -> Path:
+    """Write ``README.md`` of a model folder from its other files, of which the evidence must be there.
 
     Args:
-        model_folder: a saved model; its ``config.json`` says which kind it is.
-        run_folder: run on held-out speakers by the same recipe (``run.json``, ``metrics.json``).
+        model_folder: with ``config.json`` and ``evaluation/`` (see `add_evaluation`); ``example.json`` and the weights
+            are used if they are there.
         name: what the model is called.
-        is_final: the model was trained on all speakers, the run on all but those of each fold.
+        hub_id: ``user/name`` under which it is published; without, the examples name a local folder.
+        is_final: the model was trained on all speakers, and the headline run tested others of its recipe; False for the
+            model of the one fold that this run tested. Default: what the evidence says.
+        baseline_id, dataset_id: repositories on the Hub to link to.
 
     Returns:
-        The path of the card.
+        The path of the card. The same files and arguments give the same card, byte for byte.
+
+    Raises:
+        CardError: there is no evidence, or it cannot be that of this model.
     """
-    model_folder, run_folder = Path(model_folder), Path(run_folder)
-    run = read_run_json(run_folder)
-    metrics = json.loads((run_folder / METRICS).read_text(encoding="utf-8"))
-    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
-    neural = config["model_type"] != "ser_hf-classical"
-    arguments = run["arguments"]
-    base_model = (arguments.get("base_model_id") or arguments["base_model"]) if neural else None
-    card = ModelCard.from_template(
-        ModelCardData(
-            language="en",
-            license="cc-by-nc-sa-4.0",
-            library_name="transformers" if neural else "skops",
-            pipeline_tag="audio-classification",
-            tags=["audio-classification", "speech-emotion-recognition", "emotion", "ravdess"],
-            base_model=base_model,
-            metrics=["accuracy", "f1"],
-            model_name=name,
-            eval_results=_eval_results(run["protocol"], metrics),
-        ),
-        template_path=str(TEMPLATE),
-        title=name,
-        summary=_summary(config, base_model, run["model"]),
-        labels=list(LABELS),
-        n_clips=metrics["n_clips"],
-        n_speakers=metrics["n_speakers"],
-        n_folds=len(metrics["per_fold"]),
-        protocol_words=PROTOCOL_WORDS[run["protocol"]],
-        is_final=is_final,
-        rows=[_figure_row(key, title, metrics) for key, title in FIGURES.items()],
-        women=_percent(metrics["per_gender"]["female"]["accuracy"]),
-        men=_percent(metrics["per_gender"]["male"]["accuracy"]),
-        worst=_percent(min(row["accuracy"] for row in metrics["per_speaker"].values())),
-        best=_percent(max(row["accuracy"] for row in metrics["per_speaker"].values())),
-        classes=[_class_row(label, metrics["per_class"][label]) for label in LABELS],
-        usage=WHISPER_USAGE if neural else CLASSICAL_USAGE,
-        window_words=_window_words(config),
-        training_words=_training_words(run, neural),
-        citation=WHISPER_CITATION if config["model_type"] == "whisper" else "",
+    model_folder = Path(model_folder)
+    config = read_config(model_folder)
+    sections = [Section(evaluation) for evaluation in read_evaluations(model_folder)]
+    headline = sections[0]
+    # Runs of protocol "cross" test a model that is finished; any other tells how one of its kind is made.
+    recipe = next((section for section in sections if section.protocol != "cross"), None)
+    if is_final is None:
+        is_final = recipe is None or not recipe.evaluation.run.get("tests_this_model")
+    if recipe and not is_final and len(recipe.evaluation.folds) > 1:
+        raise CardError(
+            f"{model_folder} cannot be the model that {recipe.folder} tested: that run has "
+            f"{len(recipe.evaluation.folds)} folds, each a model of its own; is_final=False takes a run of one fold"
+        )
+    facts = {
+        **_model_facts(model_folder, config, recipe),
+        "title": name,
+        "hub": HUB,
+        "hub_id": hub_id,
+        "where": hub_id or f"path/to/{name}",
+        "baseline_id": baseline_id,
+        "dataset_id": dataset_id,
+        "is_final": is_final,
+        "headline": headline,
+        "others": sections[1:],
+        "recipe": recipe,
+        "protocols": {section.protocol for section in sections},
+        "learned_from": recipe.evaluation.corpora if recipe else [],
+        "example": _example(model_folder),
+        "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
+        "arguments": _argument_table(recipe) if recipe else None,
+        "temperature": _temperature(config, recipe),
+    }
+    facts["is_ravdess"] = facts["learned_from"] == ["ravdess"]
+    data = _metadata(facts, sections)
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
     )
-    heard = {"corpora": arguments["corpora"].split(","), "protocol": run["protocol"]}
-    write_json(model_folder / METRICS, {**heard, **metrics})
+    environment.filters["table"] = _markdown_table
+    body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(facts)
     path = model_folder / "README.md"
-    card.save(path)
+    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
     return path
 
 
-def _eval_results(protocol: str, metrics: dict) -> list[EvalResult]:
-    return [
-        EvalResult(
-            task_type="audio-classification",
-            task_name="Speech emotion recognition",
-            dataset_type="ravdess",
-            dataset_name=f"RAVDESS speech, protocol {protocol}",
-            metric_type=kind,
-            metric_name=FIGURES[key],
-            metric_value=round(metrics[key], 4),
-        )
-        for kind, key in (
-            ("accuracy", "fold_mean_accuracy"),
-            ("recall", "balanced_accuracy"),
-            ("f1", "macro_f1"),
-        )
-    ]
-
-
-def _summary(config: dict, base_model: str | None, family: str) -> str:
-    if base_model is None:
-        return f"A classical baseline ({family}) on engineered features of the voice."
-    return f"A small transformer, {base_model} fine-tuned on RAVDESS, that runs on a laptop's processor."
-
-
-def _window_words(config: dict) -> str:
-    if config["model_type"] == "whisper":
-        seconds = config["max_source_positions"] / 50
-        return (
-            f"It hears {seconds:g} s at once. The stock pipeline cuts longer clips there without a word; `ser_hf` "
-            "hears them in overlapping windows."
-        )
-    return "`ser_hf` hears long recordings in overlapping windows."
-
-
-def _training_words(run: dict, neural: bool) -> str:
-    minutes = run["seconds"] / 60
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
-    command = "train.finetune" if neural else "train.baseline"
-    calibration = (
-        "Its temperature was fitted on two actors of each training part that it did not learn from, and is part of the "
-        "weights."
-        if neural
-        else "Its parameters and its temperature were chosen by cross-validation over actors inside the training part."
-    )
-    return (
-        f"{calibration} `python -m {command}` made it; every argument is in `run.json` of the run that gave them, "
-        f"which took {minutes:.0f} minutes on {run['processor']} ({versions})."
+def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
+    """The head of the card, which the Hub reads, after its specification (hub-docs, modelcard.md)."""
+    ravdess = facts["is_ravdess"]
+    widget = None
+    if facts["hub_id"] and facts["neural"] and facts["example"]:
+        output = [{"label": label, "score": round(score, 4)} for label, score in facts["example"]]
+        source = f"{HUB}/{facts['hub_id']}/resolve/main/example.flac"
+        widget = [{"example_title": "A synthetic voice", "src": source, "output": output}]
+    return ModelCardData(
+        language="en" if ravdess else None,
+        license="cc-by-nc-sa-4.0" if ravdess else None,
+        library_name="transformers" if facts["neural"] else "skops",
+        pipeline_tag="audio-classification",
+        tags=["audio-classification", "speech-emotion-recognition", "emotion", *facts["learned_from"]],
+        base_model=facts["base_model"],
+        base_model_relation="finetune" if facts["base_model"] else None,
+        datasets=[facts["dataset_id"]] if facts["dataset_id"] else None,
+        metrics=["accuracy", "recall", "f1"],
+        model_name=facts["title"],
+        eval_results=[result for section in sections for result in _eval_results(section, facts["hub_id"], sections)],
+        widget=widget,
     )
 
 
-def _figure_row(key: str, title: str, metrics: dict) -> dict[str, str]:
-    is_share = key in ("fold_mean_accuracy", "accuracy", "balanced_accuracy", "macro_f1")
-    words = _percent if is_share else "{:.3f}".format
-    interval = metrics["intervals"].get(key)
+def _eval_results(section: Section, hub_id: str | None, sections: list[Section]) -> list[EvalResult]:
+    # The Hub's client takes results for the same as soon as task, dataset, config and split are.
+    is_only_one = [other.protocol for other in sections].count(section.protocol) == 1
+    source = f"{HUB}/{hub_id}/tree/main/{section.folder}" if hub_id else None
+    results = []
+    for kind, key, options in HUB_METRICS:
+        key = section.headline_key if key == "accuracy" else key
+        results.append(
+            EvalResult(
+                task_type="audio-classification",
+                task_name="Speech emotion recognition",
+                dataset_type="+".join(section.evaluation.corpora),
+                dataset_name=section.dataset_name,
+                dataset_config=section.protocol if is_only_one else section.name,
+                dataset_split="test",
+                metric_type=kind,
+                metric_name=FIGURES[key] + ("" if section.is_unheard else ", speaker-dependent"),
+                metric_value=round(section.metrics[key], 4),
+                metric_args=options,
+                source_name=section.name if source else None,
+                source_url=source,
+            )
+        )
+    return results
+
+
+def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | None) -> dict[str, Any]:
+    """What kind of model it is: of its configuration, its weights and the run of its recipe."""
+    neural = config["model_type"] != CLASSICAL_MODEL_TYPE
+    base_model = recipe.evaluation.arguments.get("base_model") if neural and recipe else None
+    if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
+        base_model = None
+    window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
     return {
-        "name": title,
-        "value": words(metrics[key]),
-        "interval": f"{words(interval[0])} to {words(interval[1])}" if interval else "",
+        "neural": neural,
+        "is_whisper": config["model_type"] == "whisper",
+        "family": config.get("family", config["model_type"]),
+        "feature_groups": config.get("feature_groups", []),
+        "parameters": words(config.get("parameters", {})),
+        "cross_validation_accuracy": config.get("cross_validation_accuracy"),
+        "layers": config.get("encoder_layers", config.get("num_hidden_layers")),
+        "base_model": base_model and split_revision(base_model)[0],
+        "n_parameters": _count_parameters(model_folder / WEIGHTS),
+        "window": window,
+        "is_cut": is_cut,
     }
 
 
-def _class_row(label: str, row: dict) -> dict[str, str]:
-    values = {key: "" if row[key] is None else _percent(row[key]) for key in ("precision", "recall", "f1")}
-    return {"label": label, "support": row["support"], **values}
+def _window(model_folder: Path, config: dict[str, Any]) -> tuple[float, bool]:
+    """Seconds that a transformer hears at once, and whether the stock pipeline cuts a clip there."""
+    path = model_folder / "preprocessor_config.json"
+    extractor = read_json(path) if path.is_file() else {}
+    if "chunk_length" in extractor:
+        return extractor["chunk_length"], True
+    if "max_length" in extractor:  # frames of 10 ms
+        return extractor["max_length"] / 100, True
+    return config.get("window_seconds", DEFAULT_WINDOW_SECONDS), False
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _count_parameters(weights: Path) -> str | None:
+    """The number of weights in words, from the head of the file; None where there is no such file."""
+    if not weights.is_file():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as tensors:
+        count = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
+
+
+def _example(model_folder: Path) -> list[tuple[str, float]] | None:
+    """What the model answers to ``example.flac``, the likeliest first; None where either file is missing."""
+    if not all((model_folder / name).is_file() for name in ("example.flac", "example.json")):
+        return None
+    try:
+        scores = json.loads((model_folder / "example.json").read_text(encoding="utf-8"))["scores"]
+        return sorted(((label, float(score)) for label, score in scores.items()), key=lambda pair: -pair[1])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CardError(f"{model_folder / 'example.json'} does not hold a label and scores; make it anew") from None
+
+
+def _argument_table(recipe: Section) -> Table:
+    arguments = {"seed": recipe.evaluation.run.get("seed"), **recipe.evaluation.arguments}
+    hidden = {"num_train_epochs" if (arguments.get("max_steps") or -1) > 0 else "max_steps"}  # updates win over epochs
+    hidden |= {"gradient_accumulation_steps"} if arguments.get("gradient_accumulation_steps") == 1 else set()
+    shown = {key: arguments[key] for key in ARGUMENTS if arguments.get(key) is not None and key not in hidden}
+    return ["argument", "value"], [[f"`{key}`: {ARGUMENTS[key]}", _value(value)] for key, value in shown.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).replace(",", ", ")
+
+
+def _temperature(config: dict[str, Any], recipe: Section | None) -> float | None:
+    """The temperature that is part of this model; None where it has none, or none is known."""
+    if config["model_type"] == CLASSICAL_MODEL_TYPE:
+        return config.get("temperature")
+    found = recipe.temperatures if recipe else []
+    return float(np.exp(np.mean(np.log(found)))) if found else None
+
+
+def _markdown_table(table: Table) -> str:
+    head, rows = table
+    numeric = [all(NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(head))]
+    lines = [head, ["---:" if column and right else "---" for column, right in enumerate(numeric)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

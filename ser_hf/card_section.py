@@ -1,0 +1,263 @@
+"""One evaluation as the model card shows it: what was tested in words, and the cells of its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ser_hf.evidence import EVALUATION, Evaluation
+from ser_hf.marks import GENDER_NAMES
+
+FIGURES = {
+    "fold_mean_accuracy": "accuracy, mean over folds",
+    "accuracy": "accuracy, all clips",
+    "balanced_accuracy": "balanced accuracy (UAR)",
+    "macro_f1": "macro F1",
+    "ece": "calibration error (ECE, 15 bins)",
+    "nll": "negative log-likelihood",
+}
+UNITS = {"nll": "nats"}  # the others are shares, told in per cent
+PROTOCOL_WORDS = {
+    "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), so that no actor is in training and test",
+    "random": "a stratified split over clips: the same voices are in training and test (speaker-dependent)",
+    "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
+    "loao": "one actor left out at a time",
+}
+PROTOCOL_FOLDS = {"actor": 5, "random": 5, "emobox": 6, "loao": 24}
+DATASET_WORDS = {
+    "actor": "actor-disjoint folds",
+    "emobox": "actor-disjoint folds of EmoBox",
+    "loao": "leave one actor out",
+    "random": "random split over clips (speaker-dependent, only for comparison)",
+    "cross": "whole corpus",
+}
+NO_FIGURE = "–"  # a share of no clips
+
+Table = tuple[list[str], list[list[str]]]  # the head, and the rows
+
+
+@dataclass(frozen=True)
+class Section:
+    """An evaluation with its words and tables; every cell is text."""
+
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        return self.evaluation.name
+
+    @property
+    def folder(self) -> str:
+        """Where it lies in the model folder."""
+        return f"{EVALUATION}/{self.name}"
+
+    @property
+    def protocol(self) -> str:
+        return self.evaluation.protocol
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self.evaluation.metrics
+
+    @property
+    def is_unheard(self) -> bool:
+        return self.evaluation.is_unheard
+
+    @property
+    def is_ravdess(self) -> bool:
+        return self.evaluation.corpora == ["ravdess"]
+
+    @property
+    def corpora(self) -> str:
+        """What was tested on, for people."""
+        return "RAVDESS speech" if self.is_ravdess else ", ".join(name.upper() for name in self.evaluation.corpora)
+
+    @property
+    def speaker(self) -> str:
+        """What a speaker is called."""
+        return "actor" if self.is_ravdess else "speaker"
+
+    @property
+    def tested(self) -> str:
+        """How much was tested, such as "300 clips of 5 actors"."""
+        count = self.metrics["n_speakers"]
+        return f"{self.metrics['n_clips']} clips of {count} {self.speaker}{'' if count == 1 else 's'}"
+
+    @property
+    def partial(self) -> str:
+        """Which folds were tested, as "fold 0" or "folds 0, 1"; empty where all of the protocol's were."""
+        folds, arguments = self.evaluation.folds, self.evaluation.arguments
+        all_were = len(folds) >= PROTOCOL_FOLDS.get(self.protocol, 0) or arguments.get("folds_from")
+        if all_were and arguments.get("folds") is None:
+            return ""
+        return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+
+    @property
+    def dataset_name(self) -> str:
+        """What the Hub shows beside each figure: it must not let a speaker-dependent one pass for another."""
+        words = [self.corpora, DATASET_WORDS.get(self.protocol, f"protocol {self.protocol}")]
+        words += ["heard in training"] if self.evaluation.run.get("heard_in_training") else []
+        return ", ".join([*words, *filter(None, [self.partial])])
+
+    @property
+    def protocol_words(self) -> str:
+        """How it was tested, to follow a colon."""
+        source, heard = self.evaluation.arguments.get("folds_from"), self.evaluation.run.get("heard_in_training")
+        if self.protocol == "cross":
+            return f"all clips, although it learned from {', '.join(heard)}" if heard else "all clips"
+        words = PROTOCOL_WORDS.get(self.protocol, f"protocol {self.protocol!r}")
+        if source:
+            voices = "no speaker is" if self.is_unheard else "the same voices are"
+            words = f"the folds {self.protocol!r} of {source}; {voices} in training and test"
+        return f"{words}; only {self.partial} of it" if self.partial else words
+
+    @property
+    def test_speakers(self) -> list[str]:
+        """The names of those who were tested."""
+        return list(self.metrics["per_speaker"])
+
+    @property
+    def headline_key(self) -> str:
+        """The figure that is quoted: the mean over folds, where there are several."""
+        return "fold_mean_accuracy" if len(self.evaluation.folds) > 1 else "accuracy"
+
+    @property
+    def headline(self) -> str:
+        return percent(self.metrics[self.headline_key])
+
+    @property
+    def figures(self) -> Table:
+        """Main figures with their 95 % intervals."""
+        head, rows, intervals = ["figure", "value"], [], self.metrics["intervals"]
+        for key, title in FIGURES.items():
+            if key != "fold_mean_accuracy" or key == self.headline_key:
+                text = "{:.3f}".format if key in UNITS else cell
+                interval = " to ".join(text(bound) for bound in intervals.get(key, ()))
+                name = f"{title}, {UNITS.get(key, '%')}"
+                rows.append([name, text(self.metrics[key]), *([interval] if intervals else [])])
+        return head + ["95 % interval"] * bool(intervals), rows
+
+    @property
+    def classes(self) -> Table:
+        """Figures of each expression."""
+        rows = [
+            [label, *(cell(row[key]) for key in ("precision", "recall", "f1")), str(row["support"])]
+            for label, row in self.metrics["per_class"].items()
+        ]
+        return ["expression", "precision, %", "recall, %", "F1, %", "clips"], rows
+
+    @property
+    def kinds(self) -> Table:
+        """Figures by gender and by intensity."""
+        rows = [
+            _group(f"{GENDER_NAMES.get(name, name or 'gender not told')}", group)
+            for name, group in self.metrics["per_gender"].items()
+        ]
+        rows += [_group(f"{name} intensity", group) for name, group in self.metrics["per_intensity"].items() if name]
+        return ["clips of", *_GROUP_HEAD], rows
+
+    @property
+    def speakers(self) -> Table:
+        """Figures of each speaker."""
+        rows = [
+            [name, group["gender"], *_group(name, group)[1:]] for name, group in self.metrics["per_speaker"].items()
+        ]
+        return [self.speaker, "gender", *_GROUP_HEAD], rows
+
+    @property
+    def folds(self) -> Table:
+        """Figures of each fold, whom it tested, and what it chose: none of that on those whom it tested."""
+        records = {record["index"]: record for record in self.evaluation.run.get("folds", [])}
+        frame = self.evaluation.frame
+        voices = {index: sorted(part["speaker"].astype(str).unique()) for index, part in frame.groupby("fold")}
+        disjoint = sum(map(len, voices.values())) == len(set().union(*voices.values()))
+        # Column title -> the cell of a fold.
+        columns = {
+            f"test {self.speaker}s": lambda index: ", ".join(voices[index]) if disjoint else "",
+            "clips": lambda index: str(self.metrics["per_fold"][str(index)]["n"]),
+            "accuracy, %": lambda index: cell(self.metrics["per_fold"][str(index)]["accuracy"]),
+            "UAR, %": lambda index: cell(self.metrics["per_fold"][str(index)]["balanced_accuracy"]),
+            "chosen": lambda index: words(records.get(index, {}).get("parameters") or {}),
+            "temperature": lambda index: number(records.get(index, {}).get("temperature")),
+            "seconds": lambda index: number(records.get(index, {}).get("seconds"), "{:.0f}"),
+        }
+        cells = {title: [cell(index) for index in self.evaluation.folds] for title, cell in columns.items()}
+        kept = {title: column for title, column in cells.items() if any(column)}
+        rows = zip(map(str, self.evaluation.folds), *kept.values(), strict=True)
+        return ["fold", *kept], [list(row) for row in rows]
+
+    @property
+    def temperatures(self) -> list[float]:
+        """What the answers of each fold were divided by to be as sure as they are right; empty where nothing was."""
+        if self.evaluation.arguments.get("calibrate") is False:
+            return []
+        return [record["temperature"] for record in self.evaluation.run.get("folds", []) if "temperature" in record]
+
+    @property
+    def minutes(self) -> str | None:
+        """How long the run took; None where it does not tell."""
+        seconds = self.evaluation.run.get("seconds")
+        return None if seconds is None else f"{seconds / 60:.1f}"
+
+    @property
+    def was_resumed(self) -> bool:
+        """Whether a fold may have taken longer than is told, because the run was broken off and taken up again."""
+        records = self.evaluation.run.get("folds", [])
+        if all("resumed" in record for record in records):
+            return any(record["resumed"] for record in records)
+        return bool(self.evaluation.arguments.get("resume_from_checkpoint"))
+
+    @property
+    def extremes(self) -> dict[str, tuple[str, str]]:
+        """Name and figure of the speaker ("worst", "best") and expression ("weakest", by recall) that stand out."""
+        speakers = sorted((group["accuracy"], name) for name, group in self.metrics["per_speaker"].items())
+        recalls = [(row["recall"], name) for name, row in self.metrics["per_class"].items() if row["support"]]
+        found = {"worst": speakers[0], "best": speakers[-1], "weakest": min(recalls)}
+        return {key: (name, percent(value)) for key, (value, name) in found.items()}
+
+    @property
+    def confusion(self) -> tuple[str, str, str] | None:
+        """The most frequent error: what was expressed, what was heard, in what share of its clips; None without one."""
+        counts = np.array(self.metrics["confusion_matrix"], dtype=float)
+        wrong = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        np.fill_diagonal(wrong, 0)
+        true, heard = np.unravel_index(wrong.argmax(), wrong.shape)
+        labels = self.metrics["labels"]
+        return (labels[true], labels[heard], percent(wrong[true, heard])) if wrong.any() else None
+
+    @property
+    def chance(self) -> tuple[str, str]:
+        """What guessing one of the labels, and always answering the largest class, would give."""
+        support = [row["support"] for row in self.metrics["per_class"].values()]
+        return percent(1 / len(support)), percent(max(support) / self.metrics["n_clips"])
+
+
+_GROUP_HEAD = ["clips", "accuracy, %", "UAR, %"]
+
+
+def _group(name: str, group: dict[str, Any]) -> list[str]:
+    return [name, str(group["n"]), cell(group["accuracy"]), cell(group["balanced_accuracy"])]
+
+
+def cell(share: float | None) -> str:
+    """A share of 1 as a cell of a column of per cent, with one decimal."""
+    return NO_FIGURE if share is None else f"{100 * share:.1f}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in per cent, with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def number(value: float | None, pattern: str = "{:.3f}") -> str:
+    """A number, or nothing for None."""
+    return "" if value is None else pattern.format(value)
+
+
+def words(values: dict[str, Any]) -> str:
+    """Names and values, such as ``C 8, gamma 0.000463``."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )

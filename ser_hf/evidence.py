@@ -1,0 +1,285 @@
+"""The evidence in a model folder: ``evaluation/<run>/`` holds the predictions behind every figure of the model's card.
+
+Each is a copy of a run folder with pictures of it, and without what tells of the machine or the account that ran it.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import math
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import pandas as pd
+
+from ser_hf.classifier import CLASSICAL_MODEL_TYPE
+from ser_hf.hub import looks_like_folder
+from ser_hf.metrics import evaluate_predictions
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json, write_json
+
+EVALUATION = "evaluation"
+WEIGHTS = "model.safetensors"
+# Protocols whose test voices are new to the model, in the order in which they give the headline figures.
+UNHEARD = ("actor", "emobox", "loao", "cross")
+TOLERANCE = 1e-6
+
+# Of run.json: where things lay, and what belongs to an account rather than to the run.
+PRIVATE = {"data_dir", "output_dir", "overwrite_output_dir", "logging_dir", "run_name", "hub_token", "hub_model_id"}
+ENVIRONMENT = {"versions", "python", "platform", "processor", "cpu_flags", "git_commit"}
+TOKEN = re.compile(r"\bhf_\w{6,}")
+
+
+class CardError(ValueError):
+    """A model folder or run that no true card can be made of; the message names it and says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run that measured a model, as its model folder keeps it.
+
+    Attributes:
+        name: of the run, and of its folder below ``evaluation/``.
+        run: what its ``run.json`` says.
+        frame: its table of predictions.
+        metrics: of `evaluate_predictions`.
+    """
+
+    name: str
+    run: dict[str, Any]
+    frame: pd.DataFrame
+    metrics: dict[str, Any]
+
+    @property
+    def protocol(self) -> str:
+        return self.run["protocol"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.run.get("arguments", {})
+
+    @property
+    def corpora(self) -> list[str]:
+        """What it was tested on; but for protocol "cross", the model learned from other clips of the same."""
+        return self.frame["corpus"].astype(str).unique().tolist()
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether every test voice was new to the model."""
+        return self.protocol in UNHEARD and not self.run.get("heard_in_training")
+
+    @property
+    def folds(self) -> list[int]:
+        """The numbers of the folds that were tested, ascending."""
+        return sorted(self.frame["fold"].unique().tolist())
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The contents of the model's ``metrics.json`` when this is its headline evaluation."""
+        return {"corpora": self.corpora, "protocol": self.protocol, **self.metrics}
+
+
+def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
+    """Copy a run into a model folder as evidence of how good the model is, and draw its pictures.
+
+    ``metrics.json`` of the model folder then holds the figures of the headline evaluation: the first that was added of
+    the best protocol that there is, in the order of `UNHEARD`. The same run added again replaces its copy.
+
+    Args:
+        model_folder: a saved model; its ``config.json`` says which kind it is.
+        run_folder: a run that has ended: one of the same recipe, or one that tested this very model.
+
+    Returns:
+        ``evaluation/<run folder's name>`` in the model folder.
+
+    Raises:
+        CardError: the run cannot be read, did not end, or is one of another kind of model.
+    """
+    model_folder, run_folder = Path(model_folder), Path(run_folder).resolve()
+    copy = model_folder / EVALUATION / run_folder.name
+    run, _ = _read(run_folder)
+    _check_kind(model_folder, run, run_folder)
+    published = publishable(run)
+    if published.get("tests_this_model") is None:
+        published["tests_this_model"] = _tests_this_model(model_folder, run_folder, run)
+    copy.mkdir(parents=True, exist_ok=True)
+    if copy.resolve() != run_folder:
+        shutil.copyfile(run_folder / PREDICTIONS, copy / PREDICTIONS)
+    write_json(copy / RUN, published)
+    evaluations = read_evaluations(model_folder)
+    write_json(model_folder / METRICS, evaluations[0].summary)
+    _draw(next(evaluation for evaluation in evaluations if evaluation.name == copy.name), copy)
+    return copy
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> None:
+    from ser_hf.plots import save_run_plots  # matplotlib, which who only reads cards does not need
+
+    heard = "" if evaluation.is_unheard else " (speaker-dependent)"
+    save_run_plots(evaluation.frame, evaluation.metrics, folder, f"{evaluation.name}{heard}")
+
+
+def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
+    """All evaluations of a model folder with their figures computed anew, the headline one first.
+
+    Raises:
+        CardError: there is none, or one cannot be read.
+    """
+    model_folder = Path(model_folder)
+    folders = sorted(path for path in (model_folder / EVALUATION).glob("*") if path.is_dir())
+    if not folders:
+        raise CardError(f"{model_folder} holds no {EVALUATION}/, so nobody knows how good the model is: add_evaluation")
+    found = []
+    for folder in folders:
+        run, frame = _read(folder)
+        found.append(Evaluation(folder.name, run, frame, evaluate_predictions(frame)))
+    known = read_json(model_folder / METRICS) if (model_folder / METRICS).is_file() else {}
+
+    def order(evaluation: Evaluation) -> tuple[int, bool, str]:
+        rank = UNHEARD.index(evaluation.protocol) if evaluation.is_unheard else len(UNHEARD)
+        return rank, difference(known, evaluation.summary) is not None, evaluation.name
+
+    return sorted(found, key=order)
+
+
+def check_metrics(model_folder: str | Path) -> None:
+    """Hold ``metrics.json`` of a model folder to the predictions in ``evaluation/``: every figure, within 1e-6.
+
+    Raises:
+        CardError: a figure differs, is missing or is one too many; the message names it.
+    """
+    model_folder = Path(model_folder)
+    headline = read_evaluations(model_folder)[0]
+    found = difference(read_json(model_folder / METRICS), headline.summary)
+    if found:
+        raise CardError(
+            f"{model_folder / METRICS} is not what {EVALUATION}/{headline.name}/{PREDICTIONS} gives: {found}. Put the "
+            "predictions back that it was computed from, or add that run again"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        CardError: it is not there, or holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CardError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CardError(f"{path} holds no JSON object")
+    return content
+
+
+def read_config(model_folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model folder.
+
+    Raises:
+        CardError: it is not there, or names no kind of model.
+    """
+    config = read_json(model_folder / "config.json")
+    if "model_type" not in config:
+        raise CardError(f"{model_folder / 'config.json'} names no model_type, so it is no model's")
+    return config
+
+
+def difference(told: Any, computed: Any, name: str = "") -> str | None:
+    """The first place where two structures of figures differ by more than 1e-6, in words; None where they agree."""
+    if isinstance(told, dict) and isinstance(computed, dict):
+        for key in [*computed, *(key for key in told if key not in computed)]:
+            place = f"{name}.{key}" if name else str(key)
+            if key not in told or key not in computed:
+                return f"{place} is {'one too many' if key in told else 'missing'}"
+            if found := difference(told[key], computed[key], place):
+                return found
+        return None
+    if isinstance(told, list) and isinstance(computed, list) and len(told) == len(computed):
+        pairs = enumerate(zip(told, computed, strict=True))
+        return next(filter(None, (difference(*pair, f"{name}[{index}]") for index, pair in pairs)), None)
+    if _is_number(told) and _is_number(computed):
+        same = math.isclose(told, computed, rel_tol=0, abs_tol=TOLERANCE)  # False for NaN
+    else:
+        same = type(told) is type(computed) and told == computed
+    return None if same else f"{name} is {told!r} there and {computed!r} by the predictions"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def publishable(run: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` says, without the paths of the machine that ran it and without tokens.
+
+    A base model is named by its Hub id where there is one, and otherwise, like runs that are referred to, by the name
+    of its folder.
+    """
+    kept = {key: value if key in ENVIRONMENT else _without_paths(value) for key, value in run.items()}
+    arguments = {key: value for key, value in run.get("arguments", {}).items() if key not in PRIVATE}
+    if arguments.get("base_model_id"):
+        arguments["base_model"] = arguments["base_model_id"]
+    if isinstance(arguments.get("reference_run"), str):
+        arguments["reference_run"] = ",".join(map(_last_part, arguments["reference_run"].split(",")))
+    if arguments.get("resume_from_checkpoint"):
+        arguments["resume_from_checkpoint"] = True  # that it was, not from where
+    if "arguments" in run:
+        kept["arguments"] = _without_paths(arguments)
+    if isinstance(run.get("command"), str):
+        words = [word for word in run["command"].split() if word.startswith("train.")]
+        kept["command"] = words[0] if words else None
+    if "failed" in run:  # the messages name files
+        kept["failed"] = [{"clip": one.get("clip")} for one in run["failed"]]
+    return kept
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(one) for key, one in value.items() if not str(key).endswith("_token")}
+    if isinstance(value, list):
+        return [_without_paths(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if TOKEN.search(value):
+        return None
+    is_path = ("/" in value or "\\" in value or value.startswith("~")) and looks_like_folder(value)
+    return _last_part(value) if is_path else value
+
+
+def _last_part(path: str) -> str:
+    return PureWindowsPath(path.strip()).name  # which knows both kinds of slash
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    try:
+        run, frame = read_run_json(folder), read_predictions(folder)
+    except RunError as error:
+        raise CardError(str(error)) from error
+    if "protocol" not in run:
+        raise CardError(f"{folder / RUN} names no protocol: did the run end?")
+    return run, frame
+
+
+def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> None:
+    """Refuse a run of another kind of model; that of protocol "cross" names a model rather than a kind."""
+    config = read_config(model_folder)
+    if run["protocol"] == "cross":
+        return
+    if config["model_type"] == CLASSICAL_MODEL_TYPE:
+        fits = run.get("model") == config.get("family")
+    else:
+        fits = run.get("command") != "train.baseline"
+    if not fits:
+        raise CardError(f"{run_folder} is a run of {run.get('model')!r}, which the model in {model_folder} is not")
+
+
+def _tests_this_model(model_folder: Path, run_folder: Path, run: dict[str, Any]) -> bool:
+    """Whether the run tested this very model rather than others of its recipe: its only fold's weights are these."""
+    if run["protocol"] == "cross":
+        return True
+    weights = [run_folder / f"fold{record['index']}" / "model" / WEIGHTS for record in run.get("folds", [])]
+    ours = model_folder / WEIGHTS
+    return len(weights) == 1 and weights[0].is_file() and ours.is_file() and filecmp.cmp(weights[0], ours, False)
