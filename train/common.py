@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from datasets import Dataset, concatenate_datasets
 from transformers import HfArgumentParser
 
-from ser_hf.splits import PROTOCOLS
+from ser_hf.corpora import load_corpus
+from ser_hf.splits import PROTOCOLS, column_names
 
 
 class UsageError(ValueError):
@@ -40,6 +42,13 @@ class DataArguments:
         },
     )
     folds: str | None = field(default=None, metadata={"help": "Run only these folds, e.g. 0,1 (default: all)."})
+    folds_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Dataset that says which clip is tested in which fold, as train.publish makes it: USER/NAME or "
+            "USER/NAME@REVISION on the Hub, or a folder (default: the folds that come with ser_hf)."
+        },
+    )
 
     @property
     def corpus_names(self) -> list[str]:
@@ -53,6 +62,23 @@ class DataArguments:
             return [int(part) for part in str(self.folds).split(",")]
         except ValueError:
             raise UsageError(f"--folds takes whole numbers separated by commas, not {self.folds!r}") from None
+
+
+def load_clip_table(data: DataArguments) -> Dataset:
+    """The clips of all corpora that the arguments name, one table after the other, with the folds of --folds_from.
+
+    Raises:
+        UsageError: no corpus is named, or --folds_from does not divide the clips by --protocol.
+        CorpusError: see `ser_hf.corpora.load_corpus`.
+    """
+    if not data.corpus_names:
+        raise UsageError("--corpora names no corpus")
+    tables = [load_corpus(name, data.data_dir, folds=data.folds_from) for name in data.corpus_names]
+    # Without this the folds that come with ser_hf would be taken in silence.
+    for name, table in zip(data.corpus_names, tables, strict=True):
+        if data.folds_from and data.protocol != "full" and column_names(data.protocol)[0] not in table.column_names:
+            raise UsageError(f"--folds_from {data.folds_from} has no folds of protocol {data.protocol!r} for {name}")
+    return concatenate_datasets(tables)
 
 
 def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None = None, description: str = "") -> tuple:

@@ -2,7 +2,8 @@
 
 A table is a `datasets.Dataset`, one row a clip: `clip` (official stem), `audio` (`Audio(decode=False)`: path or bytes),
 `emotion` (`ClassLabel` over `LABELS`), `speaker`, `gender` ("male", "female"), `statement` (the words), `intensity`
-("normal", "strong"), `repetition` (int), `corpus`.
+("normal", "strong"), `repetition` (int), `corpus`. With `load_corpus(folds=...)` also its folds, as
+`ser_hf.splits.fold_columns` describes them.
 """
 
 from __future__ import annotations
@@ -25,24 +26,38 @@ class CorpusError(ValueError):
     """A corpus that cannot be used; the message names the file or folder and says what to do."""
 
 
-def load_corpus(name: str, data_dir: str | Path | None = None, download: bool = True, **options: Any) -> Dataset:
+def load_corpus(
+    name: str,
+    data_dir: str | Path | None = None,
+    download: bool = True,
+    folds: str | Path | None = None,
+    **options: Any,
+) -> Dataset:
     """The clip table of a corpus, in the corpus's official order.
 
     Args:
         name: one of `CORPORA`.
         data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data.
         download: fetch a corpus that is not there from its official record, where that is free.
+        folds: dataset that says which clip is tested in which fold, as train.publish makes it: a folder, or
+            USER/NAME[@revision] on the Hub; the table gets its fold columns, which `make_folds` then goes by.
         options: what the corpus's own `load` takes besides, such as `actors=[1, 2]` for RAVDESS.
 
     Raises:
-        CorpusError: an unknown corpus, files that are missing, unreadable or wrongly named, a failed download.
+        CorpusError: an unknown corpus, files that are missing, unreadable or wrongly named, a failed download;
+            folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
     """
     if name not in CORPORA:
         raise CorpusError(f"there is no corpus {name!r}; there are: {', '.join(CORPORA)}")
     from ser_hf.corpora import ravdess  # here, because it needs CorpusError from above
 
     folder = Path(data_dir or os.environ.get("SER_HF_DATA") or "data").expanduser().absolute()
-    return {"ravdess": ravdess.load}[name](folder, download=download, **options)
+    table = {"ravdess": ravdess.load}[name](folder, download=download, **options)
+    if folds is None:
+        return table
+    from ser_hf.corpora.folds import add_folds
+
+    return add_folds(table, name, folds)
 
 
 def clip_table(columns: Mapping[str, Sequence[Any]]) -> Dataset:

@@ -1,13 +1,26 @@
+import contextlib
 import itertools
 import json
 from collections import Counter
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from ser_hf import splits
 from ser_hf.corpora import load_corpus
 from ser_hf.labels import LABELS
-from ser_hf.splits import ACTORS, PROTOCOLS, SplitError, draw_random_definition, make_folds, read_definition
+from ser_hf.splits import (
+    ACTORS,
+    PROTOCOLS,
+    SplitError,
+    draw_random_definition,
+    fold_columns,
+    make_folds,
+    read_definition,
+)
 
 TEST_ACTORS = {  # Luna-Jimenez et al. 2022, and EmoBox
     "actor": {
@@ -152,6 +165,125 @@ class TestBadTables:
         with pytest.raises(SplitError, match="the folds have no clip x"):
             make_folds(other, "random")
         assert len(make_folds(other, "actor")) == 5  # which does not look at clips
+
+
+@st.composite
+def own_folds(draw) -> Dataset:
+    """A clip table with folds of its own: any speakers, each tested in one fold, validating in any others."""
+    numbers = draw(st.lists(st.integers(0, 40), min_size=2, max_size=5, unique=True))
+    drawn = [(test, draw(st.sets(st.sampled_from(numbers)))) for test in draw(st.permutations(numbers))]
+    drawn += draw(st.lists(st.tuples(st.sampled_from(numbers), st.sets(st.sampled_from(numbers))), max_size=4))
+    speakers = [(f"s{i}", test, sorted(validation - {test})) for i, (test, validation) in enumerate(drawn)]
+    # Each fold must have somebody to train on.
+    assume(all(any(test != n and n not in validation for _, test, validation in speakers) for n in numbers))
+    rows = [speaker for speaker in speakers for _ in range(draw(st.integers(1, 3)))]
+    return own_table(draw(st.permutations(rows)))
+
+
+def own_table(rows: list[tuple[str, int | None, list[int]]], protocol: str = "actor") -> Dataset:
+    """A clip table of (speaker, fold that tests, folds that validate), with those as its own folds of a protocol."""
+    columns = {"clip": [f"c{i}" for i in range(len(rows))], "speaker": [row[0] for row in rows]}
+    columns |= {"corpus": ["x"] * len(rows), f"{protocol}_test": [row[1] for row in rows]}
+    return Dataset.from_dict(columns | {f"{protocol}_validation": [row[2] for row in rows]})
+
+
+class TestOwnFolds:
+    @given(own_folds())
+    def test_columns_make_folds_and_folds_make_columns(self, table):
+        folds = make_folds(table, "actor")
+        for fold in folds:
+            parts = np.concatenate([fold.train, fold.validation, fold.test])
+            assert sorted(parts) == list(range(len(table)))
+        assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(table)))
+        told = {name: table[name][:] for name in ("actor_test", "actor_validation")}
+        assert fold_columns(table, "actor") == told
+
+    @given(own_folds(), st.data())
+    def test_a_voice_in_two_parts_is_refused_but_by_random(self, table, data):
+        speakers = table["speaker"][:]
+        rows = [row for row, speaker in enumerate(speakers) if speakers.count(speaker) > 1]
+        assume(rows)
+        row = data.draw(st.sampled_from(rows))
+        test, validation = table["actor_test"][:], table["actor_validation"][:]
+        others = sorted(set(test) - {test[row]})
+        if data.draw(st.booleans()):
+            test[row] = data.draw(st.sampled_from(others))
+        else:
+            fold = data.draw(st.sampled_from(others))
+            validation[row] = sorted(set(validation[row]) ^ {fold})
+        validation[row] = [fold for fold in validation[row] if fold != test[row]]
+        changed = list(zip(speakers, test, validation, strict=True))
+        with pytest.raises(SplitError, match=f"has speaker x/{speakers[row]} in (train|validation) and in "):
+            make_folds(own_table(changed), "actor")
+        with contextlib.suppress(SplitError):  # the change may have left a fold nothing to train on
+            make_folds(own_table(changed, "random"), "random")
+
+    @pytest.mark.parametrize("protocol", TESTING)
+    def test_what_is_built_in_is_made_again_from_its_columns(self, table, protocol, monkeypatch):
+        own, built_in = table, make_folds(table, protocol)
+        for name, values in fold_columns(table, protocol).items():
+            own = own.add_column(name, values)
+        monkeypatch.setattr(splits, "read_definition", lambda _: pytest.fail("read what is built in"))
+        for one, two in zip(built_in, make_folds(own, protocol), strict=True):
+            assert one.index == two.index
+            for part in ("train", "validation", "test"):
+                assert np.array_equal(getattr(one, part), getattr(two, part))
+
+    def test_own_folds_come_before_those_that_are_built_in(self, table):
+        men = [int(speaker) % 2 for speaker in table["speaker"]]
+        own = table.add_column("actor_test", men).add_column("actor_validation", [[] for _ in men])
+        assert [(fold.index, len(fold.test), len(fold.train)) for fold in make_folds(own, "actor")] == [
+            (0, 96, 96),
+            (1, 96, 96),
+        ]
+        assert len(make_folds(own, "emobox")) == 6
+        assert len(make_folds(own, "full")) == 1
+
+    def test_folds_may_mix_voices_where_they_are_said_to(self):
+        rows = [("a", 0, []), ("a", 1, []), ("b", 0, [1]), ("b", 1, [])]
+        assert [fold.train.tolist() for fold in make_folds(own_table(rows, "random"), "random")] == [[1, 3], [0]]
+        with pytest.raises(SplitError, match="fold 0 of protocol 'loao' has speaker x/a in train and in test"):
+            make_folds(own_table(rows, "loao"), "loao")
+
+    def test_speakers_of_two_corpora_are_two(self):
+        table = own_table([("03", 0, []), ("03", 1, [])])
+        two = table.remove_columns("corpus").add_column("corpus", ["x", "y"])
+        assert len(make_folds(two, "actor")) == 2
+        with pytest.raises(SplitError, match="speaker x/03"):
+            make_folds(table, "actor")
+
+    def test_folds_that_test_nobody_here_are_left_out(self):
+        table = own_table([("a", 4, [1]), ("b", 2, []), ("c", 2, [])])
+        assert [fold.index for fold in make_folds(table, "actor")] == [2, 4]
+        with pytest.raises(SplitError, match="protocol 'actor' has no fold 1; it has 2, 4"):
+            make_folds(table, "actor", folds=[1])
+
+    @pytest.mark.parametrize(
+        ("rows", "words"),
+        [
+            ([("a", 0, []), ("b", None, [])], "clip c1: actor_test is empty; every clip must be tested in one fold"),
+            ([("a", 0, []), ("b", 1, [0, 1])], "clip c1: fold 1 of protocol 'actor' tests it and validates on it"),
+            ([("a", 0, []), ("b", 1, [0])], "fold 0 of protocol 'actor' leaves no clip of this table to train on"),
+            ([("a", 0, []), ("b", 1, [0]), ("b", 1, []), ("c", 2, [])], "fold 0 .* speaker x/b in train and in valid"),
+        ],
+    )
+    def test_folds_that_are_none(self, rows, words):
+        with pytest.raises(SplitError, match=words):
+            make_folds(own_table(rows), "actor")
+
+    @pytest.mark.parametrize("absent", ["actor_test", "actor_validation"])
+    def test_both_columns_are_needed(self, absent):
+        table = own_table([("a", 0, []), ("b", 1, [])]).remove_columns(absent)
+        with pytest.raises(SplitError, match=f"need the column '{absent}' too"):
+            make_folds(table, "actor")
+
+    def test_a_fold_without_training_does_not_keep_from_the_others(self):
+        table = own_table([("a", 0, []), ("b", 1, [0])])
+        assert make_folds(table, "actor", folds=[1])[0].train.tolist() == [0]
+
+    def test_no_validation_may_be_told_as_nothing(self):
+        table = own_table([("a", 0, None), ("b", 1, [0]), ("c", 1, None)])
+        assert make_folds(table, "actor")[0].validation.tolist() == [1]
 
 
 class TestStoredRandomFolds:

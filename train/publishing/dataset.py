@@ -1,0 +1,172 @@
+"""The dataset repository: the clip table with the folds of every protocol; facts about recordings, none of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from ser_hf.corpora import load_corpus
+from ser_hf.corpora.folds import folds_file
+from ser_hf.labels import LABELS
+from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, fold_columns, read_definition
+
+TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
+
+# Where a clip lies in the official record, whatever copy of it is read here (a FLAC, say).
+OFFICIAL_FILES = {"ravdess": "Actor_{speaker}/{clip}.wav"}
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+COLUMNS = {
+    "clip": "official name of the clip, without suffix; no two clips share one",
+    "file": "where the recording lies below the corpus's folder, as the official record has it",
+    "emotion": "the expression that was acted (class label)",
+    "speaker": "who speaks",
+    "gender": "`male` or `female`, as the corpus says",
+    "statement": "the words that are said",
+    "intensity": "`normal` or `strong`",
+    "repetition": "which time the same is said in the same way",
+    "corpus": "the corpus that the clip belongs to",
+}
+PROTOCOL_WORDS = {
+    "actor": "No actor is in two parts of a fold. The protocol for headline figures.",
+    "random": "Split over clips: the same voices are in training and test (**speaker-dependent**). Only to stand "
+    "beside published figures of random splits.",
+    "emobox": "No actor is in two parts of a fold. To stand beside the table of EmoBox.",
+    "loao": "One actor is tested at a time. For the spread over actors.",
+}
+
+
+def build_dataset(folder: str | Path, corpora: Sequence[str], data_dir: str | Path | None, repo_id: str) -> Path:
+    """Write what the dataset repository holds: ``data/<corpus>.parquet`` (no audio) and its card, ``README.md``.
+
+    The same clips give the same bytes, wherever they lie and whatever format they are stored in.
+
+    Args:
+        folder: to write into; it is made if it is not there.
+        corpora: names that `load_corpus` knows.
+        data_dir: see `load_corpus`.
+        repo_id: USER/NAME, for the usage examples of the card.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CorpusError: see `load_corpus`.
+    """
+    folder = Path(folder)
+    tables = {name: published_table(load_corpus(name, data_dir), name) for name in corpora}
+    for name, table in tables.items():
+        path = folder / folds_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(table.data.table, path, compression="zstd")
+    dataset_card(tables, repo_id).save(folder / "README.md")
+    return folder
+
+
+def published_table(table: Dataset, corpus: str) -> Dataset:
+    """The clip table of a corpus without audio, with `file` and the fold columns of each protocol that divides it."""
+    columns = {name: list(table[name]) for name in COLUMNS if name != "file"}
+    columns["file"] = [
+        OFFICIAL_FILES[corpus].format(speaker=speaker, clip=clip)
+        for speaker, clip in zip(table["speaker"], table["clip"], strict=True)
+    ]
+    features = {name: Value("string") for name in COLUMNS}
+    features |= {"emotion": ClassLabel(names=list(LABELS)), "repetition": Value("int64")}
+    for protocol in TESTING_PROTOCOLS:
+        try:
+            columns |= fold_columns(table, protocol)
+        except SplitError:  # it divides another corpus
+            continue
+        test, validation = column_names(protocol)
+        features |= {test: Value("int64"), validation: List(Value("int64"))}
+    return Dataset(pyarrow.table({name: columns[name] for name in features}, schema=Features(features).arrow_schema))
+
+
+def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
+    """The card of a dataset repository, from ``dataset_card.md`` and the published tables alone."""
+    first = next(iter(tables))
+    frames = {name: table.to_pandas() for name, table in tables.items()}
+    n_clips = sum(map(len, tables.values()))
+    names = " and ".join(name.upper() for name in tables)
+    data = DatasetCardData(
+        license="cc-by-nc-sa-4.0",
+        language="en",
+        pretty_name=f"{names} clips and folds",
+        task_categories=["audio-classification"],
+        size_categories=next((words for size, words in SIZES if n_clips < size), "100K<n<1M"),
+        tags=["speech-emotion-recognition", "emotion", "cross-validation", "speaker-independent", *tables],
+        configs=[
+            {"config_name": name, "data_files": folds_file(name), **({"default": True} if name == first else {})}
+            for name in tables
+        ],
+    )
+    infos = {name: DatasetInfo(features=table.features) for name, table in tables.items()}
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    return DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        repo_id=repo_id,
+        names=names,
+        first=first,
+        n_clips=n_clips,
+        columns=COLUMNS,
+        tables=[_corpus_words(name, frame) for name, frame in frames.items()],
+        example=tables[first]["file"][0],
+        protocol=next((one for one in TESTING_PROTOCOLS if column_names(one)[0] in frames[first]), None),
+    )
+
+
+def _corpus_words(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """What the card says of one corpus: rows of its tables, every number counted in the published table."""
+    frame = frame.assign(emotion=[LABELS[emotion] for emotion in frame["emotion"]])
+    counts = Counter(frame["emotion"])
+    return {
+        "name": name,
+        "n_clips": len(frame),
+        "genders": sorted(frame.groupby("gender")["speaker"].nunique().items()),
+        "emotions": [(label, counts[label]) for label in LABELS if counts[label]],
+        "speakers": _speaker_rows(frame),
+        "protocols": [_protocol_words(one, frame) for one in TESTING_PROTOCOLS if column_names(one)[0] in frame],
+    }
+
+
+def _speaker_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for (speaker, gender), clips in frame.groupby(["speaker", "gender"]):
+        counts = Counter(clips["emotion"])
+        rows.append({"speaker": speaker, "gender": gender, "n": len(clips), "counts": [counts[one] for one in LABELS]})
+    return rows
+
+
+def _protocol_words(protocol: str, frame: pd.DataFrame) -> dict[str, Any]:
+    test, validation = column_names(protocol)
+    folds = []
+    for index in sorted(frame[test].unique()):
+        tests, validates = frame[test] == index, frame[validation].map(lambda folds, index=index: index in folds)
+        trains = ~tests & ~validates
+        folds.append(
+            {
+                "index": index,
+                "clips": [int(rows.sum()) for rows in (trains, validates, tests)],
+                "speakers": [_listed(frame["speaker"][rows]) for rows in (validates, tests)],
+            }
+        )
+    return {
+        "name": protocol,
+        "words": PROTOCOL_WORDS[protocol],
+        "source": read_definition(protocol)["source"],
+        "folds": folds,
+    }
+
+
+def _listed(speakers: pd.Series) -> str:
+    unique = sorted(speakers.unique())
+    return ", ".join(unique) if len(unique) <= 8 else f"{len(unique)} speakers"
