@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from app.about_figures import calibration, confusion, spread
+from app.elements import model_name
 from app.measured import Metrics, as_dict, as_list, calibration_bins, confusion_counts, count, groups, interval, share
 from ser_hf.card import PROTOCOL_WORDS
-from ser_hf.plots import GENDER_NAMES
+from ser_hf.marks import GENDER_NAMES
 
 VOICES_HEARD = {"random"}  # protocols that test on voices of the training part
 
@@ -58,7 +60,7 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
         privacy: plain sentences on what becomes of recordings.
     """
     models = {
-        f"{title} ({described.name})": as_dict(described.metrics)
+        f"{title} ({model_name(described.name)})": as_dict(described.metrics)
         for title, described in (("Fine-tuned model", model), ("Baseline", baseline))
     }
     sureness = CALIBRATION_TEXT + (DIAGRAM_TEXT if any(map(calibration_bins, models.values())) else "")
@@ -68,7 +70,7 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
         f"{_side_by_side('What is heard as what', CONFUSION_TEXT, confusion, models)}"
         f"{_side_by_side('How much depends on whose voice it is', SPREAD_TEXT, spread, models)}"
         f"{_side_by_side('Are they right as often as they are sure?', sureness, calibration, models)}"
-        f"{FACTS.format(learned=_learned(models), act=act, privacy=escape(privacy))}</div>"
+        f"{FACTS.format(learned=_learned(models) + _cards(model, baseline), act=act, privacy=escape(privacy))}</div>"
     )
 
 
@@ -186,6 +188,17 @@ def _learned(models: dict[str, Metrics]) -> str:
     if others:
         words += f" {' and '.join(others)}: see the model's own card."
     return words
+
+
+def _cards(*models: Described) -> str:
+    """Where on the Hub the models' cards are, as of the revision that answers; nothing for folders."""
+    links = []
+    for name in (described.name for described in models if "/" in described.name):
+        repo_id, _, revision = name.partition("@")
+        page = f"/blob/{quote(revision, safe='')}/README.md" if revision else ""
+        address = f"https://huggingface.co/{repo_id}{page}"
+        links.append(_link(escape(address), f"the card of {escape(repo_id)}"))
+    return f" On the Hub: {' and '.join(links)}." if links else ""
 
 
 def _link(address: str, words: str) -> str:

@@ -84,8 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
     """Serve the page until it is interrupted. It is there before the models, and its first visitors wait for them."""
     analyser: Future[Analyser] = Future()
-    page = build(analyser.result, limits)
+    page = build(analyser.result, limits, is_loading=lambda: not analyser.done())
     address = launch(page, limits, arguments.host, arguments.port)
+    print(f"Loading {arguments.model} and {arguments.baseline}", flush=True)
     try:
         loaded = Analyser(
             EmotionClassifier.from_pretrained(arguments.model),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 
-from ser_hf.plots import EMOTION_COLORS, EMOTION_SYMBOLS
+from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
 
 OTHER_COLOR, OTHER_SYMBOL = "#777777", "?"  # of a label that is none of ours, in another model
+
+
+COMMIT = re.compile(r"@[0-9a-f]{40}$")
+
+
+def model_name(name: str) -> str:
+    """What a model is called in a heading: without the forty digits of a commit on the Hub, which the answer holds."""
+    return COMMIT.sub("", name)
 
 
 def emotion(label: str) -> str:

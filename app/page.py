@@ -22,18 +22,20 @@ CSV = "emotions.csv"
 FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
 
 
-def build(ready: Callable[[], Analyser], limits: Limits) -> gr.Blocks:
+def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[], bool] = lambda: False) -> gr.Blocks:
     """The whole page, with its queue.
 
     Args:
         ready: gives the models, and waits for them while they are loaded: the page is there before them.
         limits: those of the analyser, which the page tells its visitors.
+        is_loading: whether ``ready`` would wait, which the page then tells its visitors.
     """
     # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
     with gr.Blocks(
         title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
     ) as page:
         gr.HTML(views.header_html(), elem_id="header", padding=False)
+        loading = gr.HTML(views.LOADING, visible=False, elem_id="loading", padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):
                 _analyse(ready, limits)
@@ -44,12 +46,16 @@ def build(ready: Callable[[], Analyser], limits: Limits) -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about = gr.HTML(elem_id="about", padding=False)
 
-        def describe() -> str:
+        def greet():
+            return gr.HTML(visible=is_loading())
+
+        def describe():
             analyser = ready()
             model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
-            return about_html(model, baseline, views.limits_note(limits))
+            return about_html(model, baseline, views.limits_note(limits)), gr.HTML(visible=False)
 
-        page.load(describe, None, about, api_visibility="private", show_progress="hidden")
+        private = {"api_visibility": "private", "show_progress": "hidden"}
+        page.load(greet, None, loading, queue=False, **private).then(describe, None, [about, loading], **private)
     return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
 
 

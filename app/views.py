@@ -5,16 +5,16 @@ from __future__ import annotations
 from html import escape
 
 from app.analysis import Answer, Explanation
-from app.elements import bars, emotion, percent, refusal, warnings
+from app.elements import bars, emotion, model_name, percent, refusal, warnings
 from app.limits import Limits
 from app.plots import counted_most, describe
 from ser_hf.streaming import HEARD_SECONDS
 
 TITLE = "What does this voice express?"
 INTRO = (
-    "Two models listen to a voice: a fine-tuned Whisper encoder, and a baseline of engineered features and a support "
-    "vector machine. Each says which of eight <em>acted</em> expressions it hears, how sure it is, and why. Neither "
-    "knows what a person feels."
+    "Two models listen to a voice: a fine-tuned neural network, and a baseline that judges by engineered features such "
+    "as pitch and loudness. Each says which <em>acted</em> expression it hears, how sure it is, and why. Neither knows "
+    "what a person feels."
 )
 ANALYZE_API = (
     "Says what the voice in one recording expresses. Returns file, duration (s), warnings, agree and, for model and "
@@ -37,6 +37,10 @@ REFUSALS = {
     ),
     "unreadable": ("This cannot be read as sound", "Any common audio format will do: wav, mp3, flac, ogg, m4a, webm."),
 }
+LOADING = (
+    '<p class="ser-loading" role="status">The models are still being loaded. Choose a recording already: it is '
+    "answered as soon as they are there.</p>"
+)
 PLACEHOLDER = '<div class="ser-empty">The answer appears here.</div>'
 
 
@@ -134,7 +138,7 @@ def _card(title: str, part: Answer) -> str:
     label, scores = part["label"], part["scores"]
     return (
         f'<section class="ser-card" aria-label="{escape(title)}"><h3>{escape(title)} '
-        f"<small>{escape(part['name'])}</small></h3>"
+        f"<small>{escape(model_name(part['name']))}</small></h3>"
         f'<p class="ser-top">{emotion(label)} <b>{percent(scores[label])}</b></p>'
         f"{bars(scores, label)}{warnings(part['warnings'])}</section>"
     )

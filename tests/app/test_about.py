@@ -12,8 +12,8 @@ from app.about_figures import SHAPES
 from app.elements import OTHER_SYMBOL
 from ser_hf.card import PROTOCOL_WORDS
 from ser_hf.labels import LABELS
+from ser_hf.marks import EMOTION_SYMBOLS, GENDER_STYLES
 from ser_hf.metrics import evaluate_predictions
-from ser_hf.plots import EMOTION_SYMBOLS, GENDER_STYLES
 
 APP = Path(__file__).resolve().parents[2] / "app"
 PRIVACY = "Voices are deleted <soon>."
@@ -244,6 +244,23 @@ def test_every_drawing_and_scrolling_box_has_a_label(measured):
     assert all(box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] for box in boxes)
     assert len(boxes) == 2
     assert all(head["scope"] in ("row", "col") for head in tree.attributes("th"))
+
+
+def test_models_of_the_hub_are_named_without_their_commit_and_lead_to_their_cards(measured):
+    commit = "1a2b3c4d5e" * 4
+    html = show(*measured, names=(f"alice/model@{commit}", "alice/baseline"))
+    assert "Fine-tuned model <br>(alice/model)" in html
+    assert commit not in "".join(Tree(html).texts("div"))
+    links = [link["href"] for link in Tree(html).attributes("a") if "huggingface.co" in link["href"]]
+    assert links == [
+        f"https://huggingface.co/alice/model/blob/{commit}/README.md",
+        "https://huggingface.co/alice/baseline",
+    ]
+    assert "On the Hub: the card of alice/model and the card of alice/baseline." in Tree(html).texts("dd")[0]
+    assert "On the Hub" not in show(*measured)
+    branch = show(*measured, names=("alice/model@refs/pr/1", 'alice/"><b>'))
+    assert 'href="https://huggingface.co/alice/model/blob/refs%2Fpr%2F1/README.md"' in branch
+    assert "<b>" not in branch.split("On the Hub")[1]
 
 
 def test_names_labels_and_sentences_are_no_html(measured):

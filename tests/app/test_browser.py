@@ -6,13 +6,17 @@ import csv
 import re
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.analysis import Analyser
+from app.app import launch
 from app.examples import examples
-from tests.app.browser import find_chromium, launch_chromium
+from app.page import build
+from tests.app.browser import find_chromium, free_port, launch_chromium
 from tests.synthetic import encode, make_clip
 
 pytestmark = pytest.mark.browser
@@ -59,6 +63,34 @@ def upload(page: Page, path: Path) -> None:
         page.locator("#voice").get_by_label("Upload file").click()
         chooser.wait_for(state="attached")
     chooser.set_input_files(path)
+
+
+# --- Before the models are there
+
+
+def test_visitors_are_told_while_models_are_loaded_and_their_recordings_wait(browser, analyser, recordings):
+    loaded: Future[Analyser] = Future()
+    app = build(loaded.result, analyser.limits, is_loading=lambda: not loaded.done())
+    address = launch(app, analyser.limits, port=free_port())
+    try:
+        visits = [open_page(browser, address, width) for width in WIDTHS]
+        for page in visits:
+            expect(page.locator("#loading")).to_contain_text("still being loaded")
+        upload(visits[0], recordings / "clip.wav")
+        loaded.set_result(analyser)
+        for page in visits:
+            expect(page.locator("#loading")).to_be_hidden()
+        expect(visits[0].locator("#result .ser-card")).to_have_count(2)
+        for page in visits:
+            page.close()
+    finally:
+        app.close()
+
+
+def test_nothing_is_said_of_loading_once_the_models_are_there(page):
+    open_tab(page, "About")
+    expect(page.locator(".ser-about")).to_be_visible()  # what is shown last
+    expect(page.locator("#loading")).to_be_hidden()
 
 
 # --- Analyse

@@ -7,7 +7,7 @@ from app.limits import Limits
 from app.views import answer_html, batch_note, header_html, limits_note, live_note, reasons_html
 from ser_hf.audio import SAMPLE_RATE, Recording
 from ser_hf.labels import LABELS
-from ser_hf.plots import EMOTION_COLORS, EMOTION_SYMBOLS
+from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
 from tests.synthetic import make_clip
 
 RECORDING = Recording(np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE, "clip.wav")
@@ -25,6 +25,14 @@ def test_page_shows_both_answers_and_says_whether_they_agree(analyser, recording
         assert EMOTION_COLORS[label] in html
     assert "Both models hear" in answer_html(answer | {"agree": True})
     assert "disagree" in answer_html(answer | {"agree": False})
+
+
+def test_commit_of_a_model_is_not_shown(analyser, recordings):
+    answer = analyser.analyse(str(recordings / "clip.wav"))
+    commit = "1a2b3c4d5e" * 4
+    html = answer_html(answer | {"model": answer["model"] | {"name": f"alice/model@{commit}"}})
+    assert "<small>alice/model</small>" in html
+    assert commit not in html
 
 
 def test_names_of_files_are_no_html(analyser, recordings, tmp_path):
@@ -78,6 +86,12 @@ def test_notes_tell_every_limit():
     for figure in ("11 recordings", "13 MB", "17 minutes", "7 MB or 3 minutes"):
         assert figure in batch_note(limits)
     assert "20 minutes" in limits_note(Limits(keep_seconds=600))
+
+
+def test_header_is_true_of_any_two_models():
+    """It is there before they are known."""
+    for word in ("Whisper", "vector machine", "eight"):
+        assert word not in header_html()
 
 
 def test_the_header_denies_what_people_may_think():
