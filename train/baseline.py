@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from ser_hf.audio import AudioError
-from ser_hf.card import write_card
-from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.corpora import CorpusError, corpus_fingerprint
+from ser_hf.evidence import CardError
 from ser_hf.feature_cache import default_cache_dir
 from ser_hf.features import GROUPS, extract_table
 from ser_hf.metrics import summary
@@ -29,7 +29,8 @@ from ser_hf.models import ModelError
 from ser_hf.models.classical import FAMILIES, ClassicalModel, fit_classical, save_classical
 from ser_hf.runs import METRICS, RunError, create_run, finish_run, prediction_frame, read_run_json, write_run_json
 from ser_hf.splits import Fold, SplitError, make_folds
-from train.common import DataArguments, UsageError, parse_arguments
+from train.common import DataArguments, UsageError, load_clip_table, parse_arguments
+from train.publishing.describe import describe_model
 
 
 @dataclass
@@ -58,8 +59,13 @@ class BaselineArguments:
     )
     reference_run: str | None = field(
         default=None,
-        metadata={"help": "With --protocol full: run whose figures go into the published model's card."},
+        metadata={"help": "With --protocol full: runs, separated by commas, whose figures go into the model's card."},
     )
+
+    @property
+    def reference_runs(self) -> list[str]:
+        """The runs that ``reference_run`` names."""
+        return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
     @property
     def groups(self) -> list[str]:
@@ -78,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         data, baseline = parse_arguments((DataArguments, BaselineArguments), argv, __doc__)
         run(data, baseline)
-    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError) as error:
+    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -90,9 +96,9 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     groups = baseline.groups
     if data.protocol == "full" and not FAMILIES[baseline.model].can_be_saved:
         raise UsageError(f"a {baseline.model} cannot be saved so that it loads safely: no --protocol full for it")
-    if baseline.reference_run is not None:
-        check_reference(baseline.reference_run, data, baseline)
-    table = concatenate_datasets([load_corpus(name, data.data_dir) for name in data.corpus_names])
+    for run_folder in baseline.reference_runs:
+        check_reference(run_folder, data, baseline)
+    table = load_clip_table(data)
     folds = make_folds(table, data.protocol, data.fold_indices)
     folder = create_run(
         baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
@@ -126,8 +132,8 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         print(summary(finish_run(folder, frames)))
     else:
         save_classical(model, folder / "model")
-        if baseline.reference_run is not None:
-            write_card(folder / "model", baseline.reference_run, f"ser-{baseline.model}")
+        if baseline.reference_runs:
+            describe_model(folder / "model", baseline.reference_runs, f"ser-{baseline.model}")
     print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")
     return folder
 

@@ -9,73 +9,45 @@ import dataclasses
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
+from huggingface_hub import HfApi
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments, set_seed
-from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.trainer_utils import get_last_checkpoint
 
-from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
-from ser_hf.augment import Augmentation
-from ser_hf.card import write_card
-from ser_hf.classifier import EmotionClassifier
-from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
-from ser_hf.labels import LABEL2ID, LABELS
-from ser_hf.metrics import fit_temperature, summary
+from ser_hf.audio import AudioError, load_audio
+from ser_hf.corpora import CorpusError, corpus_fingerprint
+from ser_hf.evidence import CardError
+from ser_hf.hub import HubError, commit_of, log_in
+from ser_hf.metrics import summary
 from ser_hf.models import ModelError
-from ser_hf.models.building import (
-    create_model,
-    fit_head,
-    freeze_lower,
-    pooled_features,
-    scale_logits,
-)
-from ser_hf.models.neural import save_neural, window_seconds
-from ser_hf.models.training import (
-    ClipDataset,
-    Collator,
-    EmotionTrainer,
-    EpochCallback,
-    bfloat16_pays,
-    compute_metrics,
-)
-from ser_hf.runs import (
-    PREDICTIONS,
-    RunError,
-    create_run,
-    finish_run,
-    prediction_frame,
-    read_predictions,
-    read_run_json,
-    write_json,
-    write_predictions,
-    write_run_json,
-)
+from ser_hf.models.building import pretrained_folder
+from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
 from ser_hf.splits import Fold, SplitError, make_folds
-from train.common import DataArguments, UsageError, parse_arguments
+from train.common import DataArguments, UsageError, load_clip_table, parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-
-FOLD, VALIDATION = "fold.json", "validation.parquet"
+from train.finetune_fold import FOLD, mean_temperature, run_fold
+from train.publish import publish_model
+from train.publishing.checks import CheckError
+from train.publishing.describe import describe_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 when the arguments or the data do not allow a run)."""
+    """Run the command; returns the exit status: 0, 1 if only the push failed, 2 if arguments or data allow no run."""
     try:
         arguments = parse_arguments(
             (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments), argv, __doc__
         )
         run(*arguments)
-    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError) as error:
+    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (HubError, CheckError) as error:
+        print(f"error: {error}\nWhat was trained is kept; python -m train.publish pushes it, too", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -85,17 +57,19 @@ def run(
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     resume = bool(training.resume_from_checkpoint)
     holds_out = data.protocol != "full" and model.hold_out_validation
-    if not holds_out and model.calibrate and model.reference_run is None:
+    if not holds_out and model.calibrate and not model.reference_runs:
         option = "--protocol full" if data.protocol == "full" else "--hold_out_validation false"
         raise UsageError(
             f"{option} leaves nobody to calibrate on: name a run with --reference_run, or --calibrate false"
         )
-    if model.reference_run:
-        mean_temperature(model.reference_run)  # fails now rather than after an hour
-    table = concatenate_datasets([load_corpus(name, data.data_dir) for name in data.corpus_names])
+    if model.reference_runs:
+        mean_temperature(model.reference_runs[0])  # fails now rather than after an hour
+    hub = log_in_to_push(data, model, training) if training.push_to_hub else None
+    table = load_clip_table(data)
     folds = make_folds(table, data.protocol, data.fold_indices)
     if not model.hold_out_validation:
         folds = [train_on_validation(fold) for fold in folds]
+    base = pretrained_folder(model.base_model)  # once, so that all folds start from the same commit of it
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
     frames, records = [], []
@@ -103,7 +77,8 @@ def run(
         fold_folder = folder / f"fold{fold.index}"
         if not (resume and (fold_folder / FOLD).exists()):
             print(f"Fold {fold.index} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train", flush=True)
-            run_fold(table, clips, fold, fold_folder, model, augmentation, training)
+            from_here = dataclasses.replace(model, base_model=str(base))
+            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))
@@ -120,15 +95,43 @@ def run(
         corpus_fingerprint=corpus_fingerprint(table),
         folds=records,
         seconds=sum(record["seconds"] for record in records),
+        base_model_commit=commit_of(base),
     )
     if frames:
         print(summary(finish_run(folder, frames)))
-    else:
-        shutil.copytree(folder / "fold0" / "model", folder / "model", dirs_exist_ok=True)
-        if model.reference_run:
-            write_card(folder / "model", model.reference_run, f"ser-{model.family}")
-    print(f"Written to {folder}")
+    measured_by = model.reference_runs if data.protocol == "full" else [folder]
+    if len(folds) == 1:  # one model, whole: all speakers' or, measured by this very run, that of one fold
+        shutil.copytree(folder / f"fold{folds[0].index}" / "model", folder / "model", dirs_exist_ok=True)
+        if measured_by:
+            describe_model(folder / "model", measured_by, f"ser-{model.family}")
+    print(f"Written to {folder}", flush=True)
+    if hub is not None:
+        api, repo_id = hub
+        publish_model(api, folder / "model", repo_id, private=bool(training.hub_private_repo))
     return folder
+
+
+def log_in_to_push(
+    data: DataArguments, model: ModelArguments, training: FinetuneTrainingArguments
+) -> tuple[HfApi, str]:
+    """The Hub's client and the repository to push to, asked for before the training rather than after it."""
+    if data.protocol == "full" and not model.reference_runs:
+        raise UsageError(
+            "--push_to_hub with --protocol full needs --reference_run: a card without figures helps nobody"
+        )
+    if data.protocol != "full" and len(data.fold_indices or ()) != 1:
+        raise UsageError(
+            f"--push_to_hub pushes one model, and --protocol {data.protocol} trains one a fold: take --protocol full "
+            "with --reference_run, or a single fold as in --folds 0"
+        )
+    if training.hub_revision:
+        raise UsageError("--hub_revision is not known here: models are pushed to the main branch")
+    name = training.hub_model_id or Path(training.output_dir).name
+    try:
+        api = log_in([name] if "/" in name else [], training.hub_token)
+    except HubError as error:
+        raise UsageError(f"--push_to_hub: {error}") from error
+    return api, name if "/" in name else f"{api.whoami()['name']}/{name}"
 
 
 def train_on_validation(fold: Fold) -> Fold:
@@ -141,142 +144,6 @@ def load_clips(table: Dataset) -> list[np.ndarray]:
     """Decode every clip of a table to float32 mono at 16 kHz, in the order of its rows."""
     with ThreadPoolExecutor() as pool:
         return list(tqdm(pool.map(load_audio, table["audio"]), total=len(table), desc="Reading clips", unit="clip"))
-
-
-def run_fold(
-    table: Dataset,
-    clips: list[np.ndarray],
-    fold: Fold,
-    folder: Path,
-    model_arguments: ModelArguments,
-    augmentation: AugmentationArguments,
-    training: FinetuneTrainingArguments,
-) -> None:
-    """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``."""
-    started = time.perf_counter()
-    args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
-    set_seed(args.seed)
-    model, extractor = create_model(
-        model_arguments.base_model,
-        num_layers=model_arguments.num_layers,
-        window=model_arguments.window_seconds,
-        weighted_layer_sum=model_arguments.weighted_layer_sum,
-        spec_augment=augmentation.spec_augment,
-    )
-    window = int(window_seconds(model, extractor) * SAMPLE_RATE)
-    emotions = np.array(table["emotion"])
-
-    def dataset(indices: np.ndarray, augment: Augmentation | None = None) -> ClipDataset:
-        return ClipDataset([clips[i] for i in indices], emotions[indices].tolist(), window, augment, seed=args.seed)
-
-    augment = Augmentation(
-        speed=augmentation.speed,
-        gain_db=augmentation.gain_db,
-        noise_probability=augmentation.noise_probability,
-        silence_probability=augmentation.silence_probability,
-    )
-    plain = Collator(extractor, num_labels=len(LABELS))
-    if model_arguments.fit_head_first:
-        fit_head(model, *frozen_features(model, plain, dataset(fold.train, augment), args))
-    freeze_lower(model, model_arguments.frozen_layers)
-    collator = dataclasses.replace(
-        plain,
-        label_smoothing=args.label_smoothing_factor,
-        mixup_alpha=augmentation.mixup_alpha,
-        mixup_probability=augmentation.mixup_probability,
-    )
-    train_set = dataset(fold.train, augment)
-    callbacks = [EpochCallback(train_set)]
-    if training.early_stopping_patience and len(fold.validation):
-        callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
-    trainer = EmotionTrainer(
-        model=model,
-        args=args,
-        train_dataset=train_set,
-        eval_dataset=dataset(fold.validation) if len(fold.validation) else None,
-        data_collator=collator,
-        compute_metrics=compute_metrics,
-        callbacks=callbacks,
-        layer_decay=model_arguments.layer_decay,
-        head_factor=model_arguments.head_factor,
-    )
-    last = get_last_checkpoint(str(folder)) if training.resume_from_checkpoint and folder.exists() else None
-    trainer.train(resume_from_checkpoint=last)
-    model = trainer.model.eval()
-    write_json(folder / "log.json", trainer.state.log_history)
-    temperature = 1.0
-    if model_arguments.calibrate:
-        temperature = find_temperature(model, extractor, table, fold, folder, model_arguments)
-        scale_logits(model, temperature)
-    classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
-    for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
-        if len(indices):
-            write_predictions(folder, predict_rows(classifier, table, indices, fold.index), name)
-    # The weights are in the model folder now; optimiser states are three times their size.
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    seconds = round(time.perf_counter() - started, 1)
-    # Of a resumed fold, these are the seconds since it was taken up again.
-    record = {"index": fold.index, "temperature": temperature, "seconds": seconds, "resumed": last is not None}
-    write_json(folder / FOLD, record)
-
-
-def fold_training_arguments(
-    training: FinetuneTrainingArguments, folder: Path, has_validation: bool
-) -> FinetuneTrainingArguments:
-    """The arguments of one fold: its own folder, this machine's arithmetic, no evaluation where nobody is held out."""
-    bfloat16 = bfloat16_pays() if training.precision == "auto" else training.precision == "bfloat16"
-    changes = {"output_dir": str(folder), "bf16": bfloat16, "use_cpu": not torch.cuda.is_available()}
-    if not has_validation:
-        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
-    return dataclasses.replace(training, **changes)
-
-
-def frozen_features(model, collator: Collator, dataset: ClipDataset, args: TrainingArguments):
-    """Pooled features and labels of the training clips as they are, from the encoder before any training."""
-    model.to(args.device)
-    size = args.per_device_eval_batch_size
-    starts = tqdm(range(0, len(dataset), size), desc="Fitting the head", unit="batch", leave=False)
-    batches = (collator([dataset[i] for i in range(start, min(start + size, len(dataset)))]) for start in starts)
-    return pooled_features(model, batches, bfloat16=args.bf16)
-
-
-def find_temperature(
-    model: PreTrainedModel,
-    extractor: FeatureExtractionMixin,
-    table: Dataset,
-    fold: Fold,
-    folder: Path,
-    arguments: ModelArguments,
-) -> float:
-    """The temperature that calibrates a fold's model on its validation speakers, or an earlier run's without them."""
-    if not len(fold.validation):
-        return mean_temperature(arguments.reference_run)
-    classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
-    frame = predict_rows(classifier, table, fold.validation, fold.index)
-    probabilities = frame[[f"p_{label}" for label in LABELS]].to_numpy()
-    # The logarithm of a softmax is its logits but for a constant that the next softmax takes out again.
-    return fit_temperature(np.log(np.clip(probabilities, 1e-12, None)), frame["emotion"].map(LABEL2ID).to_numpy())
-
-
-def mean_temperature(reference_run: str) -> float:
-    """The geometric mean of the temperatures that the folds of an earlier run found on their validation speakers."""
-    found = [record["temperature"] for record in read_run_json(reference_run).get("folds", [])]
-    if not found:
-        raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune")
-    return float(np.exp(np.mean(np.log(found))))
-
-
-def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndarray, fold: int) -> pd.DataFrame:
-    """Predictions of some rows of a clip table, through the same classifier that users call."""
-    rows = table.select(indices)
-    answers = tqdm(classifier.predict_many(rows["audio"]), total=len(rows), desc="Predicting", unit="clip", leave=False)
-    probabilities = []
-    for answer in answers:
-        if isinstance(answer, AudioError):
-            raise answer
-        probabilities.append([answer.scores[label] for label in LABELS])
-    return prediction_frame(table, indices, fold, np.array(probabilities))
 
 
 if __name__ == "__main__":

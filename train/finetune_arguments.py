@@ -37,8 +37,9 @@ class ModelArguments:
     reference_run: str | None = field(
         default=None,
         metadata={
-            "help": "With --protocol full: run of the same recipe on held-out speakers, whose temperature and figures "
-            "the published model gets. With --hold_out_validation false: run whose temperature the folds get."
+            "help": "With --protocol full: runs of the same recipe on held-out speakers, separated by commas; the card "
+            "has the figures of all, the model the temperature of the first. With --hold_out_validation false: run "
+            "whose temperature the folds get."
         },
     )
     hold_out_validation: bool = field(
@@ -48,6 +49,11 @@ class ModelArguments:
             "train.baseline do; nothing is then chosen, and the temperature is that of --reference_run."
         },
     )
+
+    @property
+    def reference_runs(self) -> list[str]:
+        """The runs that ``reference_run`` names."""
+        return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
 
 @dataclass

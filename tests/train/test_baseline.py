@@ -115,8 +115,8 @@ def test_full_protocol_writes_a_model_folder_with_card_and_figures(corpus_dir, a
     options = ["--model", "svm-textbook", "--protocol", "full", "--reference_run", actor_run]
     assert run(corpus_dir, tmp_path / "full", *options) == 0
     folder = tmp_path / "full" / "model"
-    names = ["README.md", "config.json", "metrics.json", "pipeline.skops"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    names = {"README.md", "config.json", "evaluation", "example.flac", "example.json", "metrics.json", "pipeline.skops"}
+    assert {path.name for path in folder.iterdir()} == names
     published = json.loads((folder / "metrics.json").read_text())
     assert published == {
         "corpora": ["ravdess"],

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from ser_hf.runs import read_predictions, read_run_json
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
-from train import finetune
+from train import finetune, finetune_fold, publish
 
 SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
 SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
@@ -58,14 +58,14 @@ def test_two_runs_with_one_seed_agree_and_a_broken_off_one_ends_the_same(common,
     class PulledPlugError(RuntimeError):
         pass
 
-    class Unplugged(finetune.EpochCallback):
+    class Unplugged(finetune_fold.EpochCallback):
         def on_epoch_begin(self, args, state, control, **kwargs):
             if state.epoch >= 1:  # behind the checkpoint of the first of two epochs
                 raise PulledPlugError
             super().on_epoch_begin(args, state, control, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "EpochCallback", Unplugged)
+        patch.setattr(finetune_fold, "EpochCallback", Unplugged)
         with pytest.raises(PulledPlugError):
             finetune.main([*common, "--folds", "0", "--output_dir", str(again)])
     assert len(list(again.glob("fold0/checkpoint-*"))) == 1
@@ -84,8 +84,13 @@ def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(
     folder = tmp_path / "final"
     arguments = [*common, "--protocol", "full", "--output_dir", str(folder), "--base_model_id", "openai/whisper-base"]
     assert finetune.main([*arguments, "--reference_run", str(actor_run)]) == 0
-    files = sorted(file.name for file in (folder / "model").iterdir())
-    assert files == ["README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
+    files = {file.relative_to(folder / "model").as_posix() for file in (folder / "model").rglob("*") if file.is_file()}
+    evidence = ("run.json", "predictions.parquet", "confusion.png", "reliability.png", "speakers.png")
+    assert files == {
+        *("README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"),
+        *("example.flac", "example.json"),
+        *(f"evaluation/whisper-actor/{name}" for name in evidence),
+    }
     temperatures = [record["temperature"] for record in read_run_json(actor_run)["folds"]]
     used = read_run_json(folder)["folds"][0]["temperature"]
     assert used == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
@@ -108,6 +113,46 @@ def test_validation_clips_train_too_where_none_are_held_out(common, actor_run, t
     assert not (folder / "fold0" / "validation.parquet").exists()
     temperatures = [record["temperature"] for record in read_run_json(actor_run)["folds"]]
     assert read_run_json(folder)["folds"][0]["temperature"] == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
+
+
+@pytest.mark.slow
+def test_pushing_ends_with_what_publishing_ends_with(common, actor_run, tmp_path, hub):
+    push = ["--push_to_hub", "true", "--hub_model_id"]
+    folder = tmp_path / "final"
+    full = ["--protocol", "full", "--reference_run", str(actor_run), "--output_dir", str(folder)]
+    assert finetune.main([*common, *full, "--base_model_id", "openai/whisper-base", *push, "alice/pushed"]) == 0
+    assert publish.main(["--model", str(folder / "model"), "--repo", "alice/published"]) == 0
+    pushed, published = (hub.store.files("model", f"alice/{name}") for name in ("pushed", "published"))
+    published["README.md"] = published["README.md"].replace(b"published", b"pushed")
+    assert pushed == published
+    assert len(hub.store.commits("model", "alice/pushed")) == 2  # made, and filled
+
+
+@pytest.mark.slow
+def test_the_model_of_one_fold_is_pushed_with_its_own_figures(common, tmp_path, hub):
+    folder = tmp_path / "one-fold"
+    arguments = ["--folds", "0", "--output_dir", str(folder), "--push_to_hub", "true"]
+    assert finetune.main([*common, *arguments]) == 0
+    files = hub.store.files("model", "alice/one-fold")  # the Trainer's own default: our name, and that of the folder
+    metrics = json.loads(files["metrics.json"])
+    assert metrics["n_clips"] == 40
+    assert not [name for name in files if name.endswith((".bin", ".pt")) or "checkpoint" in name]
+
+
+def test_a_push_that_cannot_be_is_refused_before_anything_is_trained(common, tmp_path, capsys, hub):
+    push = [*common, "--output_dir", str(tmp_path / "run"), "--push_to_hub", "true", "--hub_model_id"]
+    for arguments, words in (
+        (["alice/model"], "single fold"),
+        (["alice/model", "--folds", "0,1"], "single fold"),
+        (["alice/model", "--protocol", "full", "--calibrate", "false"], "--reference_run"),
+        (["bob/model", "--folds", "0"], "not yours"),
+        (["alice/model", "--folds", "0", "--hub_revision", "v2"], "--hub_revision"),
+        (["alice/model", "--folds", "0", "--hub_token", "hf_wrong"], "does not know your token"),
+    ):
+        assert finetune.main([*push, *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert not hub.store.exists("model", "alice/model")
 
 
 @pytest.mark.parametrize("option", [["--protocol", "full"], ["--hold_out_validation", "false"]])

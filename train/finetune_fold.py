@@ -1,0 +1,176 @@
+"""Training, calibrating and testing the model of one fold."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments, set_seed
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.trainer_utils import get_last_checkpoint
+
+from ser_hf.audio import SAMPLE_RATE, AudioError
+from ser_hf.augment import Augmentation
+from ser_hf.classifier import EmotionClassifier
+from ser_hf.labels import LABEL2ID, LABELS
+from ser_hf.metrics import fit_temperature
+from ser_hf.models.building import create_model, fit_head, freeze_lower, pooled_features, scale_logits
+from ser_hf.models.neural import save_neural, window_seconds
+from ser_hf.models.training import (
+    ClipDataset,
+    Collator,
+    EmotionTrainer,
+    EpochCallback,
+    bfloat16_pays,
+    compute_metrics,
+)
+from ser_hf.runs import PREDICTIONS, prediction_frame, read_run_json, write_json, write_predictions
+from ser_hf.splits import Fold
+from train.common import UsageError
+from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
+
+FOLD, VALIDATION = "fold.json", "validation.parquet"
+
+
+def run_fold(
+    table: Dataset,
+    clips: list[np.ndarray],
+    fold: Fold,
+    folder: Path,
+    model_arguments: ModelArguments,
+    augmentation: AugmentationArguments,
+    training: FinetuneTrainingArguments,
+) -> None:
+    """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``."""
+    started = time.perf_counter()
+    args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
+    set_seed(args.seed)
+    model, extractor = create_model(
+        model_arguments.base_model,
+        num_layers=model_arguments.num_layers,
+        window=model_arguments.window_seconds,
+        weighted_layer_sum=model_arguments.weighted_layer_sum,
+        spec_augment=augmentation.spec_augment,
+    )
+    window = int(window_seconds(model, extractor) * SAMPLE_RATE)
+    emotions = np.array(table["emotion"])
+
+    def dataset(indices: np.ndarray, augment: Augmentation | None = None) -> ClipDataset:
+        return ClipDataset([clips[i] for i in indices], emotions[indices].tolist(), window, augment, seed=args.seed)
+
+    augment = Augmentation(
+        speed=augmentation.speed,
+        gain_db=augmentation.gain_db,
+        noise_probability=augmentation.noise_probability,
+        silence_probability=augmentation.silence_probability,
+    )
+    plain = Collator(extractor, num_labels=len(LABELS))
+    if model_arguments.fit_head_first:
+        fit_head(model, *frozen_features(model, plain, dataset(fold.train, augment), args))
+    freeze_lower(model, model_arguments.frozen_layers)
+    collator = dataclasses.replace(
+        plain,
+        label_smoothing=args.label_smoothing_factor,
+        mixup_alpha=augmentation.mixup_alpha,
+        mixup_probability=augmentation.mixup_probability,
+    )
+    train_set = dataset(fold.train, augment)
+    callbacks = [EpochCallback(train_set)]
+    if training.early_stopping_patience and len(fold.validation):
+        callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
+    trainer = EmotionTrainer(
+        model=model,
+        args=args,
+        train_dataset=train_set,
+        eval_dataset=dataset(fold.validation) if len(fold.validation) else None,
+        data_collator=collator,
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+        layer_decay=model_arguments.layer_decay,
+        head_factor=model_arguments.head_factor,
+    )
+    last = get_last_checkpoint(str(folder)) if training.resume_from_checkpoint and folder.exists() else None
+    trainer.train(resume_from_checkpoint=last)
+    model = trainer.model.eval()
+    write_json(folder / "log.json", trainer.state.log_history)
+    temperature = 1.0
+    if model_arguments.calibrate:
+        temperature = find_temperature(model, extractor, table, fold, folder, model_arguments)
+        scale_logits(model, temperature)
+    classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
+    for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
+        if len(indices):
+            write_predictions(folder, predict_rows(classifier, table, indices, fold.index), name)
+    # The weights are in the model folder now; optimiser states are three times their size.
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    seconds = round(time.perf_counter() - started, 1)
+    # Of a resumed fold, these are the seconds since it was taken up again.
+    record = {"index": fold.index, "temperature": temperature, "seconds": seconds, "resumed": last is not None}
+    write_json(folder / FOLD, record)
+
+
+def fold_training_arguments(
+    training: FinetuneTrainingArguments, folder: Path, has_validation: bool
+) -> FinetuneTrainingArguments:
+    """The arguments of one fold: its own folder, this machine's arithmetic, no evaluation where nobody is held out."""
+    bfloat16 = bfloat16_pays() if training.precision == "auto" else training.precision == "bfloat16"
+    changes = {"output_dir": str(folder), "bf16": bfloat16, "use_cpu": not torch.cuda.is_available()}
+    changes["push_to_hub"] = False  # the finished model is, with its card, and not each checkpoint of each fold
+    if not has_validation:
+        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    return dataclasses.replace(training, **changes)
+
+
+def frozen_features(model, collator: Collator, dataset: ClipDataset, args: TrainingArguments):
+    """Pooled features and labels of the training clips as they are, from the encoder before any training."""
+    model.to(args.device)
+    size = args.per_device_eval_batch_size
+    starts = tqdm(range(0, len(dataset), size), desc="Fitting the head", unit="batch", leave=False)
+    batches = (collator([dataset[i] for i in range(start, min(start + size, len(dataset)))]) for start in starts)
+    return pooled_features(model, batches, bfloat16=args.bf16)
+
+
+def find_temperature(
+    model: PreTrainedModel,
+    extractor: FeatureExtractionMixin,
+    table: Dataset,
+    fold: Fold,
+    folder: Path,
+    arguments: ModelArguments,
+) -> float:
+    """The temperature that calibrates a fold's model on its validation speakers, or an earlier run's without them."""
+    if not len(fold.validation):
+        return mean_temperature(arguments.reference_runs[0])
+    classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
+    frame = predict_rows(classifier, table, fold.validation, fold.index)
+    probabilities = frame[[f"p_{label}" for label in LABELS]].to_numpy()
+    # The logarithm of a softmax is its logits but for a constant that the next softmax takes out again.
+    return fit_temperature(np.log(np.clip(probabilities, 1e-12, None)), frame["emotion"].map(LABEL2ID).to_numpy())
+
+
+def mean_temperature(reference_run: str) -> float:
+    """The geometric mean of the temperatures that the folds of an earlier run found on their validation speakers."""
+    found = [record["temperature"] for record in read_run_json(reference_run).get("folds", [])]
+    if not found:
+        raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune")
+    return float(np.exp(np.mean(np.log(found))))
+
+
+def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndarray, fold: int) -> pd.DataFrame:
+    """Predictions of some rows of a clip table, through the same classifier that users call."""
+    rows = table.select(indices)
+    answers = tqdm(classifier.predict_many(rows["audio"]), total=len(rows), desc="Predicting", unit="clip", leave=False)
+    probabilities = []
+    for answer in answers:
+        if isinstance(answer, AudioError):
+            raise answer
+        probabilities.append([answer.scores[label] for label in LABELS])
+    return prediction_frame(table, indices, fold, np.array(probabilities))
