@@ -8,24 +8,20 @@ The same runs give the same report, byte for byte.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
 from ser_hf import plots
 from ser_hf.labels import LABELS
-from ser_hf.metrics import evaluate_predictions, mcnemar
-from ser_hf.runs import RunError, read_predictions, read_run_json
+from ser_hf.metrics import mcnemar
+from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, holm
+from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table
 
 # In the order of the report; a protocol that is not here comes last.
 PROTOCOLS = {
@@ -39,52 +35,6 @@ PROTOCOLS = {
 }
 MIXED = ("random",)
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run folder that takes part: its name, its predictions, what run.json says, and its metrics."""
-
-    name: str
-    frame: pd.DataFrame
-    facts: dict[str, Any]
-    metrics: dict[str, Any]
-
-    @property
-    def protocol(self) -> str:
-        return self.facts["protocol"]
-
-    @property
-    def without_seed(self) -> str:
-        return re.sub(r"-seed\d+$", "", self.name)
-
-    @cached_property
-    def clips(self) -> frozenset[tuple[str, str]]:
-        return frozenset(zip(self.frame["corpus"], self.frame["clip"], strict=True))
-
-
-class Gallery:
-    """The report's folder of pictures."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names: set[str] = set()
-
-    def add(self, figure: Figure, name: str, text: str) -> str:
-        """Write a picture as ``name``.png (``name``-2.png and so on if that is taken); returns the Markdown for it."""
-        file, number = f"{name}.png", 1
-        while file in self.names:
-            number += 1
-            file = f"{name}-{number}.png"
-        self.names.add(file)
-        plots.save(figure, self.folder / file)
-        return f"![{text}]({self.folder.name}/{file})"
-
-    def remove_others(self) -> None:
-        """Remove the pictures of an earlier report that this one does not have."""
-        for path in self.folder.glob("*.png"):
-            if path.name not in self.names:
-                path.unlink()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,15 +80,6 @@ def compare(folders: Iterable[Path], output: Path) -> None:
     gallery.remove_others()
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def read_run(folder: Path) -> Run:
-    """Read and check one run folder; what it is worth is computed from its predictions, not read."""
-    frame = read_predictions(folder)
-    facts = read_run_json(folder)
-    if not facts.get("protocol"):
-        raise RunError(f"{folder / 'run.json'} does not say which protocol was run; is the run complete?")
-    return Run(folder.resolve().name, frame, facts, evaluate_predictions(frame))
 
 
 def command(folders: Sequence[Path], output: Path) -> str:
@@ -294,27 +235,6 @@ def difference_table(group: list[Run]) -> str:
     )
     head = ["first / second", "difference", "only right", "p", "p adjusted"]
     return note + "\n\n" + table(head, rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are figures."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
-
-
-def bracket(interval: Sequence[float] | None, signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    low, high = (f"{100 * bound:+.1f}" if signed else f"{100 * bound:.1f}" for bound in interval)
-    return f" [{low}, {high}]"
-
-
-def p_value(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 if __name__ == "__main__":
