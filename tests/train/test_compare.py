@@ -8,6 +8,7 @@ import pytest
 
 from ser_hf import plots
 from ser_hf.metrics import evaluate_predictions, mcnemar
+from ser_hf.runs import read_predictions
 from tests.predictions import make_predictions, make_run, make_table
 from train import compare
 
@@ -49,7 +50,7 @@ def part(report, protocol):
 
 
 def test_figures_are_those_of_the_predictions(folder, report):
-    metrics = evaluate_predictions(compare.read_predictions(folder / "runs" / "svm-actor"))
+    metrics = evaluate_predictions(read_predictions(folder / "runs" / "svm-actor"))
     low, high = metrics["intervals"]["accuracy"]
     main = part(report, "actor").split("###")[0]
     cells = rows(main)["svm-actor"]
@@ -82,7 +83,7 @@ def test_random_splits_are_called_speaker_dependent(report):
 
 def test_seeds_are_shown_and_averaged(folder, report):
     accuracies = [
-        100 * evaluate_predictions(compare.read_predictions(folder / "runs" / f"whisper-actor-seed{seed}"))["accuracy"]
+        100 * evaluate_predictions(read_predictions(folder / "runs" / f"whisper-actor-seed{seed}"))["accuracy"]
         for seed in (0, 1)
     ]
     cells = rows(report)["whisper-actor"]
@@ -99,7 +100,7 @@ def test_every_pair_of_a_protocol_is_tested(folder, report):
     pairs = [name for name in rows(differences) if " / " in name and name.count("-actor") == 2]
     assert len(pairs) == 3
     pair = next(name for name in pairs if name.startswith("whisper-actor-seed0 / svm"))
-    frames = [compare.read_predictions(folder / "runs" / name) for name in pair.split(" / ")]
+    frames = [read_predictions(folder / "runs" / name) for name in pair.split(" / ")]
     result = mcnemar(*frames)
     cells = rows(differences)[pair]
     assert cells[0].startswith(f"{100 * result['difference']:+.1f} [")
