@@ -7,6 +7,7 @@ Field & Welsh 2007). A speaker is the pair of corpus and speaker name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,32 @@ def bootstrap_intervals(
         "nll": drawn @ surprise / n_clips,
     }
     return {name: percentile_interval(value) for name, value in values.items()}
+
+
+def gender_gap(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> dict[str, Any]:
+    """How much more often women's clips are answered rightly than men's.
+
+    Args:
+        frame: as `ser_hf.runs.read_predictions` returns it, with ``gender`` "female" and "male".
+
+    Returns:
+        ``difference`` of the accuracies (None where a gender has no clip) and its 95 % percentile ``interval`` by
+        bootstrap over the speakers of each gender (None where one has fewer than two).
+    """
+    right = (frame["emotion"].astype(str) == frame["predicted"].astype(str)).to_numpy(dtype=float)
+    accuracies, resampled, few = [], [], False
+    for offset, gender in enumerate(("female", "male")):
+        rows = (frame["gender"].astype(str) == gender).to_numpy()
+        if not rows.any():
+            return {"difference": None, "interval": None}
+        speakers = speaker_ids(frame[rows])
+        hits, clips = np.bincount(speakers, weights=right[rows]), np.bincount(speakers)
+        drawn = resampled_counts(len(clips), n_bootstrap, seed + offset)
+        accuracies.append(right[rows].mean())
+        resampled.append(drawn @ hits / (drawn @ clips))
+        few = few or len(clips) < 2
+    difference = float(accuracies[0] - accuracies[1])
+    return {"difference": difference, "interval": None if few else percentile_interval(resampled[0] - resampled[1])}
 
 
 def log_loss_terms(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

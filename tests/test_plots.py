@@ -11,7 +11,9 @@ from PIL import Image
 
 from ser_hf import plots
 from ser_hf.labels import LABELS
+from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
 from ser_hf.metrics import evaluate_predictions
+from ser_hf.plots.style import DPI, WIDTH
 from tests.predictions import make_predictions, make_table
 
 # Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
@@ -43,13 +45,13 @@ def lab(color: str, matrix) -> np.ndarray:
 
 
 def test_every_emotion_has_a_colour_and_a_symbol_of_its_own():
-    assert list(plots.EMOTION_COLORS) == list(plots.EMOTION_SYMBOLS) == list(LABELS)
-    assert len(set(plots.EMOTION_SYMBOLS.values())) == len(LABELS)
+    assert list(EMOTION_COLORS) == list(EMOTION_SYMBOLS) == list(LABELS)
+    assert len(set(EMOTION_SYMBOLS.values())) == len(LABELS)
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
 def test_colours_stay_apart_for_colour_blind_people(kind):
-    seen = {name: lab(color, COLOUR_BLINDNESS[kind]) for name, color in plots.EMOTION_COLORS.items()}
+    seen = {name: lab(color, COLOUR_BLINDNESS[kind]) for name, color in EMOTION_COLORS.items()}
     distances = {pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in combinations(seen, 2)}
     assert min(distances.values()) > 10, min(distances, key=distances.get)
 
@@ -109,7 +111,7 @@ def test_spread_has_a_mark_for_every_speaker_of_every_run(metrics):
 def test_pictures_are_wide_enough_opaque_and_the_same_every_time(frame, metrics, tmp_path):
     for path in plots.save_run_plots(frame, metrics, tmp_path / "one", title="svm"):
         with Image.open(path) as image:
-            assert image.width == plots.WIDTH * plots.DPI
+            assert image.width == WIDTH * DPI
             assert image.convert("RGBA").getextrema()[3] == (255, 255)
         assert path.stat().st_size < 60_000
     again = plots.save_run_plots(frame, metrics, tmp_path / "two", title="svm")

@@ -18,6 +18,7 @@ import numpy as np
 
 from ser_hf import plots
 from ser_hf.labels import LABELS
+from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import mcnemar
 from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, holm
@@ -152,7 +153,7 @@ def main_table(group: list[Run]) -> str:
     """The figures of each run of a group."""
     genders = sorted({gender for run in group for gender in run.metrics["per_gender"]})
     head = ["run", "accuracy", "folds", "UAR", "macro F1", "ECE", "NLL"]
-    head += [plots.GENDER_NAMES.get(gender, gender) for gender in genders] + ["worst", "minutes"]
+    head += [GENDER_NAMES.get(gender, gender) for gender in genders] + ["worst", "minutes"]
     rows = []
     for run in group:
         metrics = run.metrics

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from ser_hf import plots
 from ser_hf.metrics import evaluate_predictions, mcnemar
+from ser_hf.plots import style
 from ser_hf.runs import read_predictions
 from tests.predictions import make_predictions, make_run, make_table
 from train import compare
@@ -30,7 +30,7 @@ def report(folder):
     """The text of the report on them, made once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(plots, "DPI", 20)  # what is drawn is tested in test_plots
+        patch.setattr(style, "DPI", 20)  # what is drawn is tested in test_plots
         (folder / "comparison_files").mkdir()
         (folder / "comparison_files" / "old-run-confusion.png").write_bytes(b"")
         arguments = [f"runs/{path.name}" for path in (folder / "runs").iterdir()]

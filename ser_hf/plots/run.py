@@ -1,52 +1,39 @@
-"""Figures for reports, cards and the demo; each function returns a matplotlib `Figure`, `save` writes it.
-
-Only matplotlib's object API is used, because pyplot's global state is not safe in a server's threads. Figures have an
-opaque background, so that they read the same on a white and on a dark page.
-"""
+"""Figures of one run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 from scipy.stats import binomtest
 
 from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS, GENDER_NAMES, GENDER_STYLES
 from ser_hf.metrics import calibration_table, expected_calibration_error, probability_matrix
+from ser_hf.plots.style import (
+    ACCENT,
+    CAUTION,
+    GRID,
+    INK,
+    MAX_NAMED_SPEAKERS,
+    MUTED,
+    PAPER,
+    WIDTH,
+    add_legend,
+    new_figure,
+    save,
+    set_grid,
+    set_style,
+    set_title,
+)
 from ser_hf.statistics import CALIBRATION_BINS
 
-INK, MUTED, GRID, PAPER = "#1F2933", "#5B6470", "#E3E7EB", "#FFFFFF"
-ACCENT, CAUTION, GAP = "#2A6FB0", "#9AA5B1", "#D55E00"
-WIDTH = 9.0  # inches; 900 px at screen resolution
-DPI = 160
-PALETTE = 96  # colours of a PNG
-MAX_NAMED_SPEAKERS = 40
-
 _BLUES = LinearSegmentedColormap.from_list("paper-blue", [PAPER, "#BCD6EE", ACCENT, "#123A63"])
-
-
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG, the same bytes for the same figure and versions of matplotlib and Pillow.
-
-    Colours are reduced to a palette: reports are committed, and this makes them a third of the size.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI, facecolor=PAPER)
-    image = Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
-    image.save(path, optimize=True, dpi=(DPI, DPI))
-    return path
 
 
 def save_run_plots(frame: pd.DataFrame, metrics: dict[str, Any], folder: str | Path, title: str = "") -> list[Path]:
@@ -65,7 +52,7 @@ def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:
     counts = np.asarray(metrics["confusion_matrix"], dtype=float)
     rows = np.flatnonzero(counts.sum(axis=1))
     shares = 100 * counts[rows] / counts[rows].sum(axis=1, keepdims=True)
-    figure, axes = _figure(title, 1.9 + 0.6 * len(rows), "What each emotion was heard as, % of its clips")
+    figure, axes = new_figure(title, 1.9 + 0.6 * len(rows), "What each emotion was heard as, % of its clips")
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(*shares.shape):
         share, right = shares[row, column], rows[row] == column
@@ -87,7 +74,7 @@ def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:
 def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
     """Accuracy of each speaker with its 95 % Wilson interval, sorted, women and men told apart."""
     speakers = sorted(metrics["per_speaker"].items(), key=lambda item: (item[1]["accuracy"], item[0]))
-    figure, axes = _figure(title, 4.6, "Accuracy per speaker, % (line: 95 % interval from the number of clips)")
+    figure, axes = new_figure(title, 4.6, "Accuracy per speaker, % (line: 95 % interval from the number of clips)")
     for position, (_, group) in enumerate(speakers):
         color, marker = GENDER_STYLES.get(group["gender"], (MUTED, "D"))
         low, high = binomtest(round(group["accuracy"] * group["n"]), group["n"]).proportion_ci(method="wilson")
@@ -108,8 +95,8 @@ def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
     axes.set_xlim(-0.7, len(speakers) - 0.3)
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"speaker ({len(speakers)}), from the least to the best understood")
-    _grid(axes, "y")
-    _legend(figure, handles, names)
+    set_grid(axes, "y")
+    add_legend(figure, handles, names)
     return figure
 
 
@@ -124,7 +111,7 @@ def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BI
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    _title(figure, title, "Are answers as often right as they are sure? (on the line: yes)")
+    set_title(figure, title, "Are answers as often right as they are sure? (on the line: yes)")
     axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 3)))
     width, left = 100 / bins, 100 * table["low"]
     axes.bar(left, 100 * accuracy, width, align="edge", color=ACCENT, edgecolor=PAPER, linewidth=1.5)
@@ -146,95 +133,6 @@ def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BI
     below.set_xlabel(f"confidence of the answer, % ({bins} bins)")
     below.set_xlim(100 / len(names) - 100 / bins, 100)
     for part in (axes, below):
-        _style(part)
-        _grid(part, "y")
+        set_style(part)
+        set_grid(part, "y")
     return figure
-
-
-def comparison(entries: Sequence[dict[str, Any]], title: str = "", caution: bool = False) -> Figure:
-    """Accuracy of several runs of one protocol as bars with their 95 % intervals, best first.
-
-    Args:
-        entries: dicts with ``name``, ``accuracy`` in [0, 1] and ``interval`` ([low, high] or None).
-        caution: draw in grey, for figures that must not be read as accuracy on new voices.
-    """
-    entries = sorted(entries, key=lambda entry: (-entry["accuracy"], entry["name"]))
-    figure, axes = _figure(
-        title, 1.5 + 0.5 * len(entries), "Accuracy, % (line: 95 % interval, bootstrap over speakers)"
-    )
-    for position, entry in enumerate(entries):
-        value, (low, high) = entry["accuracy"], entry["interval"] or [entry["accuracy"]] * 2
-        axes.barh(position, 100 * value, color=CAUTION if caution else ACCENT, height=0.62, zorder=2)
-        axes.plot([100 * low, 100 * high], [position, position], color=INK, linewidth=2, zorder=3)
-        axes.text(100 * high + 1.2, position, f"{100 * value:.1f}", va="center", fontweight="bold", color=INK)
-    axes.set_yticks(range(len(entries)), [entry["name"] for entry in entries])
-    axes.set_xlim(0, 106)
-    axes.set_xticks(range(0, 101, 20))
-    axes.set_ylim(len(entries) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    _grid(axes, "x")
-    return figure
-
-
-def speaker_spread(entries: Sequence[dict[str, Any]], title: str = "") -> Figure:
-    """Accuracy of each speaker under several runs, one row a run: how much a figure depends on whose voice it is.
-
-    Args:
-        entries: dicts with ``name`` and ``metrics`` (see `ser_hf.metrics.evaluate_predictions`).
-    """
-    entries = sorted(entries, key=lambda entry: (-entry["metrics"]["accuracy"], entry["name"]))
-    figure, axes = _figure(
-        title, 1.8 + 0.62 * len(entries), "Accuracy per speaker, % (one mark a speaker; bar: all clips)"
-    )
-    genders = {}
-    for position, entry in enumerate(entries):
-        for group in entry["metrics"]["per_speaker"].values():
-            gender = group["gender"]
-            color, marker = GENDER_STYLES.get(gender, (MUTED, "D"))
-            shift = {"female": -0.16, "male": 0.16}.get(gender, 0)
-            axes.plot(100 * group["accuracy"], position + shift, marker, color=color, alpha=0.55, markersize=7,
-                      markeredgewidth=0, zorder=3)  # fmt: skip
-            genders[gender] = Line2D([], [], color=color, marker=marker, markersize=7, linestyle="")
-        axes.vlines(100 * entry["metrics"]["accuracy"], position - 0.34, position + 0.34, color=INK, linewidth=2.5)
-    axes.set_yticks(range(len(entries)), [entry["name"] for entry in entries])
-    axes.set_xlim(0, 101)
-    axes.set_ylim(len(entries) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    _grid(axes, "x")
-    names = sorted(genders)
-    _legend(figure, [genders[name] for name in names], [GENDER_NAMES.get(name, name) for name in names])
-    return figure
-
-
-def _legend(figure: Figure, handles: list[Line2D], names: list[str]) -> None:
-    figure.legend(
-        handles, names, loc="outside lower left", ncols=len(names), frameon=False, fontsize=11, labelcolor=INK
-    )
-
-
-def _figure(title: str, height: float, subtitle: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    _title(figure, title, subtitle)
-    _style(axes)
-    return figure, axes
-
-
-def _title(figure: Figure, title: str, subtitle: str) -> None:
-    text = f"{title}\n{subtitle}" if title else subtitle
-    figure.suptitle(text, x=0.01, ha="left", fontsize=13, color=INK, linespacing=1.4)
-
-
-def _style(axes: Axes) -> None:
-    axes.set_facecolor(PAPER)
-    axes.tick_params(colors=INK, labelsize=11)
-    axes.xaxis.label.set(color=MUTED, size=11)
-    axes.yaxis.label.set(color=MUTED, size=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(CAUTION)
-
-
-def _grid(axes: Axes, axis: str) -> None:
-    axes.grid(axis=axis, color=GRID, linewidth=1)
-    axes.set_axisbelow(True)
