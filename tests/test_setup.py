@@ -18,7 +18,15 @@ MODULES = sorted(path for room in ("ser_hf", "train", "app") for path in (REPOSI
 LAYERS = [
     {"ser_hf.labels", "ser_hf.rows", "ser_hf.marks"},
     {"ser_hf.audio", "ser_hf.quality", "ser_hf.hub"},
-    {"ser_hf.features", "ser_hf.feature_cache", "ser_hf.frames", "ser_hf.augment", "ser_hf.splits", "ser_hf.corpora"},
+    {
+        "ser_hf.features",
+        "ser_hf.feature_cache",
+        "ser_hf.frames",
+        "ser_hf.augment",
+        "ser_hf.conditions",
+        "ser_hf.splits",
+        "ser_hf.corpora",
+    },
     {"ser_hf.models", "ser_hf.metrics", "ser_hf.emotion_metrics", "ser_hf.statistics", "ser_hf.plots", "ser_hf.runs"},
     {
         "ser_hf.classifier",

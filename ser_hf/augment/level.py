@@ -1,0 +1,41 @@
+"""Changes of level and of place in time: gain, the silence around the voice, a shift, and keeping loudness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, speech_span
+
+
+def apply_gain(samples: np.ndarray, gain_db: float) -> np.ndarray:
+    """Make a clip louder or quieter by ``gain_db`` decibels, clipped to [-1, 1] as a recorder would."""
+    return np.clip(samples * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
+
+
+def vary_silence(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Cut a random share of the silence before and after the voice, anything from none to all of it."""
+    start, end = speech_span(samples)
+    return samples[int(rng.uniform(0, start)) : int(rng.uniform(end, samples.size)) + 1]
+
+
+def shift_time(samples: np.ndarray, seconds: float) -> np.ndarray:
+    """Move a clip later (earlier, if negative); what leaves at one end comes in at the other, so nothing is lost.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        seconds: how far, rounded to whole samples.
+    """
+    return np.roll(samples, round(seconds * SAMPLE_RATE))
+
+
+def match_level(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Scale a clip to the mean power of ``reference``, or to full scale where that would be beyond it.
+
+    Returns:
+        float32, as long as ``samples``; silence stays silence.
+    """
+    power, wanted = (np.mean(np.square(part, dtype=np.float64)) for part in (samples, reference))
+    if not power:
+        return samples.astype(np.float32)
+    scale = min(np.sqrt(wanted / power), 1 / np.abs(samples).max())
+    return np.clip(samples * scale, -1.0, 1.0).astype(np.float32)  # rounding may leave the peak just above 1

@@ -1,0 +1,83 @@
+"""What lies between a mouth and a recording: a room, and a band of frequencies."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import signal
+
+from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment.level import match_level
+
+TELEPHONE_HZ = (300.0, 3400.0)
+FILTER_ORDER = 4
+RT60_RANGE = (0.05, 5.0)  # seconds
+FIRST_REFLECTION = 0.002  # seconds after the direct sound
+
+
+def room_response(rt60: float, drr_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Impulse response of a made-up room: the direct sound, then noise that decays exponentially (Polack's model).
+
+    Args:
+        rt60: seconds in which the reverberation falls by 60 dB; a furnished room has 0.3 to 0.6, a hall above 1.
+        drr_db: energy of the direct sound over that of the reverberation, in dB; falls with the microphone's distance.
+        rng: source of the noise.
+
+    Returns:
+        float32, shape (rt60 * 16000,); the first sample is the direct sound and is 1.
+
+    Raises:
+        ValueError: ``rt60`` is not between 0.05 and 5 seconds.
+    """
+    if not RT60_RANGE[0] <= rt60 <= RT60_RANGE[1]:
+        raise ValueError(f"a room's reverberation time is {RT60_RANGE[0]:g} to {RT60_RANGE[1]:g} s here, not {rt60:g}")
+    size = round(rt60 * SAMPLE_RATE)
+    tail = rng.standard_normal(size, dtype=np.float32)
+    tail *= np.exp(-np.log(1000) / size * np.arange(size, dtype=np.float32))
+    tail[: round(FIRST_REFLECTION * SAMPLE_RATE)] = 0
+    response = tail * np.sqrt(10 ** (-drr_db / 10) / np.sum(np.square(tail, dtype=np.float64)))
+    response[0] = 1.0
+    return response.astype(np.float32)
+
+
+def add_room(samples: np.ndarray, rt60: float, drr_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Make a clip sound as if it were spoken in a room, as loud and as long as before, the voice at the same place.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        rt60, drr_db, rng: see `room_response`.
+
+    Returns:
+        float32, as long as ``samples``; what would still ring after its end is cut.
+
+    Raises:
+        ValueError: see `room_response`.
+    """
+    response = room_response(rt60, drr_db, rng)
+    if not samples.size:
+        return samples
+    return match_level(signal.fftconvolve(samples, response)[: samples.size], samples)
+
+
+def limit_band(samples: np.ndarray, low_hz: float = TELEPHONE_HZ[0], high_hz: float = TELEPHONE_HZ[1]) -> np.ndarray:
+    """Keep only the frequencies of a band; the default is that of a telephone.
+
+    It is a Butterworth band without its delay: each edge is 6 dB down and falls by 48 dB an octave.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        low_hz: lower edge, above 0.
+        high_hz: upper edge, above ``low_hz`` and below 8000.
+
+    Returns:
+        float32, as long as ``samples``; what lies within the band is as loud as before.
+
+    Raises:
+        ValueError: the edges are out of range.
+    """
+    if not 0 < low_hz < high_hz < SAMPLE_RATE / 2:
+        raise ValueError(f"a band lies between 0 and {SAMPLE_RATE // 2} Hz, not from {low_hz:g} to {high_hz:g} Hz")
+    if not samples.size:
+        return samples
+    sections = signal.butter(FILTER_ORDER, (low_hz, high_hz), "bandpass", fs=SAMPLE_RATE, output="sos")
+    filtered = signal.sosfiltfilt(sections, samples, padtype=None)
+    return np.clip(filtered, -1.0, 1.0).astype(np.float32)

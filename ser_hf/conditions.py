@@ -1,0 +1,84 @@
+"""Named, fixed conditions that a recording may come in, to measure how well a model holds up in each.
+
+A condition changes a clip that is tested; `ser_hf.augment` draws random changes for clips that train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, trim_silence
+from ser_hf.augment import add_noise, add_room, apply_codec, apply_gain, limit_band
+
+Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+AS_RECORDED = "as recorded"
+DOUBLE_DB = 20 * np.log10(2)  # twice the amplitude
+SILENCE_SECONDS = 3.0
+FAR_RT60, FAR_DRR_DB, FAR_GAIN_DB, FAR_SNR_DB = 0.7, -3.0, -12.0, 20.0
+
+
+def noise(snr_db: float) -> Condition:
+    """White noise at a signal-to-noise ratio in dB over the whole clip, clipped at full scale."""
+    return lambda samples, rng: np.clip(add_noise(samples, snr_db, rng), -1.0, 1.0)
+
+
+def coded(codec: str, bit_rate: int) -> Condition:
+    """Sent through a codec of `ser_hf.augment.CODECS` at so many bits a second."""
+    return lambda samples, rng: apply_codec(samples, codec, bit_rate)
+
+
+def first(seconds: float) -> Condition:
+    """The beginning of the voice: what lies before the first sound is cut, for a clip may begin with a second of it."""
+    return lambda samples, rng: trim_silence(samples)[: round(seconds * SAMPLE_RATE)]
+
+
+def louder(gain_db: float) -> Condition:
+    """Louder or quieter by decibels, clipped at full scale."""
+    return lambda samples, rng: apply_gain(samples, gain_db)
+
+
+def as_recorded(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The clip itself."""
+    return samples
+
+
+def telephone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A telephone line: 300 to 3400 Hz, then mu-law at 8 kHz."""
+    return apply_codec(limit_band(samples), "mu-law")
+
+
+def far_microphone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A microphone across a living room: more room than voice, a quarter of the amplitude, and pink noise."""
+    distant = apply_gain(add_room(samples, FAR_RT60, FAR_DRR_DB, rng), FAR_GAIN_DB)
+    return np.clip(add_noise(distant, FAR_SNR_DB, rng, slope=1.0), -1.0, 1.0)
+
+
+def silence_around(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Digital silence before and after the clip."""
+    return np.pad(samples, round(SILENCE_SECONDS * SAMPLE_RATE))
+
+
+# name -> function(samples, rng): float32 mono at 16 kHz to the same; only noise and rooms draw from the generator.
+CONDITIONS: MappingProxyType[str, Condition] = MappingProxyType(
+    {
+        AS_RECORDED: as_recorded,
+        **{f"noise {snr_db} dB": noise(snr_db) for snr_db in (30, 20, 10, 5, 0)},
+        "telephone": telephone,
+        "mobile call": coded("amr", 12_200),
+        "opus 16 kbit/s": coded("opus", 16_000),
+        "opus 8 kbit/s": coded("opus", 8_000),
+        "mp3 32 kbit/s": coded("mp3", 32_000),
+        "mp3 16 kbit/s": coded("mp3", 16_000),
+        "far microphone": far_microphone,
+        "half loudness": louder(-DOUBLE_DB),
+        "double loudness": louder(DOUBLE_DB),
+        **{f"first {seconds:g} s": first(seconds) for seconds in (0.5, 1.0, 1.5, 2.0, 3.0)},
+        "silence around": silence_around,
+    }
+)
+NOISE_CURVE = {AS_RECORDED: np.inf} | {name: float(name.split()[1]) for name in CONDITIONS if name.startswith("noise")}
+LENGTH_CURVE = {name: float(name.split()[1]) for name in CONDITIONS if name.startswith("first")}
