@@ -26,7 +26,7 @@ from ser_hf.labels import LABELS
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
-from train.common import UsageError, parse_arguments
+from train.common import UsageError, names_of, parse_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,9 @@ class EvaluateArguments:
     batch_size: int = field(default=16, metadata={"help": "Windows that the model hears at a time."})
     device: str | None = field(default=None, metadata={"help": "Where a neural model runs, e.g. cuda."})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace the run folder if it exists."})
+
+    def __post_init__(self) -> None:
+        self.corpora = names_of(self.corpora)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,15 +124,20 @@ def predict_table(
 def training_corpora(model: str) -> list[str]:
     """The corpora that a model was trained on, as its folder tells; empty when it does not tell.
 
-    Looked for as ``corpora`` in config.json and metrics.json, and in the arguments of the run that made it.
+    Looked for as ``corpora`` in config.json and metrics.json, and in the arguments of the run that made it; figures of
+    protocol "cross" tell what it was tested on instead.
     """
     folder = Path(model)
     for path in (folder / "config.json", folder / "metrics.json", folder / "run.json", folder.parent / "run.json"):
         if path.is_file():
             facts = json.loads(path.read_text(encoding="utf-8"))
-            corpora = facts.get("corpora") or facts.get("arguments", {}).get("corpora")
+            arguments = facts.get("arguments", {})
+            if facts.get("protocol") == "cross":
+                corpora = arguments.get("train_corpora")
+            else:
+                corpora = facts.get("corpora") or arguments.get("corpora")
             if corpora:
-                return corpora.replace(",", " ").split() if isinstance(corpora, str) else list(corpora)
+                return names_of(corpora)
     return []
 
 

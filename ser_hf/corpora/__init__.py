@@ -2,14 +2,21 @@
 
 A table is a `datasets.Dataset`, one row a clip: `clip` (official stem), `audio` (`Audio(decode=False)`: path or bytes),
 `emotion` (`ClassLabel` over `LABELS`), `speaker`, `gender` ("male", "female"), `statement` (the words), `intensity`
-("normal", "strong"), `repetition` (int), `corpus`. With `load_corpus(folds=...)` also its folds, as
+("normal", "strong"; in CREMA-D "low", "medium", "high"), `repetition` (int), `corpus`. What a corpus does not tell is
+None, so that figures by intensity leave it out. With `load_corpus(folds=...)` also its folds, as
 `ser_hf.splits.fold_columns` describes them.
+
+A speaker is known by corpus and name together: two corpora may both have a speaker 03.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import os
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +26,8 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from ser_hf.labels import LABEL2ID, LABELS
 
-CORPORA = ("ravdess",)
+CORPORA = ("ravdess", "tess", "cremad", "savee", "emodb")  # each a module here, with a function `load`
+UNMAPPED = ("drop", "keep")
 
 
 class CorpusError(ValueError):
@@ -41,18 +49,22 @@ def load_corpus(
         download: fetch a corpus that is not there from its official record, where that is free.
         folds: dataset that says which clip is tested in which fold, as train.publish makes it: a folder, or
             USER/NAME[@revision] on the Hub; the table gets its fold columns, which `make_folds` then goes by.
-        options: what the corpus's own `load` takes besides, such as `actors=[1, 2]` for RAVDESS.
+        options: what the corpus's own `load` takes besides, such as `actors=[1, 2]` for RAVDESS, or for the others
+            `unmapped="keep"` (see `clip_table`).
 
     Raises:
-        CorpusError: an unknown corpus, files that are missing, unreadable or wrongly named, a failed download;
-            folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
+        CorpusError: an unknown corpus or option, files that are missing, unreadable or wrongly named, a failed
+            download; folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
     """
     if name not in CORPORA:
         raise CorpusError(f"there is no corpus {name!r}; there are: {', '.join(CORPORA)}")
-    from ser_hf.corpora import ravdess  # here, because it needs CorpusError from above
-
+    load = importlib.import_module(f"ser_hf.corpora.{name}").load
+    known = list(inspect.signature(load).parameters)[2:]  # after data_dir and download
+    for option in options:
+        if option not in known:
+            raise CorpusError(f"the corpus {name} has no option {option!r}; it has: {', '.join(known)}")
     folder = Path(data_dir or os.environ.get("SER_HF_DATA") or "data").expanduser().absolute()
-    table = {"ravdess": ravdess.load}[name](folder, download=download, **options)
+    table = load(folder, download=download, **options)
     if folds is None:
         return table
     from ser_hf.corpora.folds import add_folds
@@ -60,13 +72,36 @@ def load_corpus(
     return add_folds(table, name, folds)
 
 
-def clip_table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
-    """A clip table from its columns; `audio` holds paths, `emotion` names."""
+def clip_table(columns: Mapping[str, Sequence[Any]], unmapped: str = "drop") -> Dataset:
+    """A clip table from its columns; `audio` holds paths, `emotion` names.
+
+    Args:
+        columns: each as long as the table, with None where a corpus does not tell a thing.
+        unmapped: what becomes of clips whose emotion is none of `LABELS`: "drop" leaves them out and says in a warning
+            how many they are, "keep" keeps them; then `emotion` has their names, too, after `LABELS`. The commands that
+            train know only `LABELS`.
+
+    Raises:
+        CorpusError: another `unmapped`.
+    """
+    if unmapped not in UNMAPPED:
+        raise CorpusError(f"unmapped must be {' or '.join(map(repr, UNMAPPED))}, not {unmapped!r}")
+    counts = Counter(emotion for emotion in columns["emotion"] if emotion not in LABEL2ID)
+    labels = [*LABELS, *(sorted(counts) if unmapped == "keep" else ())]
+    kept = [row for row, emotion in enumerate(columns["emotion"]) if emotion in labels]
+    if len(kept) < len(columns["emotion"]):
+        told = " and ".join(f"{n} clips of {emotion}" for emotion, n in sorted(counts.items()))
+        warnings.warn(
+            f"{columns['corpus'][0]}: {told} were left out, because no label of ours is their counterpart "
+            "(unmapped='keep' keeps them)",
+            stacklevel=4,
+        )
+    columns = {name: [values[row] for row in kept] for name, values in columns.items()}
     features = Features({name: Value("string") for name in columns})
-    features |= {"audio": Audio(decode=False), "emotion": ClassLabel(names=list(LABELS)), "repetition": Value("int64")}
-    columns = dict(columns) | {
+    features |= {"audio": Audio(decode=False), "emotion": ClassLabel(names=labels), "repetition": Value("int64")}
+    columns |= {
         "audio": [{"path": path, "bytes": None} for path in columns["audio"]],
-        "emotion": [LABEL2ID[emotion] for emotion in columns["emotion"]],
+        "emotion": [labels.index(emotion) for emotion in columns["emotion"]],
     }
     # Through Arrow, because Dataset.from_dict encodes Audio features with torchcodec, which needs FFmpeg's libraries.
     return Dataset(pyarrow.Table.from_pydict(columns, schema=features.arrow_schema))

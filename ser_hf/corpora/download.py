@@ -17,22 +17,25 @@ class DownloadError(Exception):
     """The file could not be fetched; the message says why."""
 
 
-def fetch(url: str, target: Path, md5: str, size: int, attempts: int = 4, wait: float = 1.0) -> Path:
+def fetch(url: str, target: Path, md5: str | None, size: int | None, attempts: int = 4, wait: float = 1.0) -> Path:
     """Download `url` to `target` with a progress bar.
 
     What arrives is kept in `target`.part; a broken connection, or the next call, goes on from there (HTTP Range). The
-    file takes its name only when its md5 is right.
+    file takes its name only when it is whole and its md5 is right.
 
     Args:
-        size: of the file, in bytes.
+        md5: None where the record tells none; then only the size is checked, and the caller checks the contents.
+        size: of the file, in bytes; None asks the server.
         attempts: give up after so many in a row that brought nothing.
         wait: seconds between such attempts, doubled each time.
 
     Raises:
-        DownloadError: unreachable, refused, broken off, a wrong checksum (what came is removed), no room to write.
+        DownloadError: unreachable, refused, broken off, a wrong checksum (what came is removed), no room to write,
+            a server that does not tell the size when it is asked.
     """
     part = target.with_name(target.name + ".part")
     failures = 0
+    size = _announced_size(url) if size is None else size
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tqdm(total=size, desc=target.name, unit="B", unit_scale=True) as bar:
@@ -47,14 +50,30 @@ def fetch(url: str, target: Path, md5: str, size: int, attempts: int = 4, wait: 
                     raise DownloadError(f"{url}: {problem}")
                 if failures:
                     time.sleep(wait * 2 ** (failures - 1))
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != md5:
-            part.unlink()
-            raise DownloadError(f"{url}: what came has the md5 {found}, not {md5}; it was removed")
+        if md5 is not None:
+            with part.open("rb") as file:
+                found = hashlib.file_digest(file, "md5").hexdigest()
+            if found != md5:
+                part.unlink()
+                raise DownloadError(f"{url}: what came has the md5 {found}, not {md5}; it was removed")
         return part.rename(target)
     except OSError as error:
         raise DownloadError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+def _announced_size(url: str) -> int:
+    try:
+        with requests.head(
+            url, headers={"Accept-Encoding": "identity"}, allow_redirects=True, timeout=TIMEOUT
+        ) as answer:
+            length = answer.headers.get("Content-Length", "")
+            if not answer.ok:
+                raise DownloadError(f"{url}: the server answers {answer.status_code} {answer.reason}")
+    except requests.RequestException as error:
+        raise DownloadError(f"{url}: cannot be reached ({type(error).__name__})") from None
+    if not length.isdecimal():
+        raise DownloadError(f"{url}: the server does not say how large the file is")
+    return int(length)
 
 
 def _size(path: Path) -> int:

@@ -7,22 +7,17 @@ Licence of the recordings: CC BY-NC-SA 4.0.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import soundfile
 from datasets import Dataset
-from tqdm.auto import tqdm
 
-from ser_hf.corpora import CorpusError, clip_table
+from ser_hf.corpora import CorpusError, clip_table, files
 from ser_hf.corpora.download import DownloadError, fetch
+from ser_hf.corpora.files import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, is_recording
 from ser_hf.labels import RAVDESS_EMOTIONS
 
 ZIP_NAME = "Audio_Speech_Actors_01-24.zip"
@@ -44,9 +39,6 @@ FIELDS = {
     "repetition": ("01", "02"),
     "actor": ACTORS,
 }
-AUDIO_SUFFIXES = (".wav", ".flac")
-OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".wma", ".webm")
-LARGEST_MEMBER = 50_000_000  # bytes; the official clips have less than 2 MB
 
 
 class ClipName(NamedTuple):
@@ -118,7 +110,7 @@ def load(
     wanted = ACTORS if actors is None else tuple(f"{int(actor):02d}" for actor in actors)
     clips = [(name, path) for name, path in _find_clips(folder) if name.actor in wanted]
     _check_complete(folder, [name for name, _ in clips], wanted)
-    _check_headers([path for _, path in clips])
+    files.check_headers([path for _, path in clips])
     clips.sort(key=lambda clip: (clip[0].actor, clip[0]))
     names = [name for name, _ in clips]
     return clip_table(
@@ -161,31 +153,17 @@ def _obtain(data_dir: Path, folder: Path, download: bool, url: str, md5: str, si
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack the clips of the official zip as `folder`/Actor_XX/name: all of them, or none.
 
-    Where a clip is written follows from its checked name alone, so no member can be written anywhere else.
+    Raises:
+        CorpusError: see `ser_hf.corpora.files.unpack`; a clip with a wrong name.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(archive) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as beside:
-            members = [member for member in file.infolist() if _is_clip(Path(member.filename))]
-            for member in tqdm(members, desc=f"unpacking {archive.name}", unit="clip"):
-                if member.file_size > LARGEST_MEMBER:
-                    raise CorpusError(f"{archive}: {member.filename} is far too large for a clip of RAVDESS")
-                name = parse_name(member.filename)
-                target = Path(beside, f"Actor_{name.actor}", f"{name}{Path(member.filename).suffix.lower()}")
-                target.parent.mkdir(exist_ok=True)
-                with file.open(member) as packed, target.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-            for actor in sorted(Path(beside).iterdir()):
-                actor.rename(folder / actor.name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CorpusError(f"{archive}: not a whole zip file ({error}); download it again") from None
-    except OSError as error:
-        raise CorpusError(f"{archive}: cannot be unpacked into {folder}: {error.strerror or error}") from None
 
+    def target_of(member: PurePosixPath) -> str | None:
+        if not is_recording(member):
+            return None
+        name = parse_name(str(member))
+        return f"Actor_{name.actor}/{name}{member.suffix.lower()}"
 
-def _is_clip(member: Path) -> bool:
-    """Whether a member of the zip is a recording; what macOS adds is not."""
-    return member.suffix.lower() in AUDIO_SUFFIXES and not member.name.startswith(".")
+    files.unpack(archive, folder, target_of, "RAVDESS")
 
 
 def _find_clips(folder: Path) -> list[tuple[ClipName, Path]]:
@@ -229,20 +207,3 @@ def _check_complete(folder: Path, names: list[ClipName], wanted: Iterable[str]) 
         warnings.warn(
             f"{folder}: {len(short)} actors have fewer than {CLIPS_PER_ACTOR} clips (actor {shown})", stacklevel=4
         )
-
-
-def _check_headers(paths: list[Path]) -> None:
-    """Every file opens and holds samples (1.5 s for the whole corpus)."""
-
-    def problem(path: Path) -> str | None:
-        try:
-            return None if soundfile.info(str(path)).frames else f"{path}: holds no sound (0 samples)"
-        except soundfile.LibsndfileError:
-            empty = path.stat().st_size == 0
-            return f"{path}: {'the file is empty (0 bytes)' if empty else 'not a recording that can be read'}"
-
-    with ThreadPoolExecutor(8) as pool:
-        problems = [text for text in pool.map(problem, paths) if text]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CorpusError(f"{problems[0]}{more}; fetch it again from the official record")

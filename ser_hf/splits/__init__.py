@@ -1,7 +1,8 @@
 """Protocols: which clips train a model, which choose among models, which test it.
 
-The folds are data, in the JSON files beside this module: each names its source, the column of the clip table that it
-divides by ("speaker" or "clip"), and per fold the values that are tested and those that validate; the rest trains.
+The folds of RAVDESS are data, in the JSON files beside this module: each names its source, the column of the clip table
+that it divides by ("speaker" or "clip"), and per fold the values that are tested and those that validate; the rest
+trains. Those of other corpora follow from the rules of `ser_hf.splits.dealing`.
 
 A table may also bring its own folds, in two columns per protocol (see `fold_columns`); those come first.
 """
@@ -10,65 +11,64 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from ser_hf.splits.cross import cross_fold
+from ser_hf.splits.dealing import define, leave_one_out
+from ser_hf.splits.parts import Fold, SplitError
+
 TESTING_PROTOCOLS = ("actor", "random", "emobox", "loao")
-PROTOCOLS = (*TESTING_PROTOCOLS, "full")
+PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross")
 SPEAKER_DEPENDENT = ("random",)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
 
 
-class SplitError(ValueError):
-    """A protocol that cannot be applied to a table; the message says what is missing or unknown."""
+def make_folds(
+    table: Dataset, protocol: str, folds: Iterable[int] | None = None, test_corpora: Sequence[str] = ()
+) -> list[Fold]:
+    """Apply a protocol to a clip table: by the table's own fold columns if it has them, else as it is defined here.
 
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """Rows of the clip table, as disjoint and ascending int arrays; `index` is the protocol's own number."""
-
-    index: int
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-def make_folds(table: Dataset, protocol: str, folds: Iterable[int] | None = None) -> list[Fold]:
-    """Apply a protocol to a clip table: by the table's own fold columns if it has them, else to RAVDESS as published.
+    RAVDESS is divided as published. For other corpora there is no division that all follow: each is dealt to folds by
+    itself, by a fixed rule (see `ser_hf.splits.dealing`), and the folds of one number are pooled. So a clip is tested
+    in the same fold whatever its corpus is pooled with.
 
     Args:
-        table: a clip table; the columns `<protocol>_test` and `<protocol>_validation` are its own folds, which may be
-            of any speakers (see `fold_columns`).
-        protocol: "actor" (Luna-Jimenez et al. 2022, folds 0 to 4), "emobox" (arXiv 2406.07162, folds 1 to 6), "random"
-            (stratified over clips, speaker-dependent, folds 0 to 4), "loao" (leave one actor out, fold = actor), or
-            "full" (one fold 0: all rows train, none validates or tests).
+        table: a clip table, of one corpus or of several; the columns `<protocol>_test` and `<protocol>_validation` are
+            its own folds, which may be of any speakers (see `fold_columns`).
+        protocol: "actor" (folds 0 to 4: for RAVDESS those of Luna-Jimenez et al. 2022), "random" (stratified over the
+            clips of each corpus, speaker-dependent, folds 0 to 4), "emobox" (arXiv 2406.07162, folds 1 to 6, RAVDESS
+            alone), "loao" (leave one speaker out, fold = actor, one corpus alone), "full" (one fold 0: all rows train,
+            none validates or tests), or "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`).
         folds: only these folds, in this order.
+        test_corpora: for "cross", the corpora that are tested; all others of the table train.
 
     Returns:
-        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full"). Except for
-        "random", no speaker is in two of the parts of one fold.
+        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full" and "cross"). Except
+        for "random", no speaker is in two of the parts of one fold; a speaker is a corpus and a name in it. Nobody
+        validates where no corpus of the table has four speakers.
 
     Raises:
-        SplitError: an unknown protocol or fold, a missing actor, a speaker or clip that the protocol does not know;
-            own folds in which a clip is tested nowhere or validates where it is tested, in which a speaker is in two
-            parts (but for "random"), or which leave a chosen fold nothing to train on.
+        SplitError: an unknown protocol or fold, a missing actor of RAVDESS, a speaker or clip that the protocol does
+            not know, more corpora than it can divide; own folds in which a clip is tested nowhere or validates where it
+            is tested, in which a speaker is in two parts (but for "random"); a chosen fold that leaves nothing to train
+            on.
     """
     if protocol not in PROTOCOLS:
         raise SplitError(f"there is no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
     if protocol == "full":
         nothing = np.zeros(0, dtype=int)
         made = [Fold(0, np.arange(len(table)), nothing, nothing)]
+    elif protocol == "cross":
+        made = [cross_fold(table, test_corpora)]
     elif set(column_names(protocol)) & set(table.column_names):
         made = _own_folds(table, protocol)
     else:
-        definition = read_definition(protocol)
-        _check_speakers(table, protocol)
-        made = _apply(table, definition)
+        made = _built_in(table, protocol)
     by_index = {fold.index: fold for fold in made}
     chosen = list(by_index if folds is None else folds)
     unknown = [index for index in chosen if index not in by_index]
@@ -105,45 +105,53 @@ def fold_columns(table: Dataset, protocol: str) -> dict[str, list[Any]]:
     return dict(zip(column_names(protocol), (test, validation), strict=True))
 
 
+def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
+    """A protocol as data, for the clips of one corpus: as `read_definition` has it, or dealt by rule.
+
+    Raises:
+        SplitError: see `make_folds`.
+    """
+    if set(table["corpus"]) != {"ravdess"}:
+        return define(table, protocol)
+    _check_speakers(table, protocol)
+    return read_definition(protocol)
+
+
 def read_definition(protocol: str) -> dict[str, Any]:
-    """A protocol as data: {"source", "column", "folds": [{"index", "test", "validation"}, ...]}."""
+    """A protocol for RAVDESS as data: {"source", "column", "folds": [{"index", "test", "validation"}, ...]}."""
     if protocol == "loao":
         return leave_one_actor_out()
     return json.loads((Path(__file__).parent / f"{protocol}.json").read_text(encoding="utf-8"))
 
 
 def leave_one_actor_out() -> dict[str, Any]:
-    """The definition of "loao": the next man and the next woman, cyclically, validate."""
-    source = "leave one actor out; validation actors: the next man and the next woman, cyclically"
-    folds = []
-    for number, actor in enumerate(ACTORS, start=1):
-        following = ACTORS[number:] + ACTORS[:number]
-        others = [other for other in following if other != actor]
-        man = next(other for other in others if int(other) % 2 == 1)
-        woman = next(other for other in others if int(other) % 2 == 0)
-        folds.append({"index": number, "test": [actor], "validation": sorted([man, woman])})
-    return {"source": source, "column": "speaker", "folds": folds}
+    """The definition of "loao" for RAVDESS: the next man and the next woman, cyclically, validate."""
+    return leave_one_out({actor: "female" if int(actor) % 2 == 0 else "male" for actor in ACTORS})
 
 
-def draw_random_definition(table: Dataset) -> dict[str, Any]:
-    """Draw the definition of "random", once; random.json is what this gave for all 1440 clips of RAVDESS.
-
-    scikit-learn's StratifiedKFold(5, shuffle=True, random_state=0) over the emotions; in each fold a stratified tenth
-    of the training clips validates (train_test_split(test_size=0.1, random_state=fold)).
-    """
-    from sklearn.model_selection import StratifiedKFold, train_test_split
-
-    clips, emotions = np.array(table["clip"]), np.array(table["emotion"])
-    folds = []
-    splitter = StratifiedKFold(5, shuffle=True, random_state=0)
-    for index, (rest, test) in enumerate(splitter.split(clips, emotions)):
-        _, validation = train_test_split(rest, test_size=0.1, stratify=emotions[rest], random_state=index)
-        folds.append({"index": index, "test": sorted(clips[test]), "validation": sorted(clips[validation])})
-    source = (
-        "scikit-learn's StratifiedKFold(5, shuffle=True, random_state=0) over emotions; validation: a stratified tenth "
-        "of the rest, train_test_split(test_size=0.1, random_state=fold)"
-    )
-    return {"source": source, "column": "clip", "folds": folds}
+def _built_in(table: Dataset, protocol: str) -> list[Fold]:
+    """The folds of all corpora of a table, those of one number together; one that tests no clip is left out."""
+    corpora = np.array(table["corpus"])
+    names = sorted(set(corpora.tolist()))
+    if protocol == "loao" and len(names) > 1:
+        raise SplitError(
+            f"protocol 'loao' leaves one speaker of one corpus out, and the table has {' and '.join(names)}: take "
+            "'actor' or 'random'"
+        )
+    by_index: dict[int, list[Fold]] = {}
+    for name in names:
+        rows = np.flatnonzero(corpora == name)
+        part = table.select(rows)
+        for fold in _apply(part, definition_of(part, protocol)):
+            parts = (rows[fold.train], rows[fold.validation], rows[fold.test])
+            by_index.setdefault(fold.index, []).append(Fold(fold.index, *parts))
+    made = []
+    for index, folds in by_index.items():
+        parts = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
+        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in parts))
+        if len(fold.test):
+            made.append(fold)
+    return made
 
 
 def _check_speakers(table: Dataset, protocol: str) -> None:

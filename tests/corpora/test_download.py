@@ -23,6 +23,7 @@ class Server(ThreadingHTTPServer):
         self.break_after: list[int] = []  # bytes after which the next connections break off
         self.statuses: list[int] = []  # answers to the next requests, instead of the file
         self.ignore_range = False
+        self.tell_size = True  # when it is asked by HEAD
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: self.server.break_after.pop(0)] if self.server.break_after else body)
+
+    def do_HEAD(self):
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
+        if self.server.tell_size:
+            self.send_header("Content-Length", str(SIZE))
+        self.end_headers()
 
     def log_message(self, *arguments):
         pass
@@ -167,3 +174,25 @@ def test_progress_is_shown(server, target, capsys):
     shown = capsys.readouterr().err
     assert "file.zip" in shown
     assert "100%" in shown
+
+
+class TestWithoutSizeAndChecksum:
+    def test_the_server_is_asked_for_the_size(self, server, target):
+        server.break_after = [300_000]
+        fetch(server.url, target, md5=None, size=None)
+        assert target.read_bytes() == CONTENT
+
+    def test_a_server_that_does_not_tell_it(self, server, target):
+        server.tell_size = False
+        with pytest.raises(DownloadError, match="does not say how large the file is"):
+            fetch(server.url, target, md5=None, size=None)
+
+    def test_refused_and_gone(self, server, target):
+        server.statuses = [403]
+        with pytest.raises(DownloadError, match="the server answers 403"):
+            fetch(server.url, target, md5=None, size=None)
+        server.shutdown()
+        server.server_close()
+        with pytest.raises(DownloadError, match="cannot be reached"):
+            fetch(server.url, target, md5=None, size=None)
+        assert not target.exists()

@@ -11,6 +11,7 @@ import soundfile
 import train.evaluate
 from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
+from tests.corpora.trees import make_emodb, make_savee
 from tests.synthetic import make_ravdess
 from tests.tiny_models import save_tiny_whisper
 from train.evaluate import main, training_corpora
@@ -92,6 +93,22 @@ def test_testing_on_the_training_corpus_is_warned_of(model, two_actors, tmp_path
     assert read_run_json(tmp_path / "run")["heard_in_training"] == ["ravdess"]
 
 
+@pytest.mark.filterwarnings("ignore:.*of the official record")
+def test_corpora_of_other_kinds_are_answered_together(model, tmp_path, capsys):
+    make_emodb(tmp_path / "emodb", letters="WLN")
+    make_savee(tmp_path / "savee")
+    words = ["--model", str(model), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "run")]
+    with pytest.warns(UserWarning, match="emodb: 10 clips of boredom were left out"):
+        assert main([*words, "--corpora", "emodb,savee"]) == 0
+    frame = read_predictions(tmp_path / "run")
+    assert frame["corpus"].value_counts().to_dict() == {"emodb": 20, "savee": 28}
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["n_speakers"] == 14
+    assert set(metrics["per_speaker"]) >= {"emodb/03", "savee/DC"}
+    assert metrics["per_intensity"] == {}  # neither corpus tells any
+    assert read_run_json(tmp_path / "run")["arguments"]["corpora"] == ["emodb", "savee"]
+
+
 @pytest.mark.parametrize(
     ("where", "text", "expected"),
     [
@@ -100,6 +117,13 @@ def test_testing_on_the_training_corpus_is_warned_of(model, two_actors, tmp_path
         ("run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
         ("../run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
         ("config.json", "{}", []),
+        ("metrics.json", '{"corpora": ["emodb"], "protocol": "cross"}', []),
+        (
+            "../run.json",
+            '{"protocol": "cross", "arguments": {"train_corpora": ["ravdess", "tess"], "test_corpora": ["emodb"]}}',
+            ["ravdess", "tess"],
+        ),
+        ("../run.json", '{"protocol": "cross", "arguments": {"corpora": ["emodb"]}}', []),
     ],
 )
 def test_training_corpora_are_found(tmp_path, where, text, expected):

@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard, HfApi
 from ser_hf.corpora import load_corpus
 from ser_hf.labels import LABELS
 from ser_hf.splits import TESTING_PROTOCOLS, make_folds, read_definition
+from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.hub_server import HubServer, point_client_at
 from tests.synthetic import make_ravdess
 from train.baseline import BaselineArguments
@@ -261,6 +262,69 @@ class TestFoldsFrom:
     def test_no_corpus(self, corpus_dir):
         with pytest.raises(UsageError, match="--corpora names no corpus"):
             load_clip_table(self.arguments(corpus_dir, "--corpora", ","))
+
+
+@pytest.mark.filterwarnings("ignore:.*of the official record", "ignore:.*boredom were left out")
+class TestSeveralCorpora:
+    CORPORA = ("savee", "ravdess", "tess", "cremad", "emodb")
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def data_dir(tmp_path_factory):
+        data_dir = tmp_path_factory.mktemp("five")
+        make_ravdess(data_dir / "ravdess", seconds=0.3)
+        make_tess(data_dir / "tess", seconds=0.3)
+        make_cremad(data_dir / "cremad", sentences=("IEO",), levels=("LO", "HI"), seconds=0.3)
+        make_savee(data_dir / "savee", seconds=0.3)
+        make_emodb(data_dir / "emodb", seconds=0.3)
+        return data_dir
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def five(data_dir, tmp_path_factory):
+        return build_dataset(tmp_path_factory.mktemp("five") / "dataset", TestSeveralCorpora.CORPORA, data_dir, REPO)
+
+    def test_each_loads_by_its_name(self, five, own_caches):
+        for name in self.CORPORA:
+            table = load_dataset(str(five), name, split="train")
+            assert set(table["corpus"]) == {name}
+            assert table.features["emotion"].names == list(LABELS)
+        assert load_dataset(str(five), split="train")["corpus"][0] == "savee"  # the first is the default
+
+    @pytest.mark.parametrize(
+        ("name", "file"),
+        [
+            ("tess", "OAF_back_angry.wav"),
+            ("tess", "OA_bite_neutral.wav"),
+            ("cremad", "AudioWAV/1001_IEO_ANG_HI.wav"),
+            ("savee", "AudioData/DC/sa01.wav"),
+            ("emodb", "wav/03a01Fa.wav"),
+        ],
+    )
+    def test_files_are_the_official_ones(self, five, name, file):
+        table = pyarrow.parquet.read_table(five / f"data/{name}.parquet")
+        assert file in table["file"].to_pylist()
+
+    @pytest.mark.parametrize("name", CORPORA)
+    def test_folds_are_those_that_are_built_in(self, five, data_dir, name):
+        for protocol in ("actor", "loao"):
+            built_in = make_folds(load_corpus(name, data_dir), protocol)
+            assert same_folds(make_folds(load_corpus(name, data_dir, folds=five), protocol), built_in)
+
+    def test_the_card_tells_of_each(self, five):
+        card = (five / "README.md").read_text()
+        assert DatasetCard(card).data.license == "other"
+        assert DatasetCard(card).data.language == ["de", "en"]
+        for name in self.CORPORA:
+            assert f"## {name.upper()}\n" in card
+        for words in ("Burkhardt", "Livingstone", "Haq", "Cao", "Pichora-Fuller", "CREMAD Open Database License 1.0;"):
+            assert card.count(words) == 1
+        (intensity,) = (row[1] for row in section(card, "## Columns") if row[0] == "`intensity`")
+        assert intensity == "`normal` or `high` or `low`; empty where the corpus does not tell it"
+        assert "python -m train.baseline --model svm --corpora savee --protocol actor" in card
+        assert "speakers dealt to five folds by gender and number of clips" in card
+        for word in ("{{", "{%", "None", "nan", "[]"):
+            assert word not in card
 
 
 class TestHub:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,60 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ser_hf.corpora import load_corpus
 from ser_hf.corpora.folds import folds_file
 from ser_hf.labels import LABELS
-from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, fold_columns, read_definition
+from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
 
-# Where a clip lies in the official record, whatever copy of it is read here (a FLAC, say).
-OFFICIAL_FILES = {"ravdess": "Actor_{speaker}/{clip}.wav"}
+
+@dataclass(frozen=True)
+class Source:
+    """What the card says of a corpus besides what its table holds."""
+
+    file: str  # where a clip lies in the official record, whatever copy of it is read here (a FLAC, say)
+    language: str
+    licence: str
+    citation: str
+
+
+SOURCES = {
+    "ravdess": Source(
+        "Actor_{speaker}/{clip}.wav",
+        "en",
+        "CC BY-NC-SA 4.0",
+        'S. R. Livingstone and F. A. Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song '
+        '(RAVDESS)", PLoS ONE 13(5): e0196391, 2018, doi:10.1371/journal.pone.0196391. The recordings: '
+        "https://zenodo.org/records/1188976.",
+    ),
+    "tess": Source(
+        "{clip}.wav",  # copies differ in their folders
+        "en",
+        "free for non-commercial use, on the terms of its record",
+        'M. K. Pichora-Fuller and K. Dupuis, "Toronto emotional speech set (TESS)", Borealis, 2020. The recordings: '
+        "https://doi.org/10.5683/SP2/E8H2MF.",
+    ),
+    "cremad": Source(
+        "AudioWAV/{clip}.wav",
+        "en",
+        "Open Database License 1.0",
+        'H. Cao et al., "CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset", IEEE Transactions on Affective '
+        "Computing 5(4): 377-390, 2014, doi:10.1109/TAFFC.2014.2336244. The recordings: "
+        "https://github.com/CheyneyComputerScience/CREMA-D.",
+    ),
+    "savee": Source(
+        "AudioData/{speaker}/{name}.wav",
+        "en",
+        "for research, after registration",
+        'S. Haq and P. J. B. Jackson, "Multimodal Emotion Recognition", in W. Wang (ed.), Machine Audition, '
+        "IGI Global, 2010, pp. 398-423. The recordings: http://kahlan.eps.surrey.ac.uk/savee/.",
+    ),
+    "emodb": Source(
+        "wav/{clip}.wav",
+        "de",
+        "free to use, with citation",
+        'F. Burkhardt et al., "A Database of German Emotional Speech", Interspeech 2005. The recordings: '
+        "http://emodb.bilderbar.info.",
+    ),
+}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 COLUMNS = {
     "clip": "official name of the clip, without suffix; no two clips share one",
@@ -31,7 +80,7 @@ COLUMNS = {
     "speaker": "who speaks",
     "gender": "`male` or `female`, as the corpus says",
     "statement": "the words that are said",
-    "intensity": "`normal` or `strong`",
+    "intensity": "how strongly it is expressed",
     "repetition": "which time the same is said in the same way",
     "corpus": "the corpus that the clip belongs to",
 }
@@ -75,7 +124,7 @@ def published_table(table: Dataset, corpus: str) -> Dataset:
     """The clip table of a corpus without audio, with `file` and the fold columns of each protocol that divides it."""
     columns = {name: list(table[name]) for name in COLUMNS if name != "file"}
     columns["file"] = [
-        OFFICIAL_FILES[corpus].format(speaker=speaker, clip=clip)
+        SOURCES[corpus].file.format(speaker=speaker, clip=clip, name=clip.removeprefix(f"{speaker}_"))
         for speaker, clip in zip(table["speaker"], table["clip"], strict=True)
     ]
     features = {name: Value("string") for name in COLUMNS}
@@ -96,9 +145,10 @@ def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
     frames = {name: table.to_pandas() for name, table in tables.items()}
     n_clips = sum(map(len, tables.values()))
     names = " and ".join(name.upper() for name in tables)
+    languages = sorted({SOURCES[name].language for name in tables})
     data = DatasetCardData(
-        license="cc-by-nc-sa-4.0",
-        language="en",
+        license="cc-by-nc-sa-4.0" if list(tables) == ["ravdess"] else "other",
+        language=languages[0] if len(languages) == 1 else languages,
         pretty_name=f"{names} clips and folds",
         task_categories=["audio-classification"],
         size_categories=next((words for size, words in SIZES if n_clips < size), "100K<n<1M"),
@@ -115,16 +165,31 @@ def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
         template_path=str(TEMPLATE),
         repo_id=repo_id,
         names=names,
+        is_ravdess="ravdess" in tables,
         first=first,
         n_clips=n_clips,
-        columns=COLUMNS,
-        tables=[_corpus_words(name, frame) for name, frame in frames.items()],
+        columns=_column_words(frames),
+        tables=[_corpus_words(name, tables[name], frame) for name, frame in frames.items()],
         example=tables[first]["file"][0],
         protocol=next((one for one in TESTING_PROTOCOLS if column_names(one)[0] in frames[first]), None),
     )
 
 
-def _corpus_words(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+def _column_words(frames: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """What the card says of each column: `COLUMNS`, the intensities that occur, and what some corpora do not tell."""
+    words = dict(COLUMNS)
+    intensities = pd.unique(pd.concat([frame["intensity"] for frame in frames.values()]).dropna())
+    if len(intensities):
+        words["intensity"] = " or ".join(f"`{name}`" for name in intensities)
+    for column in words:
+        if any(frame[column].isna().any() for frame in frames.values()):
+            words[column] += "; empty where the corpus does not tell it"
+    if "tess" in frames:
+        words["file"] += " (TESS: its name alone, because copies of it differ in their folders)"
+    return words
+
+
+def _corpus_words(name: str, table: Dataset, frame: pd.DataFrame) -> dict[str, Any]:
     """What the card says of one corpus: rows of its tables, every number counted in the published table."""
     frame = frame.assign(emotion=[LABELS[emotion] for emotion in frame["emotion"]])
     counts = Counter(frame["emotion"])
@@ -134,7 +199,9 @@ def _corpus_words(name: str, frame: pd.DataFrame) -> dict[str, Any]:
         "genders": sorted(frame.groupby("gender")["speaker"].nunique().items()),
         "emotions": [(label, counts[label]) for label in LABELS if counts[label]],
         "speakers": _speaker_rows(frame),
-        "protocols": [_protocol_words(one, frame) for one in TESTING_PROTOCOLS if column_names(one)[0] in frame],
+        "protocols": [_protocol_words(one, table, frame) for one in TESTING_PROTOCOLS if column_names(one)[0] in frame],
+        "licence": SOURCES[name].licence,
+        "citation": SOURCES[name].citation,
     }
 
 
@@ -146,7 +213,7 @@ def _speaker_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _protocol_words(protocol: str, frame: pd.DataFrame) -> dict[str, Any]:
+def _protocol_words(protocol: str, table: Dataset, frame: pd.DataFrame) -> dict[str, Any]:
     test, validation = column_names(protocol)
     folds = []
     for index in sorted(frame[test].unique()):
@@ -162,7 +229,7 @@ def _protocol_words(protocol: str, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": protocol,
         "words": PROTOCOL_WORDS[protocol],
-        "source": read_definition(protocol)["source"],
+        "source": definition_of(table, protocol)["source"],
         "folds": folds,
     }
 

@@ -1,0 +1,70 @@
+"""Clip tables without recordings: who says what, in corpora of any size."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from datasets import Dataset
+
+from ser_hf.corpora import clip_table
+from ser_hf.labels import LABELS
+
+WITHOUT_CALM = tuple(label for label in LABELS if label not in ("calm", "surprised"))
+
+
+def corpus_table(
+    corpus: str, speakers: dict[str, tuple[str, int]], emotions: Sequence[str] = WITHOUT_CALM, gap: int = 0
+) -> Dataset:
+    """A clip table of one corpus.
+
+    Args:
+        speakers: name -> (gender, number of clips); the clips go through the emotions in turn.
+        gap: of the first speaker, so many clips are missing.
+    """
+    rows = [
+        (f"{speaker}_{take:03d}", emotions[take % len(emotions)], speaker, gender)
+        for speaker, (gender, n_clips) in speakers.items()
+        for take in range(n_clips)
+    ][gap:]
+    clips, labels, names, genders = (list(column) for column in zip(*rows, strict=True))
+    untold = [None] * len(rows)
+    return clip_table(
+        {
+            "clip": clips,
+            "audio": [f"{corpus}/{clip}.wav" for clip in clips],
+            "emotion": labels,
+            "speaker": names,
+            "gender": genders,
+            "statement": untold,
+            "intensity": untold,
+            "repetition": untold,
+            "corpus": [corpus] * len(rows),
+        }
+    )
+
+
+def ravdess(n_clips: int = 8) -> Dataset:
+    actors = range(1, 25)
+    speakers = {f"{actor:02d}": ("male" if actor % 2 else "female", n_clips) for actor in actors}
+    return corpus_table("ravdess", speakers, LABELS)
+
+
+def tess() -> Dataset:
+    return corpus_table("tess", {"OAF": ("female", 36), "YAF": ("female", 36)})
+
+
+def savee() -> Dataset:
+    return corpus_table("savee", dict.fromkeys(("DC", "JE", "JK", "KL"), ("male", 30)))
+
+
+def cremad(n_speakers: int = 91) -> Dataset:
+    genders = ["male" if zlib.crc32(bytes([number])) % 2 else "female" for number in range(n_speakers)]
+    return corpus_table("cremad", {f"{1001 + number}": (gender, 6) for number, gender in enumerate(genders)})
+
+
+def emodb() -> Dataset:
+    """As many clips a speaker as the real corpus has without boredom."""
+    counts = {"03": 44, "08": 48, "09": 39, "10": 30, "11": 47, "12": 31, "13": 51, "14": 60, "15": 47, "16": 57}
+    men = ("03", "10", "11", "12", "15")
+    return corpus_table("emodb", {name: ("male" if name in men else "female", n) for name, n in counts.items()})

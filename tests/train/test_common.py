@@ -1,0 +1,140 @@
+"""Which corpora and folds the commands that train take, from the command line and from recipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ser_hf.corpora import load_corpus
+from ser_hf.splits import make_folds
+from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
+from tests.synthetic import make_ravdess
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
+from train.publishing.dataset import build_dataset
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*fewer than 60 clips",
+    "ignore:.*of the official record",
+    "ignore:.*of boredom were left out",
+    "ignore:.*are not tested",
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A data folder with a small tree of every corpus."""
+    folder = tmp_path_factory.mktemp("data")
+    make_ravdess(folder / "ravdess", seconds=0.3)
+    make_tess(folder / "tess", words=[f"w{i}".translate(str.maketrans("0123", "abcd")) for i in range(4)], seconds=0.3)
+    make_cremad(folder / "cremad", actors=range(1001, 1011), seconds=0.3)
+    make_savee(folder / "savee", seconds=0.3)
+    make_emodb(folder / "emodb", seconds=0.3)
+    return folder
+
+
+def arguments(*words: str) -> DataArguments:
+    return parse_arguments((DataArguments,), words)[0]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--corpora", "ravdess", "tess", "cremad"),
+            ("--corpora", "ravdess,tess,cremad"),
+            ("--corpora", "ravdess,", "tess", ",cremad"),
+            ("--corpora", "ravdess, tess cremad"),
+        ],
+    )
+    def test_spaces_and_commas(self, words):
+        assert arguments(*words).corpora == arguments(*words).corpus_names == ["ravdess", "tess", "cremad"]
+
+    def test_ravdess_unless_it_is_said(self):
+        assert arguments().corpus_names == ["ravdess"]
+
+    @pytest.mark.parametrize("said", ["[ravdess, tess]", "ravdess, tess", "ravdess tess", '["ravdess", "tess"]'])
+    def test_a_recipe_may_write_them_as_it_likes(self, said, tmp_path):
+        (tmp_path / "r.yaml").write_text(f"corpora: {said}\n")
+        assert arguments("--recipe", str(tmp_path / "r.yaml")).corpus_names == ["ravdess", "tess"]
+
+    def test_the_command_line_wins_over_the_recipe(self, tmp_path):
+        (tmp_path / "r.yaml").write_text("protocol: cross\ntrain_corpora: ravdess tess\ntest_corpora: [emodb]\n")
+        data = arguments("--recipe", str(tmp_path / "r.yaml"), "--test_corpora", "savee")
+        assert (data.train_corpora, data.test_corpora) == (["ravdess", "tess"], ["savee"])
+
+    def test_with_cross_the_corpora_are_those_that_train(self):
+        data = arguments("--protocol", "cross", "--train_corpora", "tess", "savee", "--test_corpora", "emodb")
+        assert data.corpora == ["tess", "savee"]
+        assert data.corpus_names == ["tess", "savee", "emodb"]
+
+
+class TestTable:
+    def test_pooled_in_the_order_that_is_asked(self, data_dir):
+        table = load_clip_table(arguments("--corpora", "savee", "ravdess", "--data_dir", str(data_dir)))
+        assert table["corpus"][:] == ["savee"] * 28 + ["ravdess"] * 192
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("--corpora ravdess ravdess", "corpus ravdess is named twice"),
+            ("--corpora ,", "--corpora names no corpus"),
+            ("--protocol cross", "--train_corpora names none"),
+            ("--protocol cross --train_corpora ravdess", "--test_corpora names none"),
+            ("--protocol cross --test_corpora ravdess", "--train_corpora names none"),
+            (
+                "--protocol cross --train_corpora ravdess emodb --test_corpora emodb",
+                "--train_corpora and --test_corpora both name emodb",
+            ),
+            ("--test_corpora emodb", "--test_corpora goes with --protocol cross, not with 'actor'; see --corpora"),
+            (
+                "--protocol cross --train_corpora ravdess --test_corpora emodb --folds_from x/y",
+                "--folds_from does not go with --protocol cross",
+            ),
+        ],
+    )
+    def test_what_cannot_be_meant_is_told(self, words, message, data_dir):
+        with pytest.raises(UsageError, match=message):
+            load_clip_table(arguments(*words.split(), "--data_dir", str(data_dir)))
+
+
+class TestFolds:
+    def test_they_are_those_of_the_protocol(self, data_dir):
+        data = arguments("--corpora", "ravdess", "cremad", "tess", "--folds", "3,1", "--data_dir", str(data_dir))
+        table = load_clip_table(data)
+        folds = make_data_folds(table, data)
+        assert [fold.index for fold in folds] == [3, 1]
+        for fold, same in zip(folds, make_folds(table, "actor", [3, 1]), strict=True):
+            assert fold.test.tolist() == same.test.tolist()
+
+    def test_cross(self, data_dir):
+        words = "--protocol cross --train_corpora emodb --test_corpora ravdess savee --data_dir"
+        data = arguments(*words.split(), str(data_dir))
+        table = load_clip_table(data)
+        (fold,) = make_data_folds(table, data)
+        assert set(table.select(fold.train)["corpus"]) == {"emodb"}
+        assert set(table.select(fold.test)["corpus"]) == {"ravdess", "savee"}
+
+    @pytest.mark.parametrize("words", ["--corpora tess", "--corpora tess --protocol loao"])
+    def test_nobody_to_validate_on_is_told(self, words, data_dir):
+        data = arguments(*words.split(), "--data_dir", str(data_dir))
+        with pytest.raises(UsageError, match="has nobody to validate on: tess has too few speakers; add a corpus"):
+            make_data_folds(load_clip_table(data), data)
+
+    def test_full_validates_on_nobody(self, data_dir):
+        data = arguments("--corpora", "tess", "--protocol", "full", "--data_dir", str(data_dir))
+        assert len(make_data_folds(load_clip_table(data), data)[0].validation) == 0
+
+    def test_published_folds_of_several_corpora(self, data_dir, tmp_path):
+        corpora = ["ravdess", "tess", "cremad", "savee", "emodb"]
+        build_dataset(tmp_path, corpora, data_dir, "alice/folds")
+        plain = arguments("--corpora", *corpora, "--data_dir", str(data_dir))
+        from_there = arguments("--corpora", *corpora, "--data_dir", str(data_dir), "--folds_from", str(tmp_path))
+        built_in = make_data_folds(load_clip_table(plain), plain)
+        table = load_clip_table(from_there)
+        assert {"actor_test", "emobox_test"} <= set(table.column_names)  # emobox of RAVDESS alone: None elsewhere
+        for one, two in zip(built_in, make_data_folds(table, from_there), strict=True):
+            for part in ("train", "validation", "test"):
+                assert getattr(one, part).tolist() == getattr(two, part).tolist()
+
+    def test_tables_stay_those_of_the_corpora(self, data_dir):
+        data = arguments("--corpora", "emodb", "tess", "--data_dir", str(data_dir))
+        assert load_clip_table(data)[:60] == load_corpus("emodb", data_dir)[:]
