@@ -108,8 +108,7 @@ def write_card(
     config = read_config(model_folder)
     sections = [Section(evaluation) for evaluation in read_evaluations(model_folder)]
     headline = sections[0]
-    # Runs of protocol "cross" test a model that is finished; any other tells how one of its kind is made.
-    recipe = next((section for section in sections if section.protocol != "cross"), None)
+    recipe = next((section for section in sections if not section.evaluation.asked_a_finished_model), None)
     if is_final is None:
         is_final = recipe is None or not recipe.evaluation.run.get("tests_this_model")
     if recipe and not is_final and len(recipe.evaluation.folds) > 1:
@@ -130,7 +129,7 @@ def write_card(
         "others": sections[1:],
         "recipe": recipe,
         "protocols": {section.protocol for section in sections},
-        "learned_from": recipe.evaluation.corpora if recipe else [],
+        "learned_from": recipe.evaluation.learned_from if recipe else [],
         "example": _example(model_folder),
         "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "arguments": _argument_table(recipe) if recipe else None,

@@ -106,7 +106,10 @@ class Section:
         """How it was tested, to follow a colon."""
         source, heard = self.evaluation.arguments.get("folds_from"), self.evaluation.run.get("heard_in_training")
         if self.protocol == "cross":
-            return f"all clips, although it learned from {', '.join(heard)}" if heard else "all clips"
+            if heard:
+                return f"all clips, although it learned from {', '.join(heard)}"
+            trained = self.evaluation.arguments.get("train_corpora")
+            return f"all clips, by a model that learned from {', '.join(trained)}" if trained else "all clips"
         words = PROTOCOL_WORDS.get(self.protocol, f"protocol {self.protocol!r}")
         if source:
             voices = "no speaker is" if self.is_unheard else "the same voices are"

@@ -63,8 +63,18 @@ class Evaluation:
 
     @property
     def corpora(self) -> list[str]:
-        """What it was tested on; but for protocol "cross", the model learned from other clips of the same."""
+        """What it was tested on."""
         return self.frame["corpus"].astype(str).unique().tolist()
+
+    @property
+    def learned_from(self) -> list[str]:
+        """The corpora that were trained on: but for protocol "cross", other clips of those that are tested."""
+        return list(self.arguments.get("train_corpora") or self.corpora)
+
+    @property
+    def asked_a_finished_model(self) -> bool:
+        """Whether the run trained nothing (train.evaluate): it tested this very model."""
+        return asked_a_finished_model(self.run)
 
     @property
     def is_unheard(self) -> bool:
@@ -80,6 +90,11 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """The contents of the model's ``metrics.json`` when this is its headline evaluation."""
         return {"corpora": self.corpora, "protocol": self.protocol, **self.metrics}
+
+
+def asked_a_finished_model(run: dict[str, Any]) -> bool:
+    """Whether a run trained nothing, by its ``run.json``: it names no corpora to train on for another to be tested."""
+    return run["protocol"] == "cross" and not run.get("arguments", {}).get("train_corpora")
 
 
 def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
@@ -264,9 +279,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> None:
-    """Refuse a run of another kind of model; that of protocol "cross" names a model rather than a kind."""
+    """Refuse a run of another kind of model; one that trained nothing names a model rather than a kind."""
     config = read_config(model_folder)
-    if run["protocol"] == "cross":
+    if asked_a_finished_model(run):
         return
     if config["model_type"] == CLASSICAL_MODEL_TYPE:
         fits = run.get("model") == config.get("family")
@@ -278,7 +293,7 @@ def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> No
 
 def _tests_this_model(model_folder: Path, run_folder: Path, run: dict[str, Any]) -> bool:
     """Whether the run tested this very model rather than others of its recipe: its only fold's weights are these."""
-    if run["protocol"] == "cross":
+    if asked_a_finished_model(run):
         return True
     weights = [run_folder / f"fold{record['index']}" / "model" / WEIGHTS for record in run.get("folds", [])]
     ours = model_folder / WEIGHTS

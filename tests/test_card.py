@@ -449,3 +449,15 @@ def test_the_card_of_a_bundled_model_is_what_its_files_give(bundled, tmp_path):
         reported = REPOSITORY / "reports" / "runs" / run.name
         assert (run / "predictions.parquet").read_bytes() == (reported / "predictions.parquet").read_bytes()
         assert read_run_json(run)["protocol"] == read_run_json(reported)["protocol"]
+
+
+def test_a_run_that_trained_on_other_corpora_is_not_taken_for_a_test_of_this_model(tmp_path):
+    model = save_tiny_whisper(tmp_path / "model")
+    frame = make_predictions(make_table(corpus="emodb"), folds=1)
+    arguments = {"train_corpora": ["ravdess"], "test_corpora": ["emodb"], "base_model_id": "openai/whisper-base"}
+    run = make_run(tmp_path / "whisper-cross-seed42", frame, "cross", command="train.finetune", arguments=arguments)
+    add_evaluation(model, run)
+    text = write_card(model, "ser-tiny").read_text()
+    assert "by a model that learned from ravdess" in text
+    assert "fine-tuned on RAVDESS" in text
+    assert "this very model" not in text

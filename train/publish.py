@@ -21,6 +21,7 @@ from ser_hf.card import write_card
 from ser_hf.corpora import CorpusError
 from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, Pushed, log_in, push_folder
+from train.common import names_of
 from train.publishing.checks import CheckError, check_model
 from train.publishing.dataset import build_dataset
 from train.publishing.space import SpaceError, build_space
@@ -168,7 +169,7 @@ def stage_all(arguments: argparse.Namespace, stage: Path) -> list[Publication]:
     if arguments.dataset:
         folder = build_dataset(
             stage / "dataset",
-            [name.strip() for name in arguments.corpora.split(",")],
+            names_of(arguments.corpora),
             arguments.data_dir,
             arguments.dataset,
         )
