@@ -1,6 +1,7 @@
-"""Fine-tune an audio-classification checkpoint on a protocol's folds and write a run folder.
+"""Fine-tune a checkpoint, or train an architecture from scratch, on a protocol's folds and write a run folder.
 
 python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed42
+python -m train.finetune --recipe train/recipes/cnn.yaml --output_dir runs/cnn-actor
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
-from ser_hf.splits import Fold, SplitError, make_folds
-from train.common import DataArguments, UsageError, load_clip_table, parse_arguments
+from ser_hf.splits import Fold, SplitError
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, mean_temperature, run_fold
 from train.publish import publish_model
@@ -55,6 +56,8 @@ def run(
     data: DataArguments, model: ModelArguments, augmentation: AugmentationArguments, training: FinetuneTrainingArguments
 ) -> Path:
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
+    model = model.resolved()
+    augmentation.augmentation()  # fails now rather than after the clips are read
     resume = bool(training.resume_from_checkpoint)
     holds_out = data.protocol != "full" and model.hold_out_validation
     if not holds_out and model.calibrate and not model.reference_runs:
@@ -66,10 +69,11 @@ def run(
         mean_temperature(model.reference_runs[0])  # fails now rather than after an hour
     hub = log_in_to_push(data, model, training) if training.push_to_hub else None
     table = load_clip_table(data)
-    folds = make_folds(table, data.protocol, data.fold_indices)
+    folds = make_data_folds(table, data)
     if not model.hold_out_validation:
         folds = [train_on_validation(fold) for fold in folds]
-    base = pretrained_folder(model.base_model)  # once, so that all folds start from the same commit of it
+    # Once, so that all folds start from the same commit of it.
+    base = pretrained_folder(model.base_model) if model.base_model else None
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
     frames, records = [], []
@@ -77,7 +81,7 @@ def run(
         fold_folder = folder / f"fold{fold.index}"
         if not (resume and (fold_folder / FOLD).exists()):
             print(f"Fold {fold.index} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train", flush=True)
-            from_here = dataclasses.replace(model, base_model=str(base))
+            from_here = dataclasses.replace(model, base_model=base and str(base))
             run_fold(table, clips, fold, fold_folder, from_here, augmentation, training)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
@@ -95,7 +99,7 @@ def run(
         corpus_fingerprint=corpus_fingerprint(table),
         folds=records,
         seconds=sum(record["seconds"] for record in records),
-        base_model_commit=commit_of(base),
+        base_model_commit=base and commit_of(base),
     )
     if frames:
         print(summary(finish_run(folder, frames)))

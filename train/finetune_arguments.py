@@ -1,35 +1,70 @@
-"""What `train.finetune` can be told, beside where the data is: the checkpoint, the augmentation, the training."""
+"""What `train.finetune` can be told, beside where the data is: the model, the augmentation, the training."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from ser_hf.augment import Augmentation
+from ser_hf.models.scratch import ARCHITECTURES
+from train.common import UsageError
+
+PRETRAINED = "openai/whisper-base"
+
 
 @dataclass
 class ModelArguments:
-    """Which checkpoint is fine-tuned, and how much of it."""
+    """Which checkpoint is fine-tuned and how much of it, or which architecture is trained from random weights."""
 
-    base_model: str = field(
-        default="openai/whisper-base", metadata={"help": "Folder or Hub id of a pretrained audio checkpoint."}
+    base_model: str | None = field(
+        default=None,
+        metadata={"help": f"Folder or Hub id of a pretrained audio checkpoint (default: {PRETRAINED})."},
     )
     base_model_id: str | None = field(
         default=None, metadata={"help": "Hub id that the card names where --base_model is a copy in a folder."}
     )
-    family: str = field(default="whisper", metadata={"help": "Name of the model family in run.json and reports."})
-    num_layers: int | None = field(default=None, metadata={"help": "Encoder layers that are kept (default: all)."})
+    architecture: str | None = field(
+        default=None,
+        metadata={
+            "help": "Train from random weights instead: lstm (on MFCC), cnn, cnn-lstm or vit (on log-mel "
+            "spectrograms). Begin with train/recipes/NAME.yaml: the rates of fine-tuning are far too low for it.",
+            "choices": ARCHITECTURES,
+        },
+    )
+    hidden_size: int | None = field(
+        default=None,
+        metadata={"help": "With --architecture: width of a layer, or of the top one (default: the architecture's)."},
+    )
+    dropout: float | None = field(
+        default=None,
+        metadata={"help": "With --architecture: share of values dropped in training (default: the architecture's)."},
+    )
+    family: str | None = field(
+        default=None,
+        metadata={"help": "Name of the model family in run.json and reports (default: the architecture, or whisper)."},
+    )
+    num_layers: int | None = field(
+        default=None,
+        metadata={"help": "Layers from the bottom that are kept, or with --architecture made (default: all)."},
+    )
     window_seconds: float | None = field(
-        default=None, metadata={"help": "Seconds that the model sees at once (default: the checkpoint's own)."}
+        default=None, metadata={"help": "Seconds that the model sees at once (default: the checkpoint's own; else 5)."}
     )
     weighted_layer_sum: bool = field(default=False, metadata={"help": "Classify a learned mean of all layers."})
     frozen_layers: int = field(
         default=0, metadata={"help": "Lowest layers that stay as pretrained, with the front end (default: none)."}
     )
-    layer_decay: float = field(default=0.85, metadata={"help": "Factor of the learning rate per layer downward."})
-    head_factor: float = field(default=10.0, metadata={"help": "Factor of the learning rate for the head."})
+    layer_decay: float | None = field(
+        default=None, metadata={"help": "Factor of the rate per layer downward (default: 0.85; from scratch 1)."}
+    )
+    head_factor: float | None = field(
+        default=None, metadata={"help": "Factor of the rate for the head (default: 10; from scratch 1)."}
+    )
     fit_head_first: bool = field(
-        default=True, metadata={"help": "Start from logistic regression on the frozen encoder's output."}
+        default=True,
+        metadata={"help": "Start from logistic regression on the frozen encoder's output; never from scratch."},
     )
     calibrate: bool = field(
         default=True, metadata={"help": "Fold a temperature fitted on the validation speakers into the weights."}
@@ -55,6 +90,32 @@ class ModelArguments:
         """The runs that ``reference_run`` names."""
         return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
+    def resolved(self) -> ModelArguments:
+        """These arguments with every default that depends on another one filled in.
+
+        Raises:
+            UsageError: arguments of a pretrained model and of one from scratch do not go together.
+        """
+        if self.architecture is None:
+            for name in ("hidden_size", "dropout"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"--{name} goes with --architecture: that of a pretrained model is what it is")
+            defaults = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85, "head_factor": 10.0}
+        else:
+            if self.architecture not in ARCHITECTURES:  # of a recipe, which no parser has checked
+                raise UsageError(f"--architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+            for name in ("base_model", "base_model_id", "weighted_layer_sum", "frozen_layers"):
+                if getattr(self, name):
+                    raise UsageError(
+                        f"--{name} goes with a pretrained model, and --architecture starts from random weights: "
+                        "leave one of the two out"
+                    )
+            defaults = {"family": self.architecture, "layer_decay": 1.0, "head_factor": 1.0}
+        changes = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        if self.architecture is not None:
+            changes["fit_head_first"] = False
+        return dataclasses.replace(self, **changes)
+
 
 @dataclass
 class AugmentationArguments:
@@ -64,9 +125,36 @@ class AugmentationArguments:
     gain_db: float = field(default=6.0, metadata={"help": "Largest change of level, in dB."})
     noise_probability: float = field(default=0.3, metadata={"help": "Share of clips with noise of 10 to 40 dB SNR."})
     silence_probability: float = field(default=0.5, metadata={"help": "Share of clips that lose outer silence."})
+    pitch_semitones: float = field(default=0.0, metadata={"help": "Largest change of pitch, in semitones."})
+    stretch: float = field(default=0.0, metadata={"help": "Largest change of length at the same pitch, share of 1."})
+    shift: float = field(default=0.0, metadata={"help": "Largest shift in time, in seconds."})
+    room_probability: float = field(default=0.0, metadata={"help": "Share of clips that are put into a made-up room."})
+    band_probability: float = field(default=0.0, metadata={"help": "Share of clips that lose low and high sounds."})
+    codec_probability: float = field(default=0.0, metadata={"help": "Share of clips that are coded and decoded."})
+    copies: int = field(
+        default=0,
+        metadata={
+            "help": "Changed copies of each clip, made once and trained on beside it, as the field does; "
+            "0 changes each clip anew in every epoch instead."
+        },
+    )
     spec_augment: float = field(default=0.05, metadata={"help": "Share of frames and of bins that SpecAugment masks."})
     mixup_alpha: float = field(default=0.4, metadata={"help": "Shape of mixup's Beta distribution; 0 turns it off."})
     mixup_probability: float = field(default=0.5, metadata={"help": "Share of batches that are mixed."})
+
+    def augmentation(self) -> Augmentation:
+        """The change of a waveform that these arguments describe.
+
+        Raises:
+            UsageError: one of them is out of range.
+        """
+        if self.copies < 0:
+            raise UsageError(f"--copies must be 0 or more, not {self.copies}")
+        names = {one.name for one in dataclasses.fields(Augmentation)} & {one.name for one in dataclasses.fields(self)}
+        try:
+            return Augmentation(**{name: getattr(self, name) for name in names})
+        except ValueError as error:
+            raise UsageError(f"augmentation: {error}") from None
 
 
 @dataclass

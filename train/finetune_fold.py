@@ -17,19 +17,22 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.trainer_utils import get_last_checkpoint
 
 from ser_hf.audio import SAMPLE_RATE, AudioError
-from ser_hf.augment import Augmentation
+from ser_hf.augment import augmented_copies
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import fit_temperature
 from ser_hf.models.building import create_model, fit_head, freeze_lower, pooled_features, scale_logits
 from ser_hf.models.neural import save_neural, window_seconds
+from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
+    Augment,
     ClipDataset,
     Collator,
     EmotionTrainer,
     EpochCallback,
     bfloat16_pays,
     compute_metrics,
+    unchanged,
 )
 from ser_hf.runs import PREDICTIONS, prediction_frame, read_run_json, write_json, write_predictions
 from ser_hf.splits import Fold
@@ -52,25 +55,17 @@ def run_fold(
     started = time.perf_counter()
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
-    model, extractor = create_model(
-        model_arguments.base_model,
-        num_layers=model_arguments.num_layers,
-        window=model_arguments.window_seconds,
-        weighted_layer_sum=model_arguments.weighted_layer_sum,
-        spec_augment=augmentation.spec_augment,
-    )
+    model, extractor = make_model(model_arguments, augmentation.spec_augment)
     window = int(window_seconds(model, extractor) * SAMPLE_RATE)
     emotions = np.array(table["emotion"])
 
-    def dataset(indices: np.ndarray, augment: Augmentation | None = None) -> ClipDataset:
-        return ClipDataset([clips[i] for i in indices], emotions[indices].tolist(), window, augment, seed=args.seed)
+    def dataset(indices: np.ndarray, augment: Augment | None = None, copies: int = 0) -> ClipDataset:
+        heard = [clips[i] for i in indices]
+        if copies:
+            heard, augment = augmented_copies(heard, augment, copies, args.seed), unchanged
+        return ClipDataset(heard, np.tile(emotions[indices], 1 + copies).tolist(), window, augment, seed=args.seed)
 
-    augment = Augmentation(
-        speed=augmentation.speed,
-        gain_db=augmentation.gain_db,
-        noise_probability=augmentation.noise_probability,
-        silence_probability=augmentation.silence_probability,
-    )
+    augment = augmentation.augmentation()
     plain = Collator(extractor, num_labels=len(LABELS))
     if model_arguments.fit_head_first:
         fit_head(model, *frozen_features(model, plain, dataset(fold.train, augment), args))
@@ -80,8 +75,10 @@ def run_fold(
         label_smoothing=args.label_smoothing_factor,
         mixup_alpha=augmentation.mixup_alpha,
         mixup_probability=augmentation.mixup_probability,
+        # Whisper and wav2vec2 do it themselves; waveforms have no frequencies to hide.
+        spec_augment=0.0 if hasattr(model.config, "apply_spec_augment") else augmentation.spec_augment,
     )
-    train_set = dataset(fold.train, augment)
+    train_set = dataset(fold.train, augment, augmentation.copies)
     callbacks = [EpochCallback(train_set)]
     if training.early_stopping_patience and len(fold.validation):
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
@@ -105,16 +102,46 @@ def run_fold(
         temperature = find_temperature(model, extractor, table, fold, folder, model_arguments)
         scale_logits(model, temperature)
     classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
+    milliseconds = None
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
         if len(indices):
+            asked = time.perf_counter()
             write_predictions(folder, predict_rows(classifier, table, indices, fold.index), name)
+            milliseconds = round(1000 * (time.perf_counter() - asked) / len(indices), 1)
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     seconds = round(time.perf_counter() - started, 1)
     # Of a resumed fold, these are the seconds since it was taken up again.
-    record = {"index": fold.index, "temperature": temperature, "seconds": seconds, "resumed": last is not None}
+    record = {
+        "index": fold.index,
+        "temperature": temperature,
+        "seconds": seconds,
+        "resumed": last is not None,
+        "n_parameters": model.num_parameters(),
+        "model_bytes": (folder / "model" / "model.safetensors").stat().st_size,
+        "milliseconds_per_clip": milliseconds,
+    }
     write_json(folder / FOLD, record)
+
+
+def make_model(arguments: ModelArguments, spec_augment: float) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """The model that a fold starts from: a pretrained encoder with a new head, or random weights."""
+    if arguments.architecture:
+        return create_from_scratch(
+            arguments.architecture,
+            window=arguments.window_seconds,
+            hidden_size=arguments.hidden_size,
+            num_layers=arguments.num_layers,
+            dropout=arguments.dropout,
+        )
+    return create_model(
+        arguments.base_model,
+        num_layers=arguments.num_layers,
+        window=arguments.window_seconds,
+        weighted_layer_sum=arguments.weighted_layer_sum,
+        spec_augment=spec_augment,
+    )
 
 
 def fold_training_arguments(

@@ -21,6 +21,7 @@ from ser_hf.models.neural import has_fixed_length, output_layer
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 HEAD_MODULES = ("projector", "classifier", "layer_weights")
+ABSENT_LOGIT = -10.0  # of a label that no training clip has
 
 
 def create_model(
@@ -132,7 +133,7 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The encoder's stack of transformer layers, bottom first."""
     for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+        if isinstance(module, nn.ModuleList) and len(module) == getattr(model.config, "num_hidden_layers", None):
             return module
     raise ModelError(f"models of type {model.config.model_type!r} have no stack of layers that is known here")
 
@@ -164,7 +165,8 @@ def parameter_groups(
 
     Biases and norms are not decayed. Frozen parameters are left out.
     """
-    layers = encoder_layers(model)
+    # Where every layer has one rate it does not matter which layers there are.
+    layers = [] if layer_decay == 1.0 else encoder_layers(model)
     depth = {id(p): index for index, layer in enumerate(layers) for p in layer.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -222,16 +224,22 @@ def fit_head(model: PreTrainedModel, features: np.ndarray, labels: np.ndarray, r
     Args:
         model: changed in place.
         features: (clips, hidden size), from ``pooled_features``.
-        labels: int (clips,); every label must occur.
+        labels: int (clips,); two labels at least. One that does not occur is never answered until it is learned.
         regularisation: scikit-learn's ``C`` on standardised features.
     """
     scaler = StandardScaler().fit(features)
-    regression = LogisticRegression(C=regularisation, max_iter=1000).fit(scaler.transform(features), labels)
-    weight = regression.coef_ / scaler.scale_
-    bias = regression.intercept_ - weight @ scaler.mean_
     output = output_layer(model)
-    if len(regression.classes_) != output.out_features:
-        raise ModelError(f"the training clips hold {len(regression.classes_)} of {output.out_features} labels")
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
+    regression = LogisticRegression(C=regularisation, max_iter=1000).fit(scaler.transform(features), labels)
+    rows, intercepts = regression.coef_, regression.intercept_
+    if len(present) == 2:  # one row stands for both
+        rows, intercepts = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercepts, intercepts]) / 2
+    weight = np.zeros((output.out_features, features.shape[1]))
+    bias = np.full(output.out_features, ABSENT_LOGIT)
+    weight[present] = rows / scaler.scale_
+    bias[present] = intercepts - weight[present] @ scaler.mean_
     projector = getattr(model, "projector", None)
     if projector is not None:
         # The product of the two linear layers is the regression: its singular vectors fill the first rows of the

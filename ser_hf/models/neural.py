@@ -1,7 +1,8 @@
-"""Fine-tuned audio-classification checkpoints: strict loading, prediction and saving.
+"""Trained audio-classification checkpoints: strict loading, prediction and saving.
 
-Everything is a stock ``transformers`` architecture, so that what is saved here loads in
-``pipeline("audio-classification")`` with nothing of ours installed. How one is made is in ``ser_hf.models.building``.
+What is saved here loads in ``pipeline("audio-classification")`` with nothing of ours installed: pretrained models are
+stock ``transformers`` architectures, and custom ones (``ser_hf.models.scratch``) carry their code, which needs
+``trust_remote_code=True`` there and not here. How one is made is in ``ser_hf.models.building``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
+import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError
 
@@ -28,7 +30,7 @@ class NeuralModel:
     """A fine-tuned checkpoint with its feature extractor, ready to answer.
 
     Attributes:
-        model: a stock ``...ForAudioClassification`` in evaluation mode.
+        model: an ``...ForAudioClassification`` in evaluation mode.
         feature_extractor: what turns waveforms into its input.
     """
 
@@ -88,9 +90,9 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
     """
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
-            source, output_loading_info=True, use_safetensors=True, dtype=torch.float32
+            source, output_loading_info=True, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
         )
-        extractor = AutoFeatureExtractor.from_pretrained(source)
+        extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{source} cannot be loaded as an audio-classification model: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -23,6 +23,11 @@ from ser_hf.models.neural import has_fixed_length
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
+def unchanged(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Leave a training clip as it is: where it is cut and what it is mixed with are still drawn."""
+    return samples
+
+
 class ClipDataset(Dataset):
     """Waveforms in memory with their labels; with ``augment`` each epoch hears other versions of them.
 
@@ -79,6 +84,8 @@ class Collator:
         label_smoothing: share of each training label that is spread over all labels (Szegedy et al. 2016).
         mixup_alpha: shape of the Beta distribution of mixup's weight (Zhang et al. 2018); 0 turns it off.
         mixup_probability: share of training batches that are mixed.
+        spec_augment: share of time frames and of frequency bins of each training spectrogram that two masks each may
+            hide (Park et al. 2019); for models that do it themselves, or take waveforms, leave it at 0.
     """
 
     feature_extractor: FeatureExtractionMixin
@@ -86,6 +93,7 @@ class Collator:
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
     mixup_probability: float = 0.5
+    spec_augment: float = 0.0
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         clips = [item["samples"] for item in items]
@@ -97,16 +105,39 @@ class Collator:
         if items[0]["mix_seed"] is not None:
             labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_labels
             rng = np.random.default_rng([item["mix_seed"] for item in items])
+            name = self.feature_extractor.model_input_names[0]
+            if self.spec_augment:
+                lengths = batch["attention_mask"].sum(dim=1).tolist() if "attention_mask" in batch else None
+                mask_spectrograms(batch[name], self.spec_augment, rng, lengths)
             if self.mixup_alpha and rng.random() < self.mixup_probability:
                 weight = float(rng.beta(self.mixup_alpha, self.mixup_alpha))
                 partner = torch.as_tensor(rng.permutation(len(items)))
-                name = self.feature_extractor.model_input_names[0]
                 batch[name] = weight * batch[name] + (1 - weight) * batch[name][partner]
                 if "attention_mask" in batch:  # a mixed clip lasts as long as the longer of the two
                     batch["attention_mask"] = torch.maximum(batch["attention_mask"], batch["attention_mask"][partner])
                 labels = weight * labels + (1 - weight) * labels[partner]
         batch["labels"] = labels
         return batch
+
+
+def mask_spectrograms(
+    spectrograms: torch.Tensor, share: float, rng: np.random.Generator, lengths: Sequence[int] | None = None
+) -> None:
+    """Hide stretches of time and bands of frequency of each spectrogram, in place: SpecAugment (Park et al. 2019).
+
+    Args:
+        spectrograms: (clips, time, frequency); what is hidden becomes the clip's own mean.
+        share: the two masks along each axis hide this share of it together at most.
+        rng: where the masks are drawn from.
+        lengths: frames of each clip that are no padding (default: all).
+    """
+    frames, bins = spectrograms.shape[1:]
+    for spectrogram, length in zip(spectrograms, lengths or [frames] * len(spectrograms), strict=True):
+        mean = spectrogram[:length].mean()
+        for part, size in ((spectrogram[:length], length), (spectrogram[:length].T, bins)) * 2:
+            width = int(rng.integers(int(size * share / 2) + 1))
+            start = int(rng.integers(size - width + 1))
+            part[start : start + width] = mean
 
 
 class EmotionTrainer(Trainer):

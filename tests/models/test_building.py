@@ -176,8 +176,30 @@ def test_a_temperature_divides_every_logit(bases):
         assert torch.allclose(model(**inputs).logits, before / 2, atol=1e-6)
 
 
-def test_a_head_is_not_fitted_on_clips_that_lack_a_label(bases):
+@pytest.mark.parametrize("present", [(2, 3), (0, 4, 7)])
+def test_a_head_that_is_fitted_without_some_labels_answers_only_the_others(bases, present):
+    model, extractor = create_model(bases["whisper"], window=1)
+    made = batches(extractor)
+    features, labels = pooled_features(model, made)
+    kept = np.isin(labels, present)
+    fit_head(model, features[kept], labels[kept], regularisation=1.0)
+    with torch.inference_mode():
+        logits = torch.cat([model.eval()(input_features=batch["input_features"]).logits for batch in made])
+    scaler = StandardScaler().fit(features[kept])
+    regression = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(features[kept]), labels[kept])
+    expected = regression.predict_proba(scaler.transform(features))
+    assert np.abs(torch.softmax(logits, -1).numpy()[:, list(present)] - expected).max() < 1e-2
+
+
+def test_a_head_is_not_fitted_on_clips_of_one_label(bases):
     model, _ = create_model(bases["whisper"])
     features = np.random.default_rng(0).normal(size=(20, 16))
-    with pytest.raises(ModelError, match="hold 2 of 8 labels"):
-        fit_head(model, features, np.arange(20) % 2)
+    with pytest.raises(ModelError, match="hold 1 of 8 labels; two are needed"):
+        fit_head(model, features, np.zeros(20, dtype=int))
+
+
+def test_one_rate_for_all_needs_no_stack_of_layers():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    (weights, biases) = parameter_groups(model, 1e-3, layer_decay=1.0, head_factor=1.0, weight_decay=0.1)
+    assert (weights["lr"], weights["weight_decay"], len(weights["params"])) == (1e-3, 0.1, 2)
+    assert (biases["lr"], biases["weight_decay"], len(biases["params"])) == (1e-3, 0.0, 2)

@@ -8,7 +8,8 @@ import torch
 from transformers import EvalPrediction, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from ser_hf.augment import Augmentation
-from ser_hf.models.training import ClipDataset, Collator, compute_metrics
+from ser_hf.models.scratch import create_from_scratch
+from ser_hf.models.training import ClipDataset, Collator, compute_metrics, mask_spectrograms, unchanged
 from tests.synthetic import make_clip
 
 CLIPS = [make_clip("happy", seconds=2.0), make_clip("sad", seconds=1.0)]
@@ -62,6 +63,40 @@ def test_mixup_mixes_sound_and_labels_by_the_same_weight():
     expected = weight * plain["input_features"][0] + (1 - weight) * plain["input_features"][1]
     assert torch.allclose(mixed["input_features"][0], expected, atol=1e-5)
     assert float(mixed["labels"][0, 3]) == pytest.approx(1 - weight)
+
+
+def test_masks_hide_no_more_than_their_share_and_never_the_padding():
+    rng = np.random.default_rng(0)
+    spectrograms = torch.randn(50, 40, 20)
+    before = spectrograms.clone()
+    lengths = [40, 20] * 25
+    mask_spectrograms(spectrograms, 0.2, rng, lengths)
+    changed = (spectrograms != before).numpy()
+    assert changed.any()
+    for hidden, length, was, now in zip(changed, lengths, before, spectrograms, strict=True):
+        assert not hidden[length:].any()
+        assert hidden[:length].all(axis=1).sum() <= 0.2 * length  # whole frames
+        assert hidden[:length].all(axis=0).sum() <= 0.2 * 20  # whole bands
+        assert torch.allclose(now[:length][torch.as_tensor(hidden[:length])], was[:length].mean(), atol=1e-6)
+
+
+def test_masks_come_back_by_seed_and_only_in_training():
+    _, extractor = create_from_scratch("cnn", window=1)
+    masked, plain = Collator(extractor, 8, spec_augment=0.5), Collator(extractor, 8)
+    items = [dataset(unchanged)[i] for i in range(2)]
+    assert torch.equal(masked(items)["input_features"], masked(items)["input_features"])
+    assert not torch.equal(masked(items)["input_features"], plain(items)["input_features"])
+    held_out = [dataset()[i] for i in range(2)]
+    assert torch.equal(masked(held_out)["input_features"], plain(held_out)["input_features"])
+
+
+def test_clips_that_train_unchanged_are_still_cut_at_random_places_and_mixed():
+    made = dataset(unchanged)
+    first = made[0]
+    assert first["mix_seed"] is not None
+    made.epoch = 1
+    assert not np.array_equal(first["samples"], made[0]["samples"])
+    assert np.array_equal(made[1]["samples"], CLIPS[1])
 
 
 def test_waveform_models_are_padded_to_the_longest_clip():
