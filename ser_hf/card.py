@@ -216,6 +216,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,
         "is_cut": is_cut,
+        "has_code": "auto_map" in config,
     }
 
 

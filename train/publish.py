@@ -22,7 +22,7 @@ from ser_hf.corpora import CorpusError
 from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, Pushed, log_in, push_folder
 from train.common import names_of
-from train.publishing.checks import CheckError, check_model
+from train.publishing.checks import MODEL_CODE, CheckError, check_model
 from train.publishing.dataset import build_dataset
 from train.publishing.space import SpaceError, build_space
 
@@ -31,6 +31,7 @@ MODEL_FILES = (
     *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
     *("model.safetensors.index.json", "pipeline.skops", "metrics.json", "example.flac", "example.json", "README.md"),
     *("evaluation/*/run.json", "evaluation/*/predictions.parquet", "evaluation/*/*.png"),
+    *MODEL_CODE,
 )
 # What an earlier publication, or another program, left in a repository and the model no longer has.
 MODEL_LEFTOVERS = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ser_hf import models
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.evidence import CardError, check_metrics
@@ -17,6 +18,8 @@ from train.publishing.describe import ANSWER, EXAMPLE
 
 TOLERANCE = 0.01  # between two machines' arithmetic
 SAME_TOLERANCE = 1e-4  # between two programs on one machine
+# What an architecture of ours needs where nothing of ours is installed (`trust_remote_code=True`).
+MODEL_CODE = ("cnn.py", "lstm.py", "log_mel.py")
 WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
 
 
@@ -38,6 +41,7 @@ def check_model(folder: Path) -> None:
     odd = [label for label in classifier.labels if not WORDS.fullmatch(label)]
     if odd:
         raise CheckError(f"{folder}: the label {odd[0]!r} is no word; name the labels in 'id2label' of config.json")
+    _check_code(folder)
     expected = _read_answer(folder)
     _compare(folder, "this model", classifier.predict(folder / EXAMPLE).scores, expected, TOLERANCE)
     if isinstance(classifier.model, NeuralModel):
@@ -49,6 +53,14 @@ def check_model(folder: Path) -> None:
         check_metrics(folder)
     except CardError as error:
         raise CheckError(str(error)) from error
+
+
+def _check_code(folder: Path) -> None:
+    """Strangers run a model folder's code, we our own: it must be the same."""
+    for path in sorted(folder.glob("*.py")):
+        ours = Path(models.__file__).parent / path.name
+        if path.name not in MODEL_CODE or path.read_bytes() != ours.read_bytes():
+            raise CheckError(f"{path} is not the code of this version; save the model again to publish it")
 
 
 def _read_answer(folder: Path) -> dict[str, float]:
@@ -68,7 +80,8 @@ def _stock_pipeline_scores(folder: Path, samples: np.ndarray) -> dict[str, float
     """What people get who have nothing of ours."""
     from transformers import pipeline
 
-    classify = pipeline("audio-classification", model=str(folder), device="cpu")
+    # Of an architecture of ours, this takes our classes, as we have registered them; `_check_code` compares the files.
+    classify = pipeline("audio-classification", model=str(folder), device="cpu", trust_remote_code=False)
     rows = classify({"raw": samples, "sampling_rate": SAMPLE_RATE}, top_k=None)
     return {row["label"]: row["score"] for row in rows}
 
