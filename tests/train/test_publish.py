@@ -13,6 +13,8 @@ from huggingface_hub import ModelCard, RepoCard
 from safetensors.torch import load_file, save_file
 
 from ser_hf import EmotionClassifier, load_corpus
+from ser_hf.models.neural import save_neural
+from ser_hf.models.scratch import create_from_scratch
 from ser_hf.runs import finish_run, write_run_json
 from tests.predictions import make_predictions, make_run, make_table
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
@@ -65,6 +67,20 @@ class TestChecks:
 
     def test_the_bundled_models_pass(self):
         for folder in publish_ready():
+            check_model(folder)
+
+    def test_a_model_of_our_own_architecture_carries_the_code_that_runs_it(self, models, tmp_path, hub):
+        torch.manual_seed(0)
+        folder = save_neural(*create_from_scratch("cnn", window=4, hidden_size=16, num_layers=2), tmp_path / "cnn")
+        evidence = models[0] / "evaluation" / "tiny-actor"
+        describe_model(folder, [shutil.copytree(evidence, tmp_path / "cnn-actor")], "ser-cnn")
+        assert publish.main(["--model", str(folder), "--repo", "alice/cnn"]) == 0
+        files = hub.store.files("model", "alice/cnn")
+        assert {"cnn.py", "log_mel.py"} <= set(files)
+        assert b"trust_remote_code=True" in files["README.md"]
+        with (folder / "cnn.py").open("a") as file:
+            file.write("import os\n")
+        with pytest.raises(CheckError, match=r"cnn\.py is not the code of this version"):
             check_model(folder)
 
     def test_missing_weights(self, model):
