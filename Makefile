@@ -1,6 +1,7 @@
 # make demo   serve the page on http://127.0.0.1:7860
 # make test   run the whole test suite
-# Both work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
+# make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
+# All work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,13 +11,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint format clean
+.PHONY: demo test leaderboard lint format clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/python -m app.app
 
 test: $(VENV)/.test-installed
 	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+
+leaderboard: $(VENV)/.demo-installed
+	$(BIN)/python -m train.leaderboard $(LEADERBOARD_ARGS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
@@ -41,7 +45,7 @@ $(VENV)/.demo-installed: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.test-installed: requirements-dev.txt requirements.txt | $(BIN)/python
+$(VENV)/.test-installed: requirements-dev.txt requirements-egemaps.txt requirements.txt | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV); the first time takes some minutes."
 	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.demo-installed

@@ -6,6 +6,7 @@ semitones and level in decibels, because that is how they are heard.
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,22 @@ from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.feature_cache import FeatureCache
 from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
 
+EGEMAPS_LICENCE = (
+    "openSMILE is free for non-commercial purposes only (research, teaching, personal use); without a licence of "
+    "audEERING, neither it nor a model that was trained on its features may be used in a product"
+)
+MIN_EGEMAPS_SECONDS = 0.1  # of less, openSMILE gives no functionals
+
 FEATURES_VERSION = 1  # raised whenever a feature changes, so that no row that older code left in the cache is used
 
 N_COVARIANCE = 13
 DELTA_SCALES = (1.0, 3.0, 10.0)  # bring MFCCs and their first and second differences to about one scale
 
 Features = dict[str, float]
+
+
+class MissingPackageError(ImportError):
+    """A feature group needs a package that is not installed; the message says which, its licence and what to do."""
 
 
 def pitch_features(frames: Frames) -> Features:
@@ -147,6 +158,26 @@ def textbook_features(frames: Frames) -> Features:
     return {**_named("textbook", "mean", mfcc.mean(axis=1)), **_named("textbook", "std", mfcc.std(axis=1))}
 
 
+def egemaps_features(frames: Frames) -> Features:
+    """The 88 functionals of eGeMAPS v02 (Eyben et al. 2016), the field's standard set of features, by openSMILE."""
+    missing = round(MIN_EGEMAPS_SECONDS * SAMPLE_RATE) - len(frames.samples)
+    smile = _opensmile()
+    values = smile(np.pad(frames.samples, (0, max(missing, 0))), SAMPLE_RATE).ravel()
+    return {f"egemaps_{name}": value for name, value in zip(smile.feature_names, values, strict=True)}
+
+
+@lru_cache
+def _opensmile() -> Any:
+    try:
+        import opensmile  # an extra requirement, for the sake of its licence
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the feature group 'egemaps' needs a package that is not here ({error}): "
+            f"pip install -r requirements-egemaps.txt; {EGEMAPS_LICENCE}"
+        ) from None
+    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+
+
 _GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
     "pitch": pitch_features,
     "energy": energy_features,
@@ -158,6 +189,7 @@ _GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
     "temporal": temporal_features,
     "covariance": covariance_features,
     "textbook": textbook_features,
+    "egemaps": egemaps_features,
 }
 GROUPS = tuple(_GROUP_FUNCTIONS)
 
@@ -172,6 +204,9 @@ def extract(samples: np.ndarray, groups: Iterable[str]) -> np.ndarray:
     Returns:
         float32, one value for each of `feature_names(groups)`; NaN where a value does not exist, such as the pitch of a
         clip in which nothing is voiced.
+
+    Raises:
+        MissingPackageError: `egemaps` is asked for and openSMILE is not installed.
     """
     return np.array(list(_features(samples, groups).values()), dtype=np.float32)
 
@@ -209,13 +244,16 @@ def extract_table(
 
     Raises:
         AudioError: a recording cannot be read.
+        MissingPackageError: `egemaps` is asked for and openSMILE is not installed.
     """
+    groups = tuple(groups)
     names = feature_names(groups)
     cache = None
     if cache_dir is not None:
         versions = {"librosa": librosa.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
+        if "egemaps" in groups:
+            versions["opensmile"] = importlib.metadata.version("opensmile")
         cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
-    groups = tuple(groups)
     with parallel_config("loky", inner_max_num_threads=1):
         rows = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_row)(s, groups, cache) for s in sources)
         bar = tqdm(rows, total=len(sources), desc="Extracting features", unit="clip", disable=not progress)

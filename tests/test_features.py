@@ -1,3 +1,6 @@
+import importlib.util
+import sys
+
 import librosa
 import numpy as np
 import pytest
@@ -8,9 +11,26 @@ from scipy.linalg import logm
 
 from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError, trim_silence
 from ser_hf.feature_cache import FeatureCache
-from ser_hf.features import DELTA_SCALES, FEATURES_VERSION, GROUPS, N_COVARIANCE, extract, extract_table, feature_names
+from ser_hf.features import (
+    DELTA_SCALES,
+    FEATURES_VERSION,
+    GROUPS,
+    N_COVARIANCE,
+    MissingPackageError,
+    _opensmile,
+    extract,
+    extract_table,
+    feature_names,
+)
 from ser_hf.frames import Frames
 from tests.synthetic import make_clip
+
+HAS_OPENSMILE = importlib.util.find_spec("opensmile") is not None
+needs_opensmile = pytest.mark.skipif(
+    not HAS_OPENSMILE, reason="openSMILE is not installed: pip install -r requirements-egemaps.txt (read its licence)"
+)
+AVAILABLE = tuple(group for group in GROUPS if group != "egemaps" or HAS_OPENSMILE)
+EACH_GROUP = [pytest.param(group, marks=needs_opensmile if group == "egemaps" else ()) for group in GROUPS]
 
 TIMES = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 
@@ -35,7 +55,7 @@ def test_all_groups_of_the_field_are_there():
     assert expected <= set(GROUPS)
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", EACH_GROUP)
 def test_each_group_has_one_name_for_each_value(group):
     names = feature_names([group])
     row = extract(make_clip("happy"), [group])
@@ -45,7 +65,7 @@ def test_each_group_has_one_name_for_each_value(group):
 
 
 def test_names_are_unique_over_all_groups_and_follow_the_order_of_the_groups():
-    names = feature_names(GROUPS)
+    names = feature_names(AVAILABLE)
     assert len(set(names)) == len(names)
     assert feature_names(["zcr", "energy"]) == feature_names(["zcr"]) + feature_names(["energy"])
 
@@ -67,7 +87,7 @@ def test_pitch_that_rises_has_a_positive_slope_and_its_range():
 
 @pytest.mark.parametrize("samples", [noise(), np.zeros(SAMPLE_RATE)], ids=["noise", "silence"])
 def test_pitch_of_what_is_unvoiced_is_nan_and_everything_else_is_a_number(samples):
-    found = features(samples, *GROUPS)
+    found = features(samples, *AVAILABLE)
     missing = {name for name, value in found.items() if np.isnan(value)}
     assert {"pitch_mean", "pitch_std", "pitch_p50", "pitch_slope"} <= missing
     assert missing <= set(feature_names(["pitch"]))
@@ -123,7 +143,7 @@ def test_no_sound_gives_an_infinite_value_and_only_pitch_may_be_missing(seconds,
         "click": lambda: np.eye(1, round(seconds * SAMPLE_RATE), 1000)[0],
         "constant": lambda: np.full(round(seconds * SAMPLE_RATE), 0.3),
     }[kind]()
-    found = features(samples, *GROUPS)
+    found = features(samples, *AVAILABLE)
     assert all(np.isfinite(value) or name in feature_names(["pitch"]) for name, value in found.items())
 
 
@@ -254,3 +274,48 @@ def test_cache_is_where_the_table_puts_it(clips, tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 1
     assert FeatureCache(tmp_path / "new").read(make_clip("angry")) is None  # other settings
     assert table.shape[0] == 1
+
+
+@needs_opensmile
+def test_egemaps_are_the_88_functionals_that_opensmile_gives():
+    import opensmile
+
+    samples = trim_silence(make_clip("happy"))
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    expected = smile.process_signal(samples, SAMPLE_RATE)
+    assert feature_names(["egemaps"]) == [f"egemaps_{name}" for name in expected.columns]
+    assert len(feature_names(["egemaps"])) == 88
+    np.testing.assert_allclose(extract(samples, ["egemaps"]), expected.to_numpy()[0], rtol=1e-5)
+
+
+@needs_opensmile
+def test_egemaps_hear_the_pitch():
+    low, high = (features(voice(pitch), "egemaps") for pitch in (110, 220))
+    name = "egemaps_F0semitoneFrom27.5Hz_sma3nz_amean"
+    assert high[name] - low[name] == pytest.approx(12, abs=0.5)
+
+
+@needs_opensmile
+@pytest.mark.parametrize(
+    "samples", [np.full(1, 0.1), noise(0.02), np.zeros(SAMPLE_RATE)], ids=["one", "short", "silence"]
+)
+def test_egemaps_of_next_to_nothing_are_numbers(samples):
+    assert np.isfinite(extract(samples.astype(np.float32), ["egemaps"])).all()
+
+
+@needs_opensmile
+def test_egemaps_are_kept_in_the_cache(clips, tmp_path):
+    first = extract_table(clips, ["egemaps"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == len(clips)
+    for path in tmp_path.iterdir():
+        np.savez(path, row=np.full(88, 7, np.float32))
+    again = extract_table(clips, ["egemaps"], n_jobs=1, cache_dir=tmp_path, progress=False)
+    assert (again == 7).all(axis=None)
+    assert not (first == 7).all(axis=None)
+
+
+def test_egemaps_without_opensmile_are_refused_with_its_licence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    _opensmile.cache_clear()
+    with pytest.raises(MissingPackageError, match=r"requirements-egemaps\.txt; openSMILE is free for non-commercial"):
+        extract(make_clip("calm"), ["egemaps"])

@@ -118,3 +118,26 @@ def test_pictures_are_wide_enough_opaque_and_the_same_every_time(frame, metrics,
     assert [path.read_bytes() for path in sorted((tmp_path / "one").iterdir())] == [
         path.read_bytes() for path in sorted(again)
     ]
+
+
+def test_the_fall_from_heard_to_unseen_voices_is_drawn_for_every_model():
+    entries = [
+        {"name": "a", "heard": 0.9, "unseen": 0.5, "interval": [0.45, 0.55]},
+        {"name": "b", "heard": 0.8, "unseen": 0.7, "interval": None},
+    ]
+    axes = plots.generalisation(entries).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]  # the best on unseen voices first
+    assert {text.get_text() for text in axes.texts} == {"90.0", "50.0", "80.0", "70.0"}
+
+
+def test_conditions_are_drawn_from_the_easiest_to_the_hardest():
+    noise, length = (
+        {"as recorded": np.inf, "noise 0 dB": 0.0, "noise 20 dB": 20.0},
+        {"first 1 s": 1.0, "first 2 s": 2.0},
+    )
+    found = {"as recorded": 0.8, "noise 20 dB": 0.7, "noise 0 dB": 0.2, "first 1 s": 0.4, "first 2 s": 0.6}
+    measured = {"cnn": {name: {"accuracy": value} for name, value in found.items()}}
+    left, right = plots.condition_curves(measured, noise, length).axes
+    assert left.lines[0].get_ydata().tolist() == pytest.approx([80, 70, 20])
+    assert right.lines[0].get_ydata().tolist() == pytest.approx([60, 40])
+    assert [label.get_text() for label in left.get_xticklabels()] == ["none", "20", "0"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.statistics import confidence_bins, holm, percentile_interval, resampled_counts
+from ser_hf.statistics import confidence_bins, gender_gap, holm, percentile_interval, resampled_counts
+from tests.predictions import make_predictions, make_table
 
 
 @given(st.integers(1, 40), st.integers(0, 100))
@@ -38,3 +39,23 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
     assert (adjusted >= np.array(p_values) - 1e-12).all()
     assert (adjusted <= 1).all()
     assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
+
+
+class TestGenderGap:
+    def test_is_the_difference_of_the_two_accuracies(self):
+        frame = make_predictions(make_table())
+        right = frame["emotion"] == frame["predicted"]
+        women = frame["gender"] == "female"
+        gap = gender_gap(frame)
+        assert gap["difference"] == pytest.approx(right[women].mean() - right[~women].mean())
+        assert gap["interval"][0] < gap["difference"] < gap["interval"][1]
+
+    def test_turns_its_sign_when_the_genders_are_exchanged(self):
+        frame = make_predictions(make_table())
+        turned = frame.assign(gender=frame["gender"].map({"female": "male", "male": "female"}))
+        assert gender_gap(turned)["difference"] == pytest.approx(-gender_gap(frame)["difference"])
+
+    def test_one_speaker_of_a_gender_has_no_interval_and_none_no_gap(self):
+        frame = make_predictions(make_table(actors=[1, 2, 4]))
+        assert gender_gap(frame)["interval"] is None
+        assert gender_gap(frame[frame["gender"] == "female"]) == {"difference": None, "interval": None}

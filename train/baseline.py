@@ -2,7 +2,8 @@
 
     python -m train.baseline --model svm --protocol actor --output_dir runs/svm-actor
 
-With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder.
+With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder. All other
+protocols also write ``importance.json``: which groups of features the answers to the tested clips need.
 """
 
 from __future__ import annotations
@@ -23,14 +24,34 @@ from ser_hf.audio import AudioError
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
 from ser_hf.feature_cache import default_cache_dir
-from ser_hf.features import GROUPS, extract_table
+from ser_hf.features import GROUPS, MissingPackageError, extract_table, feature_names
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
-from ser_hf.models.classical import FAMILIES, ClassicalModel, fit_classical, save_classical
-from ser_hf.runs import METRICS, RunError, create_run, finish_run, prediction_frame, read_run_json, write_run_json
-from ser_hf.splits import Fold, SplitError, make_folds
-from train.common import DataArguments, UsageError, load_clip_table, parse_arguments
+from ser_hf.models.classical import ClassicalModel, fit_classical, save_classical
+from ser_hf.models.families import FAMILIES
+from ser_hf.models.importance import group_importance
+from ser_hf.runs import (
+    METRICS,
+    RunError,
+    create_run,
+    finish_run,
+    prediction_frame,
+    read_run_json,
+    write_json,
+    write_run_json,
+)
+from ser_hf.splits import Fold, SplitError
+from train.common import (
+    DataArguments,
+    UsageError,
+    load_clip_table,
+    make_data_folds,
+    milliseconds_per_clip,
+    parse_arguments,
+)
 from train.publishing.describe import describe_model
+
+IMPORTANCE = "importance.json"
 
 
 @dataclass
@@ -50,6 +71,16 @@ class BaselineArguments:
     features: str | None = field(
         default=None,
         metadata={"help": f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."},
+    )
+    smote: bool = field(
+        default=False,
+        metadata={
+            "help": "Make the emotions equally frequent by synthetic clips (SMOTE), in each part that is trained on."
+        },
+    )
+    importance_repeats: int = field(
+        default=5,
+        metadata={"help": "Permutations of each feature group over the tested clips, for importance.json (0: none)."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of whatever is random in a model or in its tuning."})
     n_jobs: int = field(default=-1, metadata={"help": "Processes (-1: one a core)."})
@@ -76,6 +107,10 @@ class BaselineArguments:
         unknown = [group for group in groups if group not in GROUPS]
         if unknown:
             raise UsageError(f"--features: there is no group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+        try:
+            feature_names(groups)
+        except MissingPackageError as error:
+            raise UsageError(f"--features: {error}") from None
         return groups
 
 
@@ -94,12 +129,12 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     """Fit and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     started = time.perf_counter()
     groups = baseline.groups
-    if data.protocol == "full" and not FAMILIES[baseline.model].can_be_saved:
-        raise UsageError(f"a {baseline.model} cannot be saved so that it loads safely: no --protocol full for it")
+    if baseline.importance_repeats < 0:
+        raise UsageError(f"--importance_repeats is 0 or more, not {baseline.importance_repeats}")
     for run_folder in baseline.reference_runs:
         check_reference(run_folder, data, baseline)
     table = load_clip_table(data)
-    folds = make_folds(table, data.protocol, data.fold_indices)
+    folds = make_data_folds(table, data)
     folder = create_run(
         baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
     )
@@ -108,13 +143,21 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     extracted = time.perf_counter()
     print(f"{features.shape[1]} features of {len(table)} clips in {extracted - started:.0f} s", flush=True)
 
-    frames, records = [], []
+    emotions = table.features["emotion"].names
+    frames, records, importances = [], [], []
     for fold in folds:
         model, record = fit_fold(table, features, fold, data.protocol, baseline)
         records.append(record)
         if len(fold.test):
-            probabilities = model.predict_features(features.iloc[fold.test])
-            frames.append(prediction_frame(table, fold.test, fold.index, probabilities))
+            model_folder = save_classical(model, folder / f"fold{fold.index}" / "model")
+            record["model_bytes"] = sum(path.stat().st_size for path in model_folder.iterdir())
+            record["milliseconds_per_clip"] = milliseconds_per_clip(model, table.select(fold.test)["audio"])
+            tested = features.iloc[fold.test]
+            frames.append(prediction_frame(table, fold.test, fold.index, model.predict_features(tested, emotions)))
+            if baseline.importance_repeats:
+                labels = frames[-1]["emotion"]
+                drops = group_importance(model, tested, labels, groups, baseline.seed, baseline.importance_repeats)
+                importances.append((fold.index, drops))
         print(describe(record, frames), flush=True)
     write_run_json(
         folder,
@@ -128,6 +171,8 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         extraction_seconds=round(extracted - started, 1),
         seconds=round(time.perf_counter() - started, 1),
     )
+    if importances:
+        write_json(folder / IMPORTANCE, importance_record(importances, baseline.importance_repeats))
     if frames:
         print(summary(finish_run(folder, frames)))
     else:
@@ -155,6 +200,8 @@ def fit_fold(
         baseline.groups,
         seed=baseline.seed,
         n_jobs=baseline.n_jobs,
+        smote=baseline.smote,
+        label_names=table.features["emotion"].names,
     )
     tuned = {key: model.config[key] for key in ("parameters", "temperature", "cross_validation_accuracy")}
     return model, {"index": fold.index, **tuned, "seconds": round(time.perf_counter() - started, 1)}
@@ -170,6 +217,27 @@ def describe(record: dict[str, Any], frames: list[pd.DataFrame]) -> str:
     if frames:
         line += f", test {(frames[-1]['emotion'] == frames[-1]['predicted']).mean():.3f}"
     return f"{line}, {record['seconds']:.0f} s ({parameters or 'nothing tuned'})"
+
+
+def importance_record(importances: list[tuple[int, dict[str, tuple[float, float]]]], repeats: int) -> dict[str, Any]:
+    """What ``importance.json`` holds, the group that is missed most first.
+
+    ``drop`` is the mean over the folds and ``deviation`` that of the folds around it; of each fold, it is the mean and
+    the deviation over its permutations.
+    """
+    groups = {}
+    for group in importances[0][1]:
+        drops = [fold_drops[group][0] for _, fold_drops in importances]
+        folds = [
+            {"fold": index, "drop": fold_drops[group][0], "deviation": fold_drops[group][1]}
+            for index, fold_drops in importances
+        ]
+        groups[group] = {"drop": float(np.mean(drops)), "deviation": float(np.std(drops)), "folds": folds}
+    return {
+        "measure": "drop of accuracy on the tested clips when all columns of a feature group are permuted together",
+        "repeats": repeats,
+        "groups": dict(sorted(groups.items(), key=lambda item: -item[1]["drop"])),
+    }
 
 
 def check_reference(run_folder: str, data: DataArguments, baseline: BaselineArguments) -> None:

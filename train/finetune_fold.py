@@ -36,7 +36,7 @@ from ser_hf.models.training import (
 )
 from ser_hf.runs import PREDICTIONS, prediction_frame, read_run_json, write_json, write_predictions
 from ser_hf.splits import Fold
-from train.common import UsageError
+from train.common import UsageError, milliseconds_per_clip
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 FOLD, VALIDATION = "fold.json", "validation.parquet"
@@ -102,12 +102,9 @@ def run_fold(
         temperature = find_temperature(model, extractor, table, fold, folder, model_arguments)
         scale_logits(model, temperature)
     classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
-    milliseconds = None
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
         if len(indices):
-            asked = time.perf_counter()
             write_predictions(folder, predict_rows(classifier, table, indices, fold.index), name)
-            milliseconds = round(1000 * (time.perf_counter() - asked) / len(indices), 1)
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -120,8 +117,10 @@ def run_fold(
         "resumed": last is not None,
         "n_parameters": model.num_parameters(),
         "model_bytes": (folder / "model" / "model.safetensors").stat().st_size,
-        "milliseconds_per_clip": milliseconds,
     }
+    if len(fold.test):
+        tested = table.select(fold.test)["audio"]
+        record["milliseconds_per_clip"] = milliseconds_per_clip(classifier.model, tested, classifier.window_seconds)
     write_json(folder / FOLD, record)
 
 

@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import skops.io
-from joblib import parallel_config
-from sklearn.base import BaseEstimator, clone
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.features import FEATURES_VERSION, GROUPS, extract, feature_names
-from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
+from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
+from ser_hf.labels import LABELS
 from ser_hf.metrics import fit_temperature, softmax
 from ser_hf.models import ModelError
+from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
+from ser_hf.models.stored import dump_pipeline, load_pipeline
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"
 INNER_FOLDS = 5
 MIN_PROBABILITY = 1e-3  # of a label for which no neighbour or leaf votes
-
-# SimpleImputer remembers two dtypes, and skops asks to trust numpy.dtype. Tables of features are float32 always, so the
-# dtypes stay out of the file and are put back when it is loaded.
-IMPUTER_DTYPES = ("_fit_dtype", "_fill_dtype")
-
-DEFAULT_GROUPS = tuple(group for group in GROUPS if group != "textbook")
-
-
-@dataclass(frozen=True)
-class Family:
-    """A kind of model.
-
-    Attributes:
-        estimator: what comes after imputing and scaling.
-        search_space: parameters of ``estimator`` to try, given the number of features; every combination is.
-        groups: feature groups that it is given unless others are asked for.
-        can_be_saved: whether its file can be loaded safely. skops trusts no tree: scikit-learn follows the indices in
-            it unchecked, so a forged file crashes whoever loads it.
-    """
-
-    estimator: BaseEstimator
-    search_space: Callable[[int], dict[str, list[Any]]]
-    groups: tuple[str, ...] = DEFAULT_GROUPS
-    can_be_saved: bool = True
-
-
-# break_ties: without it, the label with the highest decision value is not always the one that SVC predicts.
-FAMILIES: dict[str, Family] = {
-    "svm": Family(
-        SVC(class_weight="balanced", break_ties=True),
-        lambda n: {"C": [2, 8], "gamma": [0.25 / n, 0.5 / n, 1 / n]},
-    ),
-    "svm-textbook": Family(SVC(break_ties=True), lambda n: {"C": [1, 10, 100]}, groups=("textbook",)),
-    "knn": Family(
-        KNeighborsClassifier(algorithm="brute"),
-        lambda n: {"n_neighbors": [5, 11, 21, 41], "weights": ["uniform", "distance"]},
-    ),
-    "random-forest": Family(
-        RandomForestClassifier(n_estimators=300, class_weight="balanced"),
-        lambda n: {"max_features": ["sqrt", 0.1], "min_samples_leaf": [1, 3]},
-        can_be_saved=False,
-    ),
-    "decision-tree": Family(
-        DecisionTreeClassifier(class_weight="balanced"),
-        lambda n: {"max_depth": [4, 8, 16], "min_samples_leaf": [1, 5, 15]},
-        can_be_saved=False,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -115,12 +60,21 @@ class ClassicalModel:
         rows = np.array([extract(clip, groups) for clip in clips], dtype=np.float32).reshape(len(clips), len(names))
         return self.predict_features(pd.DataFrame(rows, columns=names))
 
-    def predict_features(self, features: pd.DataFrame) -> np.ndarray:
-        """As `predict_proba`, from a table of `ser_hf.features.extract_table`."""
+    def predict_features(self, features: pd.DataFrame, names: Sequence[str] | None = None) -> np.ndarray:
+        """As `predict_proba`, from a table of `ser_hf.features.extract_table`.
+
+        Args:
+            names: the labels of the columns that are returned, among them all of this model's; those that it has never
+                met get the probability 0. None for this model's own.
+        """
         if features.empty:
-            return np.zeros((0, len(self.labels)))
-        method = _output_method(self.pipeline)
-        return softmax(_logits(getattr(self.pipeline, method)(features), method) / self.config["temperature"])
+            return np.zeros((0, len(self.labels if names is None else names)))
+        probabilities = softmax(_logits(self.pipeline, features) / self.config["temperature"])
+        if names is None:
+            return probabilities
+        columns = np.zeros((len(features), len(names)))
+        columns[:, [list(names).index(label) for label in self.labels]] = probabilities
+        return columns
 
     def feature_statistics(self) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of each feature over the training clips."""
@@ -137,89 +91,116 @@ def fit_classical(
     groups: Sequence[str],
     seed: int = 0,
     n_jobs: int = -1,
+    smote: bool = False,
+    label_names: Sequence[str] = LABELS,
 ) -> ClassicalModel:
     """Tune and fit a family on training clips, and calibrate it on what cross-validation answered.
 
     Args:
         family: a name out of `FAMILIES`.
         features: one row a clip, of `ser_hf.features.extract_table`.
-        labels: (n,) int indices into `LABELS`.
+        labels: (n,) int indices into ``label_names``. The model answers those that occur.
         speakers: (n,) whose voice it is: cross-validation holds out whole speakers. None where clips of a test speaker
             may be trained on (protocol "random"); cross-validation is then stratified over clips.
         groups: the feature groups of ``features``.
         n_jobs: processes; -1 for one a core.
+        smote: make the labels equally frequent by synthetic rows, anew in each part that is trained on, and only there.
 
     Raises:
-        ModelError: a label has no clip, or there are too few speakers to hold any out.
+        ModelError: fewer than two labels occur, or there are too few speakers or clips to hold any out.
     """
-    missing = [label for index, label in enumerate(LABELS) if not (labels == index).any()]
-    if missing:
-        raise ModelError(f"the training clips hold no example of: {', '.join(missing)}")
+    met, codes = np.unique(np.asarray(labels), return_inverse=True)
+    names = [label_names[index] for index in met]
+    if len(names) < 2:
+        raise ModelError(f"the training clips hold no two labels to tell apart, only: {', '.join(names) or 'none'}")
     features = features.astype(np.float32)
+    folds = inner_folds(codes, speakers, seed)
     pipeline = build_pipeline(family, seed)
-    space = FAMILIES[family].search_space(features.shape[1])
-    space = {f"model__{name}": values for name, values in space.items()}
-    folds = inner_folds(labels, speakers, seed)
+    if smote:
+        parts = [codes, *(codes[train] for train, _ in folds)]
+        pipeline = oversample(pipeline, min(np.unique(part, return_counts=True)[1].min() for part in parts), seed)
+    n_rows = min(len(train) for train, _ in folds)
+    space = ParameterGrid(FAMILIES[family].search_space(features.shape[1], n_rows))
+    candidates = [{f"model__{name}": value for name, value in parameters.items()} for parameters in space]
     with parallel_config("loky", inner_max_num_threads=1):
-        search = GridSearchCV(pipeline, space, scoring="accuracy", cv=folds, n_jobs=n_jobs, error_score="raise")
-        search.fit(features, labels)
-        best = search.best_estimator_
-        method = _output_method(best)
-        held_out = cross_val_predict(best, features, labels, cv=folds, method=method, n_jobs=n_jobs)
+        answers = Parallel(n_jobs=n_jobs)(
+            delayed(_held_out_logits)(clone(pipeline).set_params(**candidate), features, codes, fold)
+            for candidate in candidates
+            for fold in folds
+        )
+    answers = [answers[start : start + len(folds)] for start in range(0, len(answers), len(folds))]
+    accuracies = [_mean_accuracy(logits, codes, folds) for logits in answers]
+    best = int(np.argmax(accuracies))
+    fitted = pipeline.set_params(**candidates[best]).fit(features, codes)
     config = {
         "model_type": MODEL_TYPE,
         "family": family,
-        "id2label": {str(index): label for index, label in ID2LABEL.items()},
-        "label2id": LABEL2ID,
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
         "feature_groups": list(groups),
         "features_version": FEATURES_VERSION,
         "sample_rate": SAMPLE_RATE,
-        "temperature": fit_temperature(_logits(held_out, method), labels),
-        "parameters": {name.removeprefix("model__"): value for name, value in search.best_params_.items()},
-        "cross_validation_accuracy": float(search.best_score_),
+        "smote": smote,
+        "temperature": _temperature(answers[best], codes, folds),
+        "parameters": {name.removeprefix("model__"): value for name, value in candidates[best].items()},
+        "cross_validation_accuracy": accuracies[best],
     }
-    return ClassicalModel(best, config)
-
-
-def build_pipeline(family: str, seed: int = 0) -> Pipeline:
-    """Impute (median of the training clips), scale to unit variance, classify; not fitted."""
-    model = clone(FAMILIES[family].estimator)
-    if "random_state" in model.get_params():
-        model.set_params(random_state=seed)
-    # keep_empty_features: a training part in which nothing is voiced must not lose its pitch columns.
-    steps = [
-        ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
-        ("scale", StandardScaler()),
-        ("model", model),
-    ]
-    return Pipeline(steps)
+    return ClassicalModel(without_sampler(fitted), config)
 
 
 def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Up to five (train, held out) parts of the training clips: by speaker, or stratified by label without speakers."""
-    n_parts = min(INNER_FOLDS, np.bincount(labels).min() if speakers is None else len(np.unique(speakers)))
+    """Up to five (train, held out) parts of the training clips: by speaker, or stratified by label without speakers.
+
+    Raises:
+        ModelError: there is too little to hold any out, or a part would hold one label alone.
+    """
+    counts = np.bincount(labels)
+    n_parts = min(INNER_FOLDS, counts[counts > 0].min() if speakers is None else len(np.unique(speakers)))
     if n_parts < 2:
         raise ModelError("tuning holds out speakers (or clips, for protocol 'random'): train on two of each at least")
     stratified = StratifiedKFold(n_parts, shuffle=True, random_state=seed)
     splitter = stratified if speakers is None else GroupKFold(n_parts)
-    return list(splitter.split(labels, labels, speakers))
+    folds = list(splitter.split(labels, labels, speakers))
+    if any(len(np.unique(labels[train])) < 2 for train, _ in folds):
+        raise ModelError("tuning holds out speakers, and without some of them only one label is left to train on")
+    return folds
+
+
+def _held_out_logits(
+    pipeline: Pipeline, features: pd.DataFrame, labels: np.ndarray, fold: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """What a pipeline that is fitted on the first part of a fold answers of the second: (held out, labels)."""
+    train, held_out = fold
+    pipeline.fit(features.iloc[train], labels[train])
+    known = _logits(pipeline, features.iloc[held_out])
+    # A label that the first part lacks is the last that the pipeline would say.
+    logits = np.tile(known.min(axis=1, keepdims=True), labels.max() + 1)
+    logits[:, pipeline.classes_] = known
+    return logits
+
+
+def _mean_accuracy(logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    pairs = zip(logits, folds, strict=True)
+    return float(np.mean([(part.argmax(axis=1) == labels[held_out]).mean() for part, (_, held_out) in pairs]))
+
+
+def _temperature(logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The temperature of the held-out answers, but for clips whose label the pipeline that answered had not met."""
+    rows = [
+        (part, labels[held], np.isin(labels[held], labels[train]))
+        for part, (train, held) in zip(logits, folds, strict=True)
+    ]
+    kept = [(part[met], true[met]) for part, true, met in rows]
+    if not any(len(true) for _, true in kept):
+        return 1.0
+    return fit_temperature(np.concatenate([part for part, _ in kept]), np.concatenate([true for _, true in kept]))
 
 
 def save_classical(model: ClassicalModel, folder: str | Path) -> Path:
-    """Write ``pipeline.skops`` and ``config.json`` into a folder, and return it.
-
-    Raises:
-        ModelError: the family is one that cannot be saved (see `Family`).
-    """
-    family = model.config["family"]
-    if not FAMILIES[family].can_be_saved:
-        raise ModelError(f"a {family} cannot be saved so that it loads safely; it can only be measured")
+    """Write ``pipeline.skops`` and ``config.json`` into a folder, and return it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pipeline = copy.deepcopy(model.pipeline)
-    for name in IMPUTER_DTYPES:
-        delattr(pipeline["impute"], name)
-    skops.io.dump(pipeline, folder / PIPELINE, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+    dump_pipeline(model.pipeline, folder / PIPELINE)
     (folder / CONFIG).write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
     return folder
 
@@ -228,62 +209,58 @@ def load_classical(folder: str | Path) -> ClassicalModel:
     """Load a model folder that `save_classical` wrote.
 
     Raises:
-        ModelError: a file is missing or damaged, the pipeline holds a type that is not scikit-learn's own, or it does
+        ModelError: a file is missing or damaged, the pipeline holds anything but what such a pipeline needs, or it does
             not fit its labels or the features that this version computes.
     """
     folder = Path(folder)
     for name in (CONFIG, PIPELINE):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is no classical model: it holds no {name}")
+    config = _read_config(folder / CONFIG)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{folder / CONFIG} is not valid JSON: {error}") from None
-    keys = ("model_type", "id2label", "feature_groups", "features_version", "temperature")
-    missing = [key for key in keys if key not in config] if isinstance(config, dict) else list(keys)
-    if missing or config["model_type"] != MODEL_TYPE:
-        raise ModelError(f"{folder / CONFIG} does not describe a classical model ({missing or config['model_type']})")
-    model = ClassicalModel(_load_pipeline(folder / PIPELINE), config)
-    _check(model, folder)
+        names = feature_names(config["feature_groups"])
+    except MissingPackageError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: {error}; the model was made by another version") from None
+    if config["features_version"] != FEATURES_VERSION:
+        raise ModelError(
+            f"{folder}: the pipeline was fitted on other features (version {config['features_version']}) than are "
+            f"computed here (version {FEATURES_VERSION}): train it again"
+        )
+    model = ClassicalModel(load_pipeline(folder / PIPELINE, names, len(config["id2label"])), config)
+    try:
+        # A value that is missing, so that every step is asked for all that it holds.
+        answer = model.predict_features(pd.DataFrame([[np.nan] * len(names)], columns=names, dtype=np.float32))
+    except Exception as error:  # whatever else a forged file may lead to
+        raise ModelError(f"{folder / PIPELINE} cannot be loaded: {error}") from None
+    if answer.shape != (1, len(model.labels)) or not np.isfinite(answer).all():
+        raise ModelError(f"{folder} does not answer with a probability for each of its {len(model.labels)} labels")
     return model
 
 
-def _load_pipeline(path: Path) -> Pipeline:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        untrusted = skops.io.get_untrusted_types(file=path)
-        pipeline = None if untrusted else skops.io.load(path, trusted=[])
-    except Exception as error:  # whatever a damaged or forged file makes skops or scikit-learn raise
-        raise ModelError(f"{path} cannot be loaded: {error}") from None
-    if untrusted:
-        raise ModelError(f"{path} holds types that are not scikit-learn's own: {', '.join(untrusted)}; not loaded")
-    if not isinstance(pipeline, Pipeline) or not isinstance(pipeline.named_steps.get("impute"), SimpleImputer):
-        raise ModelError(f"{path} holds a {type(pipeline).__name__} that does not impute, scale and classify")
-    for name in IMPUTER_DTYPES:
-        setattr(pipeline["impute"], name, np.dtype(np.float32))
-    return pipeline
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from None
+    keys = ("model_type", "id2label", "feature_groups", "features_version", "temperature")
+    missing = [key for key in keys if key not in config] if isinstance(config, dict) else list(keys)
+    if missing or config["model_type"] != MODEL_TYPE:
+        raise ModelError(f"{path} does not describe a classical model ({missing or config['model_type']})")
+    names, temperature = config["id2label"], config["temperature"]
+    numbered = isinstance(names, dict) and set(names) == {str(index) for index in range(len(names))}
+    if not numbered or len(names) < 2 or not all(isinstance(name, str) for name in names.values()):
+        raise ModelError(f"{path}: id2label must number two labels or more from 0 on, not {names!r:.200}")
+    if type(temperature) not in (int, float) or not 0 < temperature < np.inf:
+        raise ModelError(f"{path}: the temperature must be a positive number, not {temperature!r:.200}")
+    return config
 
 
-def _check(model: ClassicalModel, folder: Path) -> None:
-    config, pipeline = model.config, model.pipeline
-    n_classes = len(getattr(pipeline, "classes_", []))
-    if sorted(config["id2label"]) != sorted(map(str, range(n_classes))):
-        raise ModelError(f"{folder}: the pipeline answers {n_classes} labels, config.json names {config['id2label']}")
-    try:
-        expected = feature_names(config["feature_groups"])
-    except ValueError as error:
-        raise ModelError(f"{folder}: {error}; the model was made by another version") from None
-    found = list(getattr(pipeline, "feature_names_in_", []))
-    if config["features_version"] != FEATURES_VERSION or found != expected:
-        raise ModelError(
-            f"{folder}: the pipeline was fitted on other features (version {config['features_version']}, {len(found)} "
-            f"columns) than are computed here (version {FEATURES_VERSION}, {len(expected)} columns): train it again"
-        )
-
-
-def _output_method(pipeline: Pipeline) -> str:
-    return "decision_function" if hasattr(pipeline, "decision_function") else "predict_proba"
-
-
-def _logits(output: np.ndarray, method: str) -> np.ndarray:
-    """Decision values as they are; probabilities as their logarithms."""
-    return output if method == "decision_function" else np.log(np.maximum(output, MIN_PROBABILITY))
+def _logits(pipeline: Pipeline, features: pd.DataFrame) -> np.ndarray:
+    """Decision values as they are, or logarithms of probabilities, (rows, labels)."""
+    if not hasattr(pipeline, "decision_function"):
+        return np.log(np.maximum(pipeline.predict_proba(features), MIN_PROBABILITY))
+    values = pipeline.decision_function(features)
+    # Of two labels scikit-learn gives one value, above zero for the second.
+    return np.stack([-values / 2, values / 2], axis=1) if values.ndim == 1 else values

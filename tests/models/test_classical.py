@@ -7,25 +7,27 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from ser_hf.features import extract_table, feature_names
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.models.classical import (
-    FAMILIES,
-    ClassicalModel,
-    build_pipeline,
-    fit_classical,
-    inner_folds,
-    load_classical,
-    save_classical,
-)
+from ser_hf.models.classical import ClassicalModel, fit_classical, inner_folds, load_classical, save_classical
+from ser_hf.models.families import DEFAULT_GROUPS, FAMILIES, build_pipeline
 from tests.synthetic import make_clip
 
 GROUPS = ["spectral"]
-EVERY = ["svm", "svm-textbook", "knn", "decision-tree", pytest.param("random-forest", marks=pytest.mark.slow)]
+EVERY = [
+    "svm",
+    "svm-textbook",
+    "knn",
+    "decision-tree",
+    "gradient-boosting",
+    pytest.param("random-forest", marks=pytest.mark.slow),
+]
 
 
 def make_table(n_speakers=6, n_clips=2, spread=0.5, seed=0):
@@ -61,10 +63,10 @@ def test_every_family_learns_and_answers_with_probabilities(family):
     np.testing.assert_array_equal(probabilities.argmax(axis=1), model.pipeline.predict(features))
     assert model.labels == list(LABELS)
     assert 0 < model.config["cross_validation_accuracy"] <= 1
-    assert set(model.config["parameters"]) == set(FAMILIES[family].search_space(16))
+    assert set(model.config["parameters"]) == set(FAMILIES[family].search_space(16, 96))
 
 
-@pytest.mark.parametrize("family", ["svm", "svm-textbook", "knn"])
+@pytest.mark.parametrize("family", EVERY)
 def test_saved_model_answers_alike_and_needs_no_trust(family, tmp_path):
     model = fit(family)
     features = make_table(seed=1)[0]
@@ -74,14 +76,53 @@ def test_saved_model_answers_alike_and_needs_no_trust(family, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "pipeline.skops"]
     assert skops.io.get_untrusted_types(file=folder / "pipeline.skops") == []
     loaded = load_classical(folder)
-    np.testing.assert_allclose(loaded.predict_features(features), probabilities, atol=1e-9)
+    np.testing.assert_array_equal(loaded.predict_features(features), probabilities)
     assert loaded.config == model.config
+    assert loaded.feature_statistics() == model.feature_statistics()
+    again = load_classical(save_classical(loaded, tmp_path / "again"))
+    np.testing.assert_array_equal(again.predict_features(features), probabilities)
 
 
-def test_trees_are_not_saved(tmp_path):
-    with pytest.raises(ModelError, match="decision-tree cannot be saved"):
-        save_classical(fit("decision-tree"), tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+def only(table, labels):
+    """The rows of a table that have these labels, by name."""
+    keep = np.isin(table[1], [LABELS.index(label) for label in labels])
+    return tuple(part[keep] for part in table)
+
+
+@pytest.mark.parametrize("labels", [["calm", "disgust"], ["happy", "sad", "surprised"]])
+@pytest.mark.parametrize("family", EVERY)
+def test_labels_that_were_never_met_are_never_answered(family, labels, tmp_path):
+    model = fit(family, only(make_table(n_clips=6), labels))
+    assert model.labels == labels
+    features, true, _ = only(make_table(seed=1), labels)
+    probabilities = model.predict_features(features, LABELS)
+    assert probabilities.shape == (len(true), len(LABELS))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    never = [index for index, label in enumerate(LABELS) if label not in labels]
+    assert (probabilities[:, never] == 0).all()
+    assert (probabilities.argmax(axis=1) == true).mean() > 0.8
+    loaded = load_classical(save_classical(model, tmp_path / "model"))
+    assert loaded.labels == labels
+    np.testing.assert_array_equal(loaded.predict_features(features, LABELS), probabilities)
+
+
+def test_label_that_is_none_of_the_common_ones_can_be_learned():
+    features, labels, speakers = make_table()
+    model = fit(table=(features, labels + 1, speakers), label_names=["boredom", *LABELS])
+    assert model.labels == list(LABELS)
+    labels = np.where(labels == 0, len(LABELS), labels)
+    assert fit(table=(features, labels, speakers), label_names=[*LABELS, "boredom"]).labels[-1] == "boredom"
+
+
+def test_label_of_a_single_speaker_does_not_break_the_tuning():
+    features, labels, speakers = make_table()
+    keep = (labels != 2) | (speakers == "00")
+    model = fit(table=(features[keep], labels[keep], speakers[keep]))
+    assert model.labels == list(LABELS)
+    complete = fit()
+    assert (
+        model.config["temperature"] < 3 * complete.config["temperature"]
+    )  # what it could not know is not held against it
 
 
 @given(seed=st.integers(0, 1000))
@@ -125,10 +166,87 @@ def test_clips_are_answered_as_their_features_are(svm):
     assert svm.predict_proba([]).shape == (0, len(LABELS))
 
 
+def test_groups_that_a_model_is_given_unasked():
+    assert not {"textbook", "egemaps"} & set(DEFAULT_GROUPS)
+    assert "egemaps" not in {group for family in FAMILIES.values() for group in family.groups}
+
+
+def test_synthetic_rows_are_made_of_what_is_trained_on_and_of_nothing_else(monkeypatch):
+    over_sampling = pytest.importorskip("imblearn.over_sampling")
+    features, labels, speakers = make_table()
+    rare = (labels != 0) | (np.arange(len(labels)) % 16 == 0)  # half of the clips of one label
+    features, labels, speakers = features[rare].reset_index(drop=True), labels[rare], speakers[rare]
+    sampled, fitted, asked = [], [], []
+    sampler, classifier = over_sampling.SMOTE, type(FAMILIES["svm"].estimator)
+    resample, fit_svm, decide = sampler.fit_resample, classifier.fit, classifier.decision_function
+
+    def spy_resample(self, rows, classes, **options):
+        made = resample(self, rows, classes, **options)
+        sampled.append((rows, classes, *made))
+        return made
+
+    def spy_fit(self, rows, classes):
+        fitted.append((rows, classes))
+        return fit_svm(self, rows, classes)
+
+    def spy_decide(self, rows):
+        asked.append(rows)
+        return decide(self, rows)
+
+    monkeypatch.setattr(sampler, "fit_resample", spy_resample)
+    monkeypatch.setattr(classifier, "fit", spy_fit)
+    monkeypatch.setattr(classifier, "decision_function", spy_decide)
+    model = fit(table=(features, labels, speakers), smote=True)
+    folds = inner_folds(labels, speakers)
+    n_candidates = len(sampled) // len(folds)
+    assert n_candidates == 6
+    assert len(sampled) == len(fitted) == n_candidates * len(folds) + 1
+    # Each part was sampled alone, then fitted on; the last is the whole.
+    parts = [train for train, _ in folds] * n_candidates + [np.arange(len(labels))]
+    for train, (rows, classes, made, made_classes), (seen, seen_classes) in zip(parts, sampled, fitted, strict=True):
+        np.testing.assert_array_equal(classes, labels[train])
+        expected = (features.iloc[train] - features.iloc[train].mean()) / features.iloc[train].std(ddof=0)
+        np.testing.assert_allclose(rows, expected, atol=1e-3)
+        np.testing.assert_array_equal(made[: len(rows)], rows)
+        assert (np.bincount(made_classes) == np.bincount(labels[train]).max()).all()
+        assert len(made) > len(rows)
+        np.testing.assert_array_equal(seen, made)
+        np.testing.assert_array_equal(seen_classes, made_classes)
+    # What was asked about are the held-out rows themselves, scaled as their part is.
+    assert len(asked) == n_candidates * len(folds)
+    for (train, held_out), rows in zip(folds * n_candidates, asked, strict=True):
+        scaled = (features.iloc[held_out] - features.iloc[train].mean()) / features.iloc[train].std(ddof=0)
+        np.testing.assert_allclose(rows, scaled, atol=1e-3)
+    assert [name for name, _ in model.pipeline.steps] == ["impute", "scale", "model"]
+    assert model.config["smote"] is True
+
+
+def test_synthetic_rows_are_seeded_and_help_a_rare_label(tmp_path):
+    pytest.importorskip("imblearn")
+    features, labels, speakers = make_table(spread=1.5, n_clips=4)
+    rare = (labels != 0) | (np.arange(len(labels)) % 32 == 0)
+    table = features[rare], labels[rare], speakers[rare]
+    probe, true, _ = make_table(seed=1, spread=1.5)
+    plain, first, second = (fit("knn", table, smote=smote, seed=7) for smote in (False, True, True))
+    np.testing.assert_array_equal(first.predict_features(probe), second.predict_features(probe))
+    found = [(model.predict_features(probe)[true == 0].argmax(axis=1) == 0).mean() for model in (plain, first)]
+    assert found[1] > found[0]
+    loaded = load_classical(save_classical(first, tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.predict_features(probe), first.predict_features(probe))
+
+
+def test_synthetic_rows_need_two_clips_to_lie_between():
+    pytest.importorskip("imblearn")
+    features, labels, speakers = make_table()
+    single = (labels != 3) | (np.arange(len(labels)) == 3)
+    with pytest.raises(ModelError, match="SMOTE needs at least two clips of each label"):
+        fit(table=(features[single], labels[single], speakers[single]), smote=True)
+
+
 def test_textbook_is_plain_but_not_weakened():
     pipeline = build_pipeline("svm-textbook")
     assert FAMILIES["svm-textbook"].groups == ("textbook",)
-    assert FAMILIES["svm-textbook"].search_space(80) == {"C": [1, 10, 100]}
+    assert FAMILIES["svm-textbook"].search_space(80, 1152) == {"C": [1, 10, 100]}
     assert (pipeline["model"].C, pipeline["model"].kernel, pipeline["model"].gamma) == (1.0, "rbf", "scale")
 
 
@@ -153,9 +271,11 @@ def test_tuning_is_stratified_where_speakers_overlap():
 
 def test_too_little_to_train_on_is_refused():
     features, labels, speakers = make_table()
-    keep = ~np.isin(labels, [1, 7])
-    with pytest.raises(ModelError, match="no example of: calm, surprised"):
-        fit(table=(features[keep], labels[keep], speakers[keep]))
+    with pytest.raises(ModelError, match="no two labels to tell apart, only: calm"):
+        fit(table=only((features, labels, speakers), ["calm"]))
+    each_their_own = np.isin(speakers, ["00", "01"]) & (labels == speakers.astype(int))
+    with pytest.raises(ModelError, match="only one label is left"):
+        fit(table=(features[each_their_own], labels[each_their_own], speakers[each_their_own]))
     with pytest.raises(ModelError, match="two of each"):
         fit(table=(features, labels, np.full(len(labels), "01")))
 
@@ -189,6 +309,19 @@ def config_without_temperature(folder):
     config = json.loads((folder / "config.json").read_text())
     del config["temperature"]
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def config_of_numbers(folder):
+    rewrite(folder, id2label={str(index): index for index in range(8)})
+
+
+def temperature_of_zero(folder):
+    rewrite(folder, temperature=0)
+
+
+def unknown_classifier(folder):
+    steps = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    skops.io.dump(steps.set_params(simpleimputer__keep_empty_features=True), folder / "pipeline.skops")
 
 
 def another_kind(folder):
@@ -245,11 +378,14 @@ def other_version(folder):
         (config_of_a_list, "does not describe a classical model"),
         (config_without_temperature, "does not describe a classical model.*temperature"),
         (another_kind, "does not describe a classical model.*whisper"),
+        (config_of_numbers, "id2label must number"),
+        (temperature_of_zero, "temperature must be a positive number"),
         (damaged_pipeline, "cannot be loaded"),
         (text_as_pipeline, "cannot be loaded"),
         (untrusted_type, "not scikit-learn's own.*Ours"),
-        (no_pipeline, "holds a LogisticRegression that does not impute"),
-        (no_imputer, "holds a Pipeline that does not impute"),
+        (no_pipeline, "does not hold an imputer, a scaler and a classifier that is known here, but LogisticRegression"),
+        (no_imputer, "does not hold an imputer.*LogisticRegression"),
+        (unknown_classifier, "does not hold an imputer.*LogisticRegression"),
         (not_fitted, "answers 0 labels"),
         (fewer_labels, "answers 8 labels"),
         (other_groups, "fitted on other features"),

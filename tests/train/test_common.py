@@ -7,8 +7,15 @@ import pytest
 from ser_hf.corpora import load_corpus
 from ser_hf.splits import make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
-from tests.synthetic import make_ravdess
-from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
+from tests.synthetic import encode, make_clip, make_ravdess
+from train.common import (
+    DataArguments,
+    UsageError,
+    load_clip_table,
+    make_data_folds,
+    milliseconds_per_clip,
+    parse_arguments,
+)
 from train.publishing.dataset import build_dataset
 
 pytestmark = pytest.mark.filterwarnings(
@@ -138,3 +145,15 @@ class TestFolds:
     def test_tables_stay_those_of_the_corpora(self, data_dir):
         data = arguments("--corpora", "emodb", "tess", "--data_dir", str(data_dir))
         assert load_clip_table(data)[:60] == load_corpus("emodb", data_dir)[:]
+
+
+def test_a_clip_is_timed_alone_and_no_longer_than_the_model_hears():
+    heard = []
+
+    class Model:
+        def predict_proba(self, clips):
+            heard.append([clip.size for clip in clips])
+
+    clips = [{"path": None, "bytes": encode(make_clip("happy", seconds=2), "wav", "pcm_s16le")} for _ in range(25)]
+    assert milliseconds_per_clip(Model(), clips, window=1.0) >= 0
+    assert heard == [[16_000]] * 21  # one to warm up, twenty that count

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ser_hf import plots
 from ser_hf.metrics import evaluate_predictions, mcnemar
 from ser_hf.plots import style
 from ser_hf.runs import read_predictions

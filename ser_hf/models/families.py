@@ -1,0 +1,120 @@
+"""Families of classical models: what is fitted on engineered features, and which of its settings are tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from ser_hf.features import GROUPS
+from ser_hf.models import ModelError
+
+# Without the tutorials' features, and without those whose licence forbids products.
+DEFAULT_GROUPS = tuple(group for group in GROUPS if group not in ("textbook", "egemaps"))
+# Boosting bins every feature and keeps a histogram of each: most of its time would go into the 780 covariances.
+FEWER_GROUPS = tuple(group for group in DEFAULT_GROUPS if group != "covariance")
+
+SMOTE_NEIGHBORS = 5  # of Chawla et al. 2002
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model.
+
+    Attributes:
+        estimator: what comes after imputing and scaling.
+        search_space: parameters of ``estimator`` to try, given the number of features and that of rows of the smallest
+            part that is fitted; every combination is tried.
+        groups: feature groups that it is given unless others are asked for.
+    """
+
+    estimator: BaseEstimator
+    search_space: Callable[[int, int], dict[str, list[Any]]]
+    groups: tuple[str, ...] = DEFAULT_GROUPS
+
+
+# break_ties: without it, the label with the highest decision value is not always the one that SVC predicts.
+FAMILIES: dict[str, Family] = {
+    "svm": Family(
+        SVC(class_weight="balanced", break_ties=True),
+        lambda n, rows: {"C": [2, 8], "gamma": [0.25 / n, 0.5 / n, 1 / n]},
+    ),
+    "svm-textbook": Family(SVC(break_ties=True), lambda n, rows: {"C": [1, 10, 100]}, groups=("textbook",)),
+    "knn": Family(
+        KNeighborsClassifier(algorithm="brute"),
+        lambda n, rows: {
+            "n_neighbors": [k for k in (5, 11, 21, 41) if k <= rows] or [rows],
+            "weights": ["uniform", "distance"],
+        },
+    ),
+    "random-forest": Family(
+        RandomForestClassifier(n_estimators=200, class_weight="balanced"),
+        lambda n, rows: {"max_features": ["sqrt", "log2"], "min_samples_leaf": [1, 3]},
+    ),
+    "decision-tree": Family(
+        DecisionTreeClassifier(class_weight="balanced"),
+        lambda n, rows: {"max_depth": [4, 8, 16], "min_samples_leaf": [1, 5, 15]},
+    ),
+    "gradient-boosting": Family(
+        HistGradientBoostingClassifier(
+            max_iter=60,
+            max_leaf_nodes=8,
+            max_features=0.1,
+            max_bins=32,  # some thirty clips of RAVDESS in each
+            class_weight="balanced",
+            early_stopping=False,
+        ),
+        lambda n, rows: {"learning_rate": [0.1, 0.2]},
+        groups=FEWER_GROUPS,
+    ),
+}
+
+
+def build_pipeline(family: str, seed: int = 0) -> Pipeline:
+    """Impute (median of the training clips), scale to unit variance, classify; not fitted."""
+    model = clone(FAMILIES[family].estimator)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=seed)
+    # keep_empty_features: a training part in which nothing is voiced must not lose its pitch columns.
+    steps = [
+        ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+        ("scale", StandardScaler()),
+        ("model", model),
+    ]
+    return Pipeline(steps)
+
+
+def oversample(pipeline: Pipeline, smallest: int, seed: int = 0) -> Pipeline:
+    """A pipeline that, whenever it is fitted, adds synthetic rows (SMOTE) until all labels have as many.
+
+    They are drawn among the rows that it is fitted on, once those are imputed and scaled; what it answers about, it
+    leaves as it is.
+
+    Args:
+        smallest: how many rows the rarest label has in the smallest part that will be fitted.
+
+    Raises:
+        ModelError: fewer than two, between which nothing can be drawn.
+    """
+    from imblearn.over_sampling import SMOTE  # half a second, for those who ask for it
+    from imblearn.pipeline import Pipeline as SamplingPipeline
+
+    if smallest < 2:
+        raise ModelError("SMOTE needs at least two clips of each label in every part that is trained on; leave it out")
+    sampler = SMOTE(k_neighbors=min(SMOTE_NEIGHBORS, smallest - 1), random_state=seed)
+    steps = list(pipeline.steps)
+    return SamplingPipeline([*steps[:-1], ("smote", sampler), steps[-1]])
+
+
+def without_sampler(pipeline: Pipeline) -> Pipeline:
+    """A fitted pipeline of `oversample` as scikit-learn's own, which answers alike: a sampler acts in fitting only."""
+    return Pipeline([(name, step) for name, step in pipeline.steps if name != "smote"])

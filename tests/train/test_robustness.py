@@ -1,0 +1,89 @@
+"""Robustness: the same clips under every condition, asked of the model that never heard their speakers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_hf.conditions import CONDITIONS
+from ser_hf.corpora import load_corpus
+from ser_hf.labels import LABELS
+from ser_hf.runs import create_run, prediction_frame, write_predictions
+from tests.tiny_models import save_tiny_whisper
+from train import robustness
+
+
+@pytest.fixture(scope="module")
+def table(corpus_dir):
+    return load_corpus("ravdess", corpus_dir).select(range(16))  # two actors
+
+
+@pytest.fixture
+def run(table, tmp_path):
+    """A run of two folds, an actor each, with a model each."""
+    folder = create_run(tmp_path / "tiny-actor")
+    frames = []
+    for fold in (0, 1):
+        rows = np.arange(8 * fold, 8 * fold + 8)
+        frames.append(prediction_frame(table, rows, fold, np.full((8, 8), 1 / 8)))
+        save_tiny_whisper(folder / f"fold{fold}" / "model", seed=fold)
+    write_predictions(folder, pd.concat(frames))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def three_conditions(monkeypatch):
+    chosen = {name: CONDITIONS[name] for name in ("as recorded", "noise 0 dB", "first 1 s")}
+    monkeypatch.setattr(robustness, "CONDITIONS", chosen)
+
+
+def test_each_clip_is_asked_of_its_own_fold_under_every_condition(run, corpus_dir):
+    from ser_hf import EmotionClassifier
+
+    assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 0
+    found = json.loads((run / "conditions.json").read_text())
+    assert list(found) == ["as recorded", "noise 0 dB", "first 1 s"]
+    table = load_corpus("ravdess", corpus_dir).select(range(16))
+    right = []
+    for fold in (0, 1):
+        classifier = EmotionClassifier.from_pretrained(run / f"fold{fold}" / "model")
+        for row in table.select(range(8 * fold, 8 * fold + 8)):
+            right.append(classifier.predict(row["audio"]).label == LABELS[row["emotion"]])
+    assert found["as recorded"]["accuracy"] == pytest.approx(np.mean(right))
+    assert found["as recorded"] | {"accuracy": 0, "confidence": 0} == {
+        "accuracy": 0,
+        "confidence": 0,
+        "answered": 1.0,
+        "n": 16,
+    }
+
+
+def test_measured_twice_it_is_the_same_and_noise_changes_the_answers(run, corpus_dir):
+    first = robustness.measure(run, str(corpus_dir))
+    assert robustness.measure(run, str(corpus_dir)) == first
+    assert first["noise 0 dB"]["confidence"] != first["as recorded"]["confidence"]
+
+
+def test_what_gets_no_answer_counts_as_wrong(run, corpus_dir, monkeypatch):
+    silent = {"silence": lambda samples, rng: np.zeros_like(samples)}
+    monkeypatch.setattr(robustness, "CONDITIONS", silent)
+    found = robustness.measure(run, str(corpus_dir))
+    assert found == {"silence": {"accuracy": 0.0, "confidence": None, "answered": 0.0, "n": 16}}
+
+
+def test_a_run_without_its_models_is_said(run, corpus_dir, capsys):
+    shutil.rmtree(run / "fold1" / "model")
+    assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 2
+    assert "fold1/model is gone" in capsys.readouterr().err
+    assert not (run / "conditions.json").exists()
+
+
+def test_a_clip_that_is_not_in_the_corpus_is_named(run, corpus_dir):
+    frame = pd.read_parquet(run / "predictions.parquet")
+    frame.loc[3, "clip"] = "03-01-01-01-01-01-77"
+    with pytest.raises(robustness.RunError, match="no clip 03-01-01-01-01-01-77"):
+        robustness.read_clips(frame, str(corpus_dir))

@@ -1,0 +1,240 @@
+"""The leaderboard as a report: each model on voices never heard, on voices heard, and on another corpus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_hf import plots
+from ser_hf.conditions import LENGTH_CURVE, NOISE_CURVE
+from ser_hf.labels import LABELS
+from ser_hf.metrics import expected_calibration_error, probability_matrix
+from ser_hf.statistics import gender_gap
+from train.reporting import Gallery, Run, bracket, percent, read_run, table
+
+if TYPE_CHECKING:
+    from train.leaderboard import Job
+
+NOTHING = "–"  # not run, or not told
+SURE = 0.8
+MAIN_TEXT = """\
+*Unseen voices*: RAVDESS, five actor-disjoint folds (Luna-Jimenez et al. 2022), mean of the folds' accuracies in per
+cent, with the 95 % interval by bootstrap over speakers; UAR is balanced accuracy. *Heard voices*: the same clips
+split at random, so that every test voice is in training too (**speaker-dependent**); *drop* is what such a figure
+promises too much, in points. *Other corpus*: trained on RAVDESS, tested on EmoDB: German, ten other voices, the
+emotions that both have, all answers open. Nothing was chosen on test speakers. *Training* is the mean of the folds on
+this machine, *ms a clip* the time of one test clip from its samples to its answer. Humans are quoted at 67 on unseen
+voices (Luna-Jimenez et al. 2022), guessing gives {chance}."""
+CALIBRATION_TEXT = """\
+On unseen voices, in per cent: the calibration error (ECE, 15 bins) before and after the temperature that was fitted
+on speakers of the training part, how sure the right and the wrong answers are on average, and how many of the wrong
+ones look certain."""
+GENDER_TEXT = """\
+Accuracy on unseen voices in per cent, and women minus men in points with its 95 % interval by bootstrap over the
+speakers of each gender."""
+CONDITIONS_TEXT = """\
+Accuracy on unseen voices in per cent, on the same test clips changed as the head says. No model was trained for it
+beyond what its recipe augments."""
+IMPORTANCE_TEXT = """\
+Permutation importance on unseen voices: the points of accuracy that are lost when the features of one group are
+shuffled among the test clips, mean over folds. Groups tell much the same story, so that a model can miss little of
+each."""
+Rows = Sequence[dict[str, Any]]
+Runs = dict[tuple[str, str], Run]  # by row and protocol
+
+
+def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: Path) -> None:
+    """Write the report on the runs that are kept, and its pictures to ``<stem>_files`` beside it.
+
+    Args:
+        rows: of the table, with ``name`` and ``what``.
+        jobs: all that the table asks for; those that are not kept yet leave their cells empty.
+
+    Raises:
+        RunError: a kept run cannot be read.
+    """
+    runs = {(job.row, job.protocol): read_run(kept_dir / job.name) for job in jobs if (kept_dir / job.name).is_dir()}
+    known = [row for row in rows if any(key[0] == row["name"] for key in runs)]
+    known.sort(key=lambda row: -_accuracy(runs.get((row["name"], "actor"))))
+    gallery = Gallery(output.with_name(output.stem + "_files"))
+    parts = [
+        "# Leaderboard",
+        "Every model family of the field by the same commands, on the same clips, the same folds and the same metrics. "
+        "Made from the predictions in `reports/runs/` by\n\n    make leaderboard",
+        *main_section(known, runs, gallery),
+        *calibration_section(known, runs),
+        *gender_section(known, runs),
+        *conditions_section(known, runs, kept_dir, gallery),
+        *importance_section(known, runs, kept_dir, gallery),
+    ]
+    gallery.remove_others()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:
+    """Accuracy on the three protocols, the drop between two of them, and what each model costs."""
+    head = ["model", "unseen voices", "UAR", "heard voices", "drop", "other corpus", "parameters", "MB"]
+    head += ["training, min", "ms a clip"]
+    lines, entries = [], []
+    for row in rows:
+        actor, mixed, cross = (runs.get((row["name"], protocol)) for protocol in ("actor", "random", "cross"))
+        drop = _folds(mixed) - _folds(actor) if actor and mixed else None
+        lines.append(
+            [
+                f"`{row['name']}`: {row['what']}",
+                f"**{percent(_folds(actor))}**{bracket(actor.metrics['intervals'].get('accuracy'))}"
+                if actor
+                else NOTHING,
+                percent(actor.metrics["balanced_accuracy"]) if actor else NOTHING,
+                percent(_folds(mixed)) if mixed else NOTHING,
+                f"{100 * drop:.1f}" if drop is not None else NOTHING,
+                percent(cross.metrics["accuracy"]) + bracket(cross.metrics["intervals"].get("accuracy"))
+                if cross
+                else NOTHING,
+                *_costs(actor or mixed or cross),
+            ]
+        )
+        if actor and mixed:
+            entry = {"name": row["name"], "unseen": _folds(actor), "heard": _folds(mixed)}
+            entries.append({**entry, "interval": actor.metrics["intervals"].get("accuracy")})
+    parts = [MAIN_TEXT.format(chance=percent(1 / len(LABELS))), table(head, lines)]
+    if entries:
+        figure = plots.generalisation(entries)
+        parts.append(gallery.add(figure, "drop", "accuracy on heard and on unseen voices, a line a model"))
+    return parts
+
+
+def calibration_section(rows: Rows, runs: Runs) -> list[str]:
+    """Whether answers are as often right as they are sure, before and after the temperature, on unseen voices."""
+    lines = []
+    for row in rows:
+        if run := runs.get((row["name"], "actor")):
+            probabilities, labels, right = _answers(run)
+            before = without_temperature(run)
+            wrong = probabilities.max(axis=1)[~right]
+            lines.append(
+                [
+                    f"`{row['name']}`",
+                    percent(expected_calibration_error(before, labels)) if before is not None else NOTHING,
+                    percent(run.metrics["ece"]),
+                    f"{run.metrics['nll']:.3f}",
+                    percent(probabilities.max(axis=1)[right].mean()),
+                    percent(wrong.mean()) if wrong.size else NOTHING,
+                    percent((wrong > SURE).mean()) if wrong.size else NOTHING,
+                ]
+            )
+    head = ["model", "ECE before", "ECE after", "NLL after", "sure when right", "sure when wrong"]
+    head.append(f"wrong and over {100 * SURE:.0f} % sure")
+    return ["## How sure they are", CALIBRATION_TEXT, table(head, lines)] if lines else []
+
+
+def without_temperature(run: Run) -> np.ndarray | None:
+    """The probabilities before each fold's temperature was applied; None where it is not told.
+
+    Softmax(z / T) to the power of T is softmax(z) but for its sum.
+    """
+    records = {record["index"]: record.get("temperature") for record in run.facts.get("folds", [])}
+    temperatures = run.frame["fold"].map(records)
+    if temperatures.isna().any():
+        return None
+    probabilities, _ = probability_matrix(run.frame)
+    logits = np.log(np.clip(probabilities, 1e-12, None)) * temperatures.to_numpy(dtype=float)[:, None]
+    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+def gender_section(rows: Rows, runs: Runs) -> list[str]:
+    """Accuracy of women's and of men's clips on unseen voices, and the gap between them."""
+    lines = []
+    for row in rows:
+        if run := runs.get((row["name"], "actor")):
+            genders = run.metrics["per_gender"]
+            gap = gender_gap(run.frame)
+            shares = [percent(genders.get(name, {}).get("accuracy")) for name in ("female", "male")]
+            lines.append(
+                [f"`{row['name']}`", *shares, f"{100 * gap['difference']:+.1f}{bracket(gap['interval'], True)}"]
+            )
+    return ["## Women and men", GENDER_TEXT, table(["model", "women", "men", "gap"], lines)] if lines else []
+
+
+def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery) -> list[str]:
+    """Accuracy on unseen voices under noise, shortened, through a telephone and so on, where that was measured."""
+    measured = _read_beside(rows, runs, kept_dir, "conditions.json")
+    if not measured:
+        return []
+    names = list(dict.fromkeys(name for found in measured.values() for name in found))
+    lines = [[f"`{row}`", *(_cell(found, name) for name in names)] for row, found in measured.items()]
+    figure = plots.condition_curves(measured, NOISE_CURVE, LENGTH_CURVE)
+    return [
+        "## Where it gets hard",
+        CONDITIONS_TEXT,
+        table(["model", *names], lines),
+        gallery.add(figure, "conditions", "accuracy against noise level and clip length, a line a model"),
+    ]
+
+
+def importance_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery) -> list[str]:
+    """What the classical models lose when a group of features is shuffled among the clips of unseen voices."""
+    measured = _read_beside(rows, runs, kept_dir, "importance.json")
+    measured = {row: found["groups"] for row, found in measured.items()}
+    if not measured:
+        return []
+    names = list(dict.fromkeys(name for found in measured.values() for name in found))
+    lines = [
+        [f"`{row}`", *(f"{100 * found[name]['drop']:.1f}" if name in found else NOTHING for name in names)]
+        for row, found in measured.items()
+    ]
+    return [
+        "## Which features matter",
+        IMPORTANCE_TEXT,
+        table(["model", *names], lines),
+    ]
+
+
+def _read_beside(rows: Rows, runs: Runs, kept_dir: Path, file: str) -> dict[str, dict[str, Any]]:
+    found = {}
+    for row in rows:
+        run = runs.get((row["name"], "actor"))
+        path = kept_dir / run.name / file if run else None
+        if path is not None and path.is_file():
+            found[row["name"]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _cell(found: dict[str, Any], name: str) -> str:
+    return percent(found[name]["accuracy"]) if name in found else NOTHING
+
+
+def _answers(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    probabilities, names = probability_matrix(run.frame)
+    labels = run.frame["emotion"].astype(str).map({name: index for index, name in enumerate(names)}).to_numpy()
+    return probabilities, labels, probabilities.argmax(axis=1) == labels
+
+
+def _accuracy(run: Run | None) -> float:
+    return _folds(run) if run else 0.0
+
+
+def _folds(run: Run) -> float:
+    return run.metrics["fold_mean_accuracy"]
+
+
+def _costs(run: Run) -> list[str]:
+    """Parameters, size of the file, minutes of training and milliseconds a clip: means over folds, where told."""
+    records = run.facts.get("folds", [])
+
+    def mean(key: str, words: Callable[[float], str]) -> str:
+        values = [record[key] for record in records if record.get(key) is not None]
+        return words(float(np.mean(values))) if values else NOTHING
+
+    return [
+        mean("n_parameters", lambda value: f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"),
+        mean("model_bytes", lambda value: f"{value / 1e6:.1f}"),
+        mean("seconds", lambda value: f"{value / 60:.1f}"),
+        mean("milliseconds_per_clip", lambda value: f"{value:.0f}"),
+    ]
