@@ -21,6 +21,7 @@ from ser_hf.labels import LABELS
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import mcnemar
 from ser_hf.runs import RunError
+from ser_hf.splits import SPEAKER_DEPENDENT
 from ser_hf.statistics import AlignmentError, holm
 from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table
 
@@ -34,7 +35,6 @@ PROTOCOLS = {
     "measures memory of voices too. It stands only beside published figures of random splits, never beside the other "
     "tables.",
 }
-MIXED = ("random",)
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
 
 
@@ -114,7 +114,7 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     first = group[0]
     corpora = ", ".join(sorted(first.frame["corpus"].unique()))
     size = f"on {corpora}: {first.metrics['n_clips']} clips, {first.metrics['n_speakers']} speakers"
-    title = f"{first.protocol}{' (speaker-dependent)' if first.protocol in MIXED else ''} {size}"
+    title = f"{first.protocol}{' (speaker-dependent)' if first.protocol in SPEAKER_DEPENDENT else ''} {size}"
 
     entries = [
         {
@@ -130,7 +130,7 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     if heard:
         parts.append(f"**No test:** trained on these very corpora: {', '.join(heard)}.")
     parts += [main_table(group), *seed_table(group)]
-    bars = plots.comparison(entries, title, caution=first.protocol in MIXED)
+    bars = plots.comparison(entries, title, caution=first.protocol in SPEAKER_DEPENDENT)
     parts.append(gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"))
     spread = plots.speaker_spread(entries, title)
     parts.append(gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"))

@@ -69,7 +69,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
         *calibration_section(known, runs),
         *gender_section(known, runs),
         *conditions_section(known, runs, kept_dir, gallery),
-        *importance_section(known, runs, kept_dir, gallery),
+        *importance_section(known, runs, kept_dir),
     ]
     gallery.remove_others()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery)
     ]
 
 
-def importance_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery) -> list[str]:
+def importance_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:
     """What the classical models lose when a group of features is shuffled among the clips of unseen voices."""
     measured = _read_beside(rows, runs, kept_dir, "importance.json")
     measured = {row: found["groups"] for row, found in measured.items()}

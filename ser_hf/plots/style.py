@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 INK, MUTED, GRID, PAPER = "#1F2933", "#5B6470", "#E3E7EB", "#FFFFFF"
-ACCENT, CAUTION, GAP = "#2A6FB0", "#9AA5B1", "#D55E00"
+ACCENT, CAUTION = "#2A6FB0", "#9AA5B1"
 WIDTH = 9.0  # inches; 900 px at screen resolution
 DPI = 160
 PALETTE = 96  # colours of a PNG
