@@ -29,7 +29,7 @@ TOLERANCE = 1e-6
 
 # Of run.json: where things lay, and what belongs to an account rather than to the run.
 PRIVATE = {"data_dir", "output_dir", "overwrite_output_dir", "logging_dir", "run_name", "hub_token", "hub_model_id"}
-ENVIRONMENT = {"versions", "python", "platform", "processor", "cpu_flags", "git_commit"}
+ENVIRONMENT = {"versions", "python", "platform", "processor", "cpu_flags", "cores", "git_commit"}
 TOKEN = re.compile(r"\bhf_\w{6,}")
 
 

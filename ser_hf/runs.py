@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -101,8 +102,8 @@ def environment() -> dict[str, Any]:
     """What a run's figures and seconds depend on beside its arguments.
 
     Returns:
-        ``versions``, ``python``, ``platform``, ``processor``, ``cpu_flags`` and ``git_commit`` (ending in ``+dirty``
-        when ser_hf or train has uncommitted changes; None outside a repository).
+        ``versions``, ``python``, ``platform``, ``processor``, ``cpu_flags``, ``cores`` (that the process may use) and
+        ``git_commit`` (ending in ``+dirty`` when ser_hf or train has uncommitted changes; None outside a repository).
     """
     processor, flags = _processor()
     return {
@@ -112,6 +113,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor,
         "cpu_flags": flags,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
 

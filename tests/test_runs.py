@@ -40,7 +40,7 @@ def test_a_new_run_knows_its_environment(tmp_path):
     folder = create_run(tmp_path / "runs" / "new")
     facts = read_run_json(folder)
     assert facts["versions"]["numpy"] == np.__version__
-    assert {"git_commit", "python", "platform", "processor", "cpu_flags"} <= set(facts)
+    assert {"git_commit", "python", "platform", "processor", "cpu_flags", "cores"} <= set(facts)
 
 
 def test_a_run_folder_that_exists_is_refused(tmp_path):
