@@ -131,7 +131,11 @@ def with_base_model(job: Job, folder: str | None) -> Job:
 
 
 def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[Job]:
-    """Run what is not kept yet, one after the other, and keep it; returns what failed."""
+    """Run what is not kept yet, one after the other, and keep it; returns what failed.
+
+    Then ask the models of unseen voices again under other conditions, all in one go. That is where it counts; who has
+    only the answers of a run cannot ask its models again.
+    """
     failed = []
     for job in jobs:
         if is_finished(kept_dir / job.name):
@@ -143,10 +147,14 @@ def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[Job]:
             if subprocess.run(job.command_line(folder), check=False).returncode != 0:
                 failed.append(job)
                 continue
-        if job.protocol == "actor" and not (folder / CONDITIONS_FILE).is_file():
-            # Voices never heard are where it counts; who has only the answers of a run cannot ask its models again.
-            subprocess.run([sys.executable, "-m", "train.robustness", str(folder)], check=False)
         keep(folder, kept_dir / job.name)
+    folders = [runs_dir / job.name for job in jobs if job.protocol == "actor"]
+    asked = [folder for folder in folders if is_finished(folder) and not (folder / CONDITIONS_FILE).is_file()]
+    if asked:
+        words = [sys.executable, "-m", "train.robustness", *(str(folder) for folder in asked)]
+        subprocess.run(words, check=False)
+    for folder in asked:
+        keep(folder, kept_dir / folder.name)
     return failed
 
 

@@ -96,7 +96,9 @@ class TestRunAll:
 
         def run(command, check):
             if "train.robustness" in command:
-                asked.append(Path(command[-1]).name)
+                asked.extend(Path(word).name for word in command[3:])
+                for word in command[3:]:
+                    (Path(word) / "conditions.json").write_text("{}")
                 return subprocess.CompletedProcess(command, 0)
             folder = Path(command[command.index("--output_dir") + 1])
             ran.append(folder.name)
@@ -114,7 +116,8 @@ class TestRunAll:
         assert asked == ["whisper-actor-seed42"]
         assert (kept / "svm-random" / "predictions.parquet").is_file()
         names = {path.name for path in (kept / "whisper-actor-seed42").iterdir()}
-        assert names == {"run.json", "metrics.json", "predictions.parquet", "importance.json"}
+        assert names == {"run.json", "metrics.json", "predictions.parquet", "importance.json", "conditions.json"}
+        assert not (kept / "svm-random" / "conditions.json").exists()
 
     def test_a_kept_run_of_an_older_recipe_is_told(self, tmp_path, capsys):
         kept = finished_run(tmp_path / "whisper-actor-seed42", arguments={"num_train_epochs": 3, "corpora": "ravdess"})

@@ -11,6 +11,7 @@ import pytest
 
 from ser_hf.conditions import CONDITIONS
 from ser_hf.corpora import load_corpus
+from ser_hf.features import feature_names
 from ser_hf.labels import LABELS
 from ser_hf.runs import create_run, prediction_frame, write_predictions
 from tests.tiny_models import save_tiny_whisper
@@ -87,3 +88,21 @@ def test_a_clip_that_is_not_in_the_corpus_is_named(run, corpus_dir):
     frame.loc[3, "clip"] = "03-01-01-01-01-01-77"
     with pytest.raises(robustness.RunError, match="no clip 03-01-01-01-01-01-77"):
         robustness.read_clips(frame, str(corpus_dir))
+
+
+def test_classical_models_share_the_features_of_a_clip_and_answer_as_they_do_alone(monkeypatch):
+    from ser_hf.features import extract
+    from ser_hf.models.classical import fit_classical
+
+    rng = np.random.default_rng(0)
+    clips = [(rng.normal(size=16_000) * level).astype(np.float32) for level in (0.1, 0.2, 0.3, 0.4)]
+    computed = []
+    monkeypatch.setattr(robustness, "extract", lambda clip, groups: computed.append(groups) or extract(clip, groups))
+    memory = robustness.FeatureMemory()
+    for groups in (["mfcc", "energy"], ["energy", "pitch", "mfcc"]):
+        names = feature_names(groups)
+        features = pd.DataFrame([extract(clip, groups) for clip in clips * 5], columns=names)
+        model = fit_classical("decision-tree", features, np.array([0, 0, 1, 1] * 5), None, groups, n_jobs=1)
+        answers = robustness.RecallingModel(model, memory).predict_proba(clips)
+        np.testing.assert_array_equal(answers, model.predict_proba(clips))
+    assert computed == [["mfcc", "energy"]] * 4 + [["pitch"]] * 4
