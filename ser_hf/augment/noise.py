@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import fft
 
-from ser_hf.audio import trim_silence
+from ser_hf.audio import SAMPLE_RATE, trim_silence
+
+FLAT_BELOW = 50.0  # Hz: what lies lower no voice has and few loudspeakers play, and brown noise would be nothing else
 
 
 def add_noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator, slope: float = 0.0) -> np.ndarray:
@@ -16,20 +19,19 @@ def add_noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator, slop
         samples: float32 mono waveform.
         snr_db: power of the clip over the power of the noise, in dB.
         rng: source of the noise.
-        slope: power falls as frequency to this exponent: 0 is white, 1 pink, 2 brown.
+        slope: power falls as frequency to this exponent, from 50 Hz on: 0 is white, 1 pink, 2 brown.
 
     Returns:
         float32, as long as ``samples``. It may pass full scale: cutting it there would change the ratio.
     """
     if not samples.size:
         return samples
-    noise = rng.standard_normal(samples.size)
-    if slope:
-        spectrum = np.fft.rfft(noise)
-        frequency = np.arange(spectrum.size, dtype=float)
-        frequency[0] = 1.0
-        noise = np.fft.irfft(spectrum * frequency ** (-slope / 2), n=samples.size)
-    return _mix(samples, noise, snr_db)
+    if not slope:
+        return _mix(samples, rng.standard_normal(samples.size), snr_db)
+    size = fft.next_fast_len(samples.size, real=True)  # lengths with a large prime factor take ten times longer
+    frequency = np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE), FLAT_BELOW)
+    noise = fft.irfft(fft.rfft(rng.standard_normal(size)) * frequency ** (-slope / 2), n=size)
+    return _mix(samples, noise[: samples.size], snr_db)
 
 
 def add_babble(

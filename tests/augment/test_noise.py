@@ -24,8 +24,15 @@ def test_coloured_noise_falls_with_frequency():
     rng = np.random.default_rng(0)
     loud = np.full(2**15, 0.1, np.float32)
     spectrum = np.abs(np.fft.rfft(add_noise(loud, 0, rng, slope=2.0) - loud)) ** 2
-    low, high = spectrum[100:200].mean(), spectrum[1600:3200].mean()
+    flat, low, high = (spectrum[a:b].mean() for a, b in ((1, 100), (200, 400), (3200, 6400)))
     assert low / high == pytest.approx(256, rel=0.4)  # four octaves at 6 dB
+    assert flat / low == pytest.approx(8, rel=0.4)  # no more at 0 than at 50 Hz, which is bin 102
+
+
+def test_coloured_noise_has_the_ratio_on_lengths_that_its_transform_does_not_like():
+    clip = np.random.default_rng(0).normal(size=10_007).astype(np.float32) / 10  # a prime
+    noisy = add_noise(clip, 10, np.random.default_rng(0), slope=1.0)
+    assert level(clip) - level(noisy.astype(float) - clip) == pytest.approx(10, abs=0.05)
 
 
 def test_silence_gets_no_noise():
