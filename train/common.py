@@ -196,7 +196,10 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a recipe file (.yaml, .yml or .json) as a dict."""
+    """Read a recipe file (.yaml, .yml or .json) as a dict.
+
+    A recipe that differs in little from another beside it names that one as ``extends``, and then only what differs.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -208,4 +211,9 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"the recipe {path} is not valid: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"the recipe {path} must map argument names to values")
+    if "extends" in values:
+        base = path.parent / str(values.pop("extends"))
+        if base.resolve() == path.resolve():
+            raise UsageError(f"the recipe {path} extends itself; name another one")
+        values = read_recipe(base) | values
     return values

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ser_hf.corpora import load_corpus
@@ -18,7 +17,7 @@ from ser_hf.runs import read_predictions
 from ser_hf.splits import make_folds
 from tests.corpora.trees import make_emodb
 from train.baseline import BaselineArguments, fit_fold, main
-from train.common import DataArguments, parse_arguments
+from train.common import DataArguments, parse_arguments, read_recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -204,14 +203,14 @@ def test_group_whose_package_is_missing_is_refused_with_its_licence(corpus_dir, 
 
 
 FOLDER = Path(__file__).parents[2] / "train" / "recipes"
-RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "model" in yaml.safe_load(path.read_text())]
+RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "model" in read_recipe(path)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_name_a_family_and_say_why(recipe):
     _, arguments = parse_arguments((DataArguments, BaselineArguments), ["--recipe", str(recipe)])
     assert arguments.model in FAMILIES
-    assert recipe.stem.startswith(arguments.model)
+    assert recipe.stem.removeprefix("four-corpora-").startswith(arguments.model)
     assert arguments.smote == ("smote" in recipe.stem)
     assert recipe.read_text().startswith("# ")
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
 from ser_hf.corpora import load_corpus
+from ser_hf.runs import read_predictions
 from ser_hf.splits import make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.synthetic import encode, make_clip, make_ravdess
+from train import baseline
 from train.common import (
     DataArguments,
     UsageError,
@@ -15,9 +20,11 @@ from train.common import (
     make_data_folds,
     milliseconds_per_clip,
     parse_arguments,
+    read_recipe,
 )
 from train.publishing.dataset import build_dataset
 
+FOLDER = Path(__file__).parents[2] / "train" / "recipes"
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*fewer than 60 clips",
     "ignore:.*of the official record",
@@ -40,6 +47,49 @@ def data_dir(tmp_path_factory):
 
 def arguments(*words: str) -> DataArguments:
     return parse_arguments((DataArguments,), words)[0]
+
+
+class TestRecipes:
+    def test_one_that_extends_another_says_only_what_differs(self, tmp_path):
+        (tmp_path / "base.yaml").write_text("seed: 1\nnum_layers: 3\n")
+        (tmp_path / "other.yaml").write_text("extends: base.yaml\nnum_layers: 5\n")
+        assert read_recipe(tmp_path / "other.yaml") == {"seed": 1, "num_layers": 5}
+
+    def test_one_that_extends_itself_or_what_is_not_there_is_told(self, tmp_path):
+        recipe = tmp_path / "r.yaml"
+        recipe.write_text("extends: r.yaml\n")
+        with pytest.raises(UsageError, match="extends itself"):
+            read_recipe(recipe)
+        recipe.write_text("extends: nothing.yaml\n")
+        with pytest.raises(UsageError, match=r"cannot read the recipe .*nothing\.yaml"):
+            read_recipe(recipe)
+
+    @pytest.mark.parametrize("model", ["svm", "decision-tree", "cnn", "vit"])
+    def test_four_corpora_are_pooled(self, model, data_dir):
+        recipe = FOLDER / f"four-corpora-{model}.yaml"
+        values = read_recipe(recipe)
+        corpora = values.pop("corpora")
+        assert values == read_recipe(FOLDER / f"{model}.yaml")
+        data = arguments("--corpora", *corpora, "--data_dir", str(data_dir))
+        table = load_clip_table(data)
+        assert set(table["corpus"]) == {"ravdess", "tess", "cremad", "savee"}
+        for fold in make_data_folds(table, data):
+            heard, tested = (
+                {(row["corpus"], row["speaker"]) for row in table.select_columns(["corpus", "speaker"]).select(part)}
+                for part in (fold.train, fold.test)
+            )
+            assert heard
+            assert tested
+            assert not heard & tested
+
+
+def test_a_model_learns_from_four_corpora_and_answers_each(data_dir, tmp_path):
+    words = ["--recipe", str(FOLDER / "four-corpora-decision-tree.yaml"), "--data_dir", str(data_dir), "--no_cache"]
+    words += ["--features", "zcr,energy", "--n_jobs", "1", "--output_dir", str(tmp_path / "run")]
+    assert baseline.main(words) == 0
+    frame = read_predictions(tmp_path / "run")
+    table = load_clip_table(arguments("--corpora", "ravdess,tess,cremad,savee", "--data_dir", str(data_dir)))
+    assert frame["corpus"].value_counts().to_dict() == pd.Series(table["corpus"][:]).value_counts().to_dict()
 
 
 class TestNames:
