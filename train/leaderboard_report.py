@@ -26,9 +26,9 @@ MAIN_TEXT = """\
 cent, with the 95 % interval by bootstrap over speakers; UAR is balanced accuracy. *Heard voices*: the same clips
 split at random, so that every test voice is in training too (**speaker-dependent**); *drop* is what such a figure
 promises too much, in points. *Other corpus*: trained on RAVDESS, tested on EmoDB: German, ten other voices, the
-emotions that both have, all answers open. Nothing was chosen on test speakers. *Training* is the mean of the folds on
-this machine, *ms a clip* the time of one test clip from its samples to its answer. Humans are quoted at 67 on unseen
-voices (Luna-Jimenez et al. 2022), guessing gives {chance}."""
+emotions that both have, all answers open. Nothing was chosen on test speakers. *Training* is the mean of the folds in
+minutes times cores ({processors}), *ms a clip* the time of one test clip from its samples to its answer. Humans are
+quoted at 67 on unseen voices (Luna-Jimenez et al. 2022), guessing gives {chance}."""
 CALIBRATION_TEXT = """\
 On unseen voices, in per cent: the calibration error (ECE, 15 bins) before and after the temperature that was fitted
 on speakers of the training part, how sure the right and the wrong answers are on average, and how many of the wrong
@@ -79,7 +79,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
 def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:
     """Accuracy on the three protocols, the drop between two of them, and what each model costs."""
     head = ["model", "unseen voices", "UAR", "heard voices", "drop", "other corpus", "parameters", "MB"]
-    head += ["training, min", "ms a clip"]
+    head += ["training, core min", "ms a clip"]
     lines, entries = [], []
     for row in rows:
         actor, mixed, cross = (runs.get((row["name"], protocol)) for protocol in ("actor", "random", "cross"))
@@ -96,13 +96,14 @@ def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:
                 percent(cross.metrics["accuracy"]) + bracket(cross.metrics["intervals"].get("accuracy"))
                 if cross
                 else NOTHING,
-                *_costs(actor or mixed or cross),
+                *_costs([run for run in (actor, mixed, cross) if run]),
             ]
         )
         if actor and mixed:
             entry = {"name": row["name"], "unseen": _folds(actor), "heard": _folds(mixed)}
             entries.append({**entry, "interval": actor.metrics["intervals"].get("accuracy")})
-    parts = [MAIN_TEXT.format(chance=percent(1 / len(LABELS))), table(head, lines)]
+    processors = " or ".join(sorted({str(run.facts.get("processor")) for run in runs.values()}))
+    parts = [MAIN_TEXT.format(processors=processors, chance=percent(1 / len(LABELS))), table(head, lines)]
     if entries:
         figure = plots.generalisation(entries)
         parts.append(gallery.add(figure, "drop", "accuracy on heard and on unseen voices, a line a model"))
@@ -224,17 +225,29 @@ def _folds(run: Run) -> float:
     return run.metrics["fold_mean_accuracy"]
 
 
-def _costs(run: Run) -> list[str]:
-    """Parameters, size of the file, minutes of training and milliseconds a clip: means over folds, where told."""
-    records = run.facts.get("folds", [])
+def _costs(runs: Sequence[Run]) -> list[str]:
+    """Parameters, size of the file, training and answering: means over the folds of the first run that tells it."""
 
     def mean(key: str, words: Callable[[float], str]) -> str:
-        values = [record[key] for record in records if record.get(key) is not None]
-        return words(float(np.mean(values))) if values else NOTHING
+        for run in runs:
+            values = [record[key] for record in _cost_records(run) if record.get(key) is not None]
+            if values:
+                return words(float(np.mean(values)))
+        return NOTHING
 
     return [
         mean("n_parameters", lambda value: f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"),
         mean("model_bytes", lambda value: f"{value / 1e6:.1f}"),
-        mean("seconds", lambda value: f"{value / 60:.1f}"),
+        mean("core_seconds", lambda value: f"{value / 60:.1f}"),
         mean("milliseconds_per_clip", lambda value: f"{value:.0f}"),
     ]
+
+
+def _cost_records(run: Run) -> list[dict[str, Any]]:
+    """The records of a run's folds, with the seconds of all cores where it is known how many those were."""
+    cores = run.facts.get("cores")
+    records = [dict(record) for record in run.facts.get("folds", [])]
+    for record in records:
+        if cores and record.get("seconds") is not None and not record.get("resumed"):
+            record["core_seconds"] = cores * record["seconds"]
+    return records

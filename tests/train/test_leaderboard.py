@@ -38,7 +38,7 @@ def finished_run(folder: Path, seed: int = 0, temperature: float = 1.0, **facts)
     frame = make_predictions(make_table(), skill=1 + seed, seed=seed)
     finish_run(make_run(folder, frame), [frame])
     records = [{"index": fold, "temperature": temperature, "seconds": 90.0, "n_parameters": 2e6} for fold in (0, 1)]
-    write_run_json(folder, **{"protocol": "actor", "folds": records, "arguments": {}} | facts)
+    write_run_json(folder, **{"protocol": "actor", "folds": records, "cores": 2, "arguments": {}} | facts)
     return folder
 
 
@@ -158,7 +158,7 @@ class TestReport:
         assert row[4] == f"{100 * (mixed['fold_mean_accuracy'] - actor['fold_mean_accuracy']):.1f}"
         assert row[5] == "–"  # not run
         assert row[6] == "2.0 M"
-        assert row[8] == "1.5"
+        assert row[8] == "3.0"  # minutes on two cores
 
     def test_what_was_measured_beside_is_shown(self, report, tmp_path):
         assert "| `svm` | 80.0 | 30.0 | 50.0 |" in report
