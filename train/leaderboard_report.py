@@ -237,10 +237,14 @@ def _costs(runs: Sequence[Run]) -> list[str]:
 
     return [
         mean("n_parameters", lambda value: f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"),
-        mean("model_bytes", lambda value: f"{value / 1e6:.1f}"),
-        mean("core_seconds", lambda value: f"{value / 60:.1f}"),
-        mean("milliseconds_per_clip", lambda value: f"{value:.0f}"),
+        mean("model_bytes", lambda value: _two_digits(value / 1e6)),
+        mean("core_seconds", lambda value: _two_digits(value / 60)),
+        mean("milliseconds_per_clip", _two_digits),
     ]
+
+
+def _two_digits(value: float) -> str:
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")
 
 
 def _cost_records(run: Run) -> list[dict[str, Any]]:

@@ -158,7 +158,7 @@ class TestReport:
         assert row[4] == f"{100 * (mixed['fold_mean_accuracy'] - actor['fold_mean_accuracy']):.1f}"
         assert row[5] == "–"  # not run
         assert row[6] == "2.0 M"
-        assert row[8] == "3.0"  # minutes on two cores
+        assert row[8] == "3"  # minutes on two cores
 
     def test_what_was_measured_beside_is_shown(self, report, tmp_path):
         assert "| `svm` | 80.0 | 30.0 | 50.0 |" in report
