@@ -74,7 +74,7 @@ class ModelArguments:
         metadata={
             "help": "With --protocol full: runs of the same recipe on held-out speakers, separated by commas; the card "
             "has the figures of all, the model the temperature of the first. With --hold_out_validation false: run "
-            "whose temperature the folds get."
+            "whose temperatures the folds get, each that of the same fold."
         },
     )
     hold_out_validation: bool = field(

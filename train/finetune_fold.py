@@ -50,8 +50,13 @@ def run_fold(
     model_arguments: ModelArguments,
     augmentation: AugmentationArguments,
     training: FinetuneTrainingArguments,
+    temperature: float = 1.0,
 ) -> None:
-    """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``."""
+    """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``.
+
+    Args:
+        temperature: divides the logits of a model that has no validation clips to find its own on.
+    """
     started = time.perf_counter()
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
@@ -97,9 +102,9 @@ def run_fold(
     trainer.train(resume_from_checkpoint=last)
     model = trainer.model.eval()
     write_json(folder / "log.json", trainer.state.log_history)
-    temperature = 1.0
     if model_arguments.calibrate:
-        temperature = find_temperature(model, extractor, table, fold, folder, model_arguments)
+        if len(fold.validation):
+            temperature = find_temperature(model, extractor, table, fold, folder)
         scale_logits(model, temperature)
     classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
@@ -165,16 +170,9 @@ def frozen_features(model, collator: Collator, dataset: ClipDataset, args: Train
 
 
 def find_temperature(
-    model: PreTrainedModel,
-    extractor: FeatureExtractionMixin,
-    table: Dataset,
-    fold: Fold,
-    folder: Path,
-    arguments: ModelArguments,
+    model: PreTrainedModel, extractor: FeatureExtractionMixin, table: Dataset, fold: Fold, folder: Path
 ) -> float:
-    """The temperature that calibrates a fold's model on its validation speakers, or an earlier run's without them."""
-    if not len(fold.validation):
-        return mean_temperature(arguments.reference_runs[0])
+    """The temperature that calibrates a fold's model on its validation speakers."""
     classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
     frame = predict_rows(classifier, table, fold.validation, fold.index)
     probabilities = frame[[f"p_{label}" for label in LABELS]].to_numpy()
@@ -182,12 +180,19 @@ def find_temperature(
     return fit_temperature(np.log(np.clip(probabilities, 1e-12, None)), frame["emotion"].map(LABEL2ID).to_numpy())
 
 
-def mean_temperature(reference_run: str) -> float:
-    """The geometric mean of the temperatures that the folds of an earlier run found on their validation speakers."""
-    found = [record["temperature"] for record in read_run_json(reference_run).get("folds", [])]
-    if not found:
-        raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune")
-    return float(np.exp(np.mean(np.log(found))))
+def earlier_temperature(reference_run: str, protocol: str, fold: int) -> float:
+    """The temperature that an earlier run found on speakers that it held out of training.
+
+    That of the same fold, if the protocol is the same: other folds held out speakers that this one tests. Else the
+    geometric mean over all folds.
+    """
+    facts = read_run_json(reference_run)
+    records = facts.get("folds", [])
+    if facts.get("protocol") == protocol:
+        records = [record for record in records if record["index"] == fold]
+    if not records:
+        raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune that has fold {fold}")
+    return float(np.exp(np.mean(np.log([record["temperature"] for record in records]))))
 
 
 def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndarray, fold: int) -> pd.DataFrame:
