@@ -28,6 +28,7 @@ from ser_hf.corpora.files import find_clips, warn_if_fewer
 from ser_hf.labels import CREMAD_EMOTIONS
 
 URL = "https://github.com/CheyneyComputerScience/CREMA-D"
+MIRROR = "https://gitlab.com/cs-cooper-lab/crema-d-mirror"  # by the record's author (issue 15 there)
 N_CLIPS = 7442
 ACTORS = tuple(str(number) for number in range(1001, 1092))
 # fmt: off
@@ -106,7 +107,7 @@ def load(data_dir: Path, download: bool = True, unmapped: str = "drop") -> Datas
     folder = data_dir / "cremad"
     by_hand = (
         f"fetch it from {URL} (free; Open Database License): GIT_LFS_SKIP_SMUDGE=1 git clone --depth 1 {URL} {folder} "
-        f'&& git -C {folder} lfs pull --include "AudioWAV/*"'
+        f'&& git -C {folder} lfs pull --include "AudioWAV/*"; where GitHub says that its quota is spent, take {MIRROR}'
     )
     clips = sorted(find_clips(folder, parse_name, by_hand).items())
     warn_if_fewer(folder, len(clips), N_CLIPS)
