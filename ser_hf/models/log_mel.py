@@ -28,6 +28,8 @@ class LogMelExtractor(SequenceFeatureExtractor):
         floor: power that counts as silence, so that what no recorder hears makes no features.
         mean: what is taken from the logarithms of power; the features are then near 0 for speech at a common level.
         std: what they are divided by.
+        subtract_mean: whether each feature's mean over the clip is taken from it, and with it what a voice's timbre, a
+            microphone and the level add to all frames alike (cepstral mean normalisation, Atal 1974).
     """
 
     model_input_names = ("input_features", "attention_mask")
@@ -44,11 +46,13 @@ class LogMelExtractor(SequenceFeatureExtractor):
         floor: float = 1e-5,
         mean: float = -5.0,
         std: float = 4.0,
+        subtract_mean: bool = True,
         **kwargs,
     ):
         super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
         self.frame_length, self.hop_length, self.n_fft = frame_length, hop_length, n_fft
         self.min_frequency, self.floor, self.mean, self.std = min_frequency, floor, mean, std
+        self.subtract_mean = subtract_mean
 
     def __call__(
         self,
@@ -72,6 +76,8 @@ class LogMelExtractor(SequenceFeatureExtractor):
             raise ValueError(f"the model hears {self.sampling_rate} Hz, and the sound is at {sampling_rate} Hz")
         clips = [raw_speech] if np.ndim(raw_speech[0]) == 0 else raw_speech
         features = [self.features(np.asarray(clip, dtype=np.float32)) for clip in clips]
+        if self.subtract_mean:
+            features = [one - one.mean(axis=0) for one in features]
         batch = BatchFeature({"input_features": features})
         return self.pad(batch, padding=padding, return_attention_mask=True, return_tensors=return_tensors)
 

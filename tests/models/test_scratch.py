@@ -18,6 +18,7 @@ from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.building import encoder_layers, freeze_lower, parameter_groups, scale_logits
+from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.neural import load_neural, output_layer, save_neural, window_seconds
 from ser_hf.models.scratch import ARCHITECTURES, CUSTOM, create_from_scratch
 from ser_hf.models.training import Collator
@@ -121,6 +122,18 @@ def test_mfcc_are_the_cosine_transform_of_the_log_mel_spectrogram():
     _, mfcc = make("lstm")
     expected = dct(mfcc.log_mel(CLIPS[0], 64), type=2, norm="ortho", axis=1)[:, :40]
     assert np.allclose(mfcc.features(CLIPS[0]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [LogMelExtractor, MfccExtractor])
+def test_what_all_frames_share_such_as_the_level_is_taken_away_and_padding_has_no_part_in_it(kind):
+    noise = np.random.default_rng(0).normal(0, 0.3, SAMPLE_RATE).astype(np.float32)
+    loud, quiet = (kind()(noise * level)["input_features"][0] for level in (1.0, 0.25))
+    assert np.allclose(loud, quiet, atol=0.01)
+    assert np.allclose(loud.mean(axis=0), 0, atol=1e-4)
+    padded = kind()([noise, np.tile(noise, 2)])["input_features"][0]
+    assert np.allclose(padded[: len(loud)], loud)
+    assert not padded[len(loud) :].any()
+    assert kind(subtract_mean=False)(noise)["input_features"][0].mean() > 0.1
 
 
 def test_sound_at_another_rate_is_refused():
