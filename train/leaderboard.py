@@ -23,7 +23,6 @@ from train.robustness import CONDITIONS_FILE
 
 TABLE = Path(__file__).with_suffix(".yaml")
 RECIPES = Path(__file__).parent / "recipes"
-CALIBRATION = "calibration"
 # Small files that say what a run answered and what it is worth; checkpoints stay where they were trained.
 KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", CONDITIONS_FILE)
 
@@ -34,7 +33,7 @@ class Job:
 
     Attributes:
         name: of the run folder, ``<row>-<protocol>`` and, for what is trained with a seed, ``-seedN``.
-        row, protocol: as in the table; "calibration" is run by the protocol that its arguments name.
+        row, protocol: as in the table.
         command: "baseline" or "finetune".
         arguments: what the command is told beside the recipe, by name.
     """
@@ -52,9 +51,8 @@ class Job:
     def command_line(self, folder: Path) -> list[str]:
         """The command that makes this run in a folder, or goes on with what lies there."""
         words = [sys.executable, "-m", f"train.{self.command}", "--recipe", str(self.recipe)]
-        arguments = {"protocol": self.protocol, **self.arguments}
-        words += ["--output_dir", str(folder)]
-        for name, value in arguments.items():
+        words += ["--protocol", self.protocol, "--output_dir", str(folder)]
+        for name, value in self.arguments.items():
             words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
         if folder.exists():
             goes_on = self.command == "finetune"
@@ -107,8 +105,7 @@ def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None =
     jobs = []
     for protocol in wanted:
         for row in table["rows"]:
-            # Whoever needs no run of it does not name it.
-            if row["name"] in wanted_rows and (protocol != CALIBRATION or CALIBRATION in row):
+            if row["name"] in wanted_rows:
                 arguments = {**(table["protocols"][protocol] or {}), **(row.get(protocol) or {})}
                 name = f"{row['name']}-{protocol}"
                 if row["command"] == "finetune":

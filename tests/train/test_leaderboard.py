@@ -68,17 +68,6 @@ class TestPlan:
         assert "--hold_out_validation false" in " ".join(line)
         assert "--resume_from_checkpoint" not in line
 
-    def test_networks_are_calibrated_on_held_out_speakers_before_they_learn_from_all(self, tmp_path):
-        reference = {"hold_out_validation": False, "reference_run": "kept/cnn-calibration-seed42"}
-        cnn = {"name": "cnn", "command": "finetune", "what": "", "calibration": {}, "actor": reference}
-        protocols = {"calibration": {"protocol": "actor"}, **TABLE["protocols"]}
-        jobs = leaderboard.plan({"protocols": protocols, "rows": [TABLE["rows"][0], cnn]}, None, "calibration, actor")
-        assert [job.name for job in jobs] == ["cnn-calibration-seed42", "svm-actor", "cnn-actor-seed42"]
-        first, _, second = (" ".join(job.command_line(tmp_path / "new")) for job in jobs)
-        assert "--protocol actor" in first
-        assert "--hold_out_validation" not in first
-        assert "--protocol actor --hold_out_validation false --reference_run kept/cnn-calibration-seed42" in second
-
     def test_what_broke_off_goes_on_or_is_made_anew(self, tmp_path):
         jobs = {job.name: job for job in leaderboard.plan(TABLE)}
         assert jobs["whisper-actor-seed42"].command_line(tmp_path)[-2:] == ["--resume_from_checkpoint", "true"]
