@@ -31,6 +31,7 @@ PROTOCOLS = {
     "emobox": "Six folds of actors (EmoBox, arXiv 2406.07162): every test voice is new to the model.",
     "loao": "One actor is left out at a time: every test voice is new to the model.",
     "cross": "Whole corpora that the model is tested on as it is: new voices, sentences and microphones.",
+    "develop": "Some of the speakers that train in protocol `actor`, and nobody that it tests: to choose a recipe by.",
     "random": "**Speaker-dependent.** Five random folds of clips: every test voice was heard in training, so this "
     "measures memory of voices too. It stands only beside published figures of random splits, never beside the other "
     "tables.",

@@ -23,7 +23,7 @@ from ser_hf.splits.dealing import define, leave_one_out
 from ser_hf.splits.parts import Fold, SplitError
 
 TESTING_PROTOCOLS = ("actor", "random", "emobox", "loao")
-PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross")
+PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross", "develop")
 SPEAKER_DEPENDENT = ("random",)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
 
@@ -43,14 +43,15 @@ def make_folds(
         protocol: "actor" (folds 0 to 4: for RAVDESS those of Luna-Jimenez et al. 2022), "random" (stratified over the
             clips of each corpus, speaker-dependent, folds 0 to 4), "emobox" (arXiv 2406.07162, folds 1 to 6, RAVDESS
             alone), "loao" (leave one speaker out, fold = actor, one corpus alone), "full" (one fold 0: all rows train,
-            none validates or tests), or "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`).
+            none validates or tests), "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`), or "develop" (folds 0
+            to 4: see `development_folds`).
         folds: only these folds, in this order.
         test_corpora: for "cross", the corpora that are tested; all others of the table train.
 
     Returns:
-        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full" and "cross"). Except
-        for "random", no speaker is in two of the parts of one fold; a speaker is a corpus and a name in it. Nobody
-        validates where no corpus of the table has four speakers.
+        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full", "cross" and
+        "develop"). Except for "random", no speaker is in two of the parts of one fold; a speaker is a corpus and a name
+        in it. Nobody validates where no corpus of the table has four speakers.
 
     Raises:
         SplitError: an unknown protocol or fold, a missing actor of RAVDESS, a speaker or clip that the protocol does
@@ -65,6 +66,8 @@ def make_folds(
         made = [Fold(0, np.arange(len(table)), nothing, nothing)]
     elif protocol == "cross":
         made = [cross_fold(table, test_corpora)]
+    elif protocol == "develop":
+        made = development_folds(make_folds(table, "actor"))
     elif set(column_names(protocol)) & set(table.column_names):
         made = _own_folds(table, protocol)
     else:
@@ -78,6 +81,19 @@ def make_folds(
         if not len(by_index[index].train):
             raise SplitError(f"fold {index} of protocol {protocol!r} leaves no clip of this table to train on")
     return [by_index[index] for index in chosen]
+
+
+def development_folds(folds: Sequence[Fold]) -> list[Fold]:
+    """Folds to choose a recipe by, which leave alone what a protocol's folds test.
+
+    Of the speakers that train in a fold, those that the next fold tests are tested here; the fold's own test speakers
+    are in no part of it.
+    """
+    made = []
+    for fold, following in zip(folds, [*folds[1:], *folds[:1]], strict=True):
+        test = np.setdiff1d(following.test, fold.validation)
+        made.append(Fold(fold.index, np.setdiff1d(fold.train, test), fold.validation, test))
+    return made
 
 
 def column_names(protocol: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ TEST_ACTORS = {  # Luna-Jimenez et al. 2022, and EmoBox
     "loao": {actor: [actor] for actor in range(1, 25)},
 }
 VALIDATION_ACTORS = {0: [3, 6], 1: [10, 11], 2: [8, 17], 3: [1, 14], 4: [2, 5]}
-ALONE = [protocol for protocol in PROTOCOLS if protocol != "cross"]  # which needs a second corpus
+ALONE = [protocol for protocol in PROTOCOLS if protocol not in ("cross", "develop")]  # a second corpus; not all clips
 TESTING = [protocol for protocol in ALONE if protocol != "full"]
 
 
@@ -118,6 +118,19 @@ class TestActorProtocols:
         assert validation[22] == [23, 24]
         assert validation[23] == [1, 24]
         assert validation[24] == [1, 2]
+
+
+class TestDevelop:
+    def test_what_the_actor_protocol_tests_is_left_alone_and_others_are_tested(self, table):
+        for fold, real in zip(make_folds(table, "develop"), make_folds(table, "actor"), strict=True):
+            parts = [speakers(table, rows) for rows in (fold.train, fold.validation, fold.test, real.test)]
+            assert not any(one & two for one, two in itertools.combinations(parts, 2))
+            assert set.union(*parts) == set(range(1, 25))
+            assert parts[1] == set(VALIDATION_ACTORS[fold.index])
+            assert len(parts[2]) == 3
+
+    def test_some_of_its_folds_are_the_same_as_all_of_them(self, table):
+        assert np.array_equal(make_folds(table, "develop", [3])[0].test, make_folds(table, "develop")[3].test)
 
 
 class TestFull:

@@ -187,6 +187,9 @@ class TestFolds:
         from_there = arguments("--corpora", *corpora, "--data_dir", str(data_dir), "--folds_from", str(tmp_path))
         built_in = make_data_folds(load_clip_table(plain), plain)
         table = load_clip_table(from_there)
+        from_there.protocol = "develop"
+        assert set(load_clip_table(from_there).column_names) == set(table.column_names)
+        from_there.protocol = "actor"
         assert {"actor_test", "emobox_test"} <= set(table.column_names)  # emobox of RAVDESS alone: None elsewhere
         for one, two in zip(built_in, make_data_folds(table, from_there), strict=True):
             for part in ("train", "validation", "test"):
