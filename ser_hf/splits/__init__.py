@@ -91,7 +91,7 @@ def development_folds(folds: Sequence[Fold]) -> list[Fold]:
     """
     made = []
     for fold, following in zip(folds, [*folds[1:], *folds[:1]], strict=True):
-        test = np.setdiff1d(following.test, fold.validation)
+        test = np.intersect1d(following.test, fold.train)
         made.append(Fold(fold.index, np.setdiff1d(fold.train, test), fold.validation, test))
     return made
 

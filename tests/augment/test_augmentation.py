@@ -80,7 +80,7 @@ def test_any_clip_gives_a_clip_of_the_right_length_and_the_same_seed_the_same_cl
     assert np.array_equal(changed, change(samples, np.random.default_rng(seed)))
 
 
-# What a kept run was trained with: length, mean level, a sum with random signs, the next random number.
+# So that nobody changes training clips in passing: length, mean level, a sum with random signs, the next random number.
 TODAY = [
     (49200, 0.007403068, -0.830395, 0.76291665),
     (43056, 0.008720091, 2.127318, 0.285937439),

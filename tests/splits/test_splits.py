@@ -132,6 +132,10 @@ class TestDevelop:
     def test_some_of_its_folds_are_the_same_as_all_of_them(self, table):
         assert np.array_equal(make_folds(table, "develop", [3])[0].test, make_folds(table, "develop")[3].test)
 
+    def test_a_single_fold_has_nobody_else_to_test(self, table):
+        (fold,) = splits.development_folds(make_folds(table, "actor", [0]))
+        assert len(fold.test) == 0
+
 
 class TestFull:
     def test_one_fold_that_trains_on_everything(self, table):
