@@ -24,11 +24,14 @@ from typing import NamedTuple
 from datasets import Dataset
 
 from ser_hf.corpora import CorpusError, clip_table
-from ser_hf.corpora.files import find_clips, warn_if_fewer
+from ser_hf.corpora.download import DownloadError
+from ser_hf.corpora.files import find_clips, is_vacant, warn_if_fewer
+from ser_hf.corpora.git_lfs import fetch_folder
 from ser_hf.labels import CREMAD_EMOTIONS
 
 URL = "https://github.com/CheyneyComputerScience/CREMA-D"
 MIRROR = "https://gitlab.com/cs-cooper-lab/crema-d-mirror"  # by the record's author (issue 15 there)
+FOLDER = "AudioWAV"
 N_CLIPS = 7442
 ACTORS = tuple(str(number) for number in range(1001, 1092))
 # fmt: off
@@ -92,14 +95,18 @@ def parse_name(path: str | Path) -> ClipName:
     return ClipName(*values)
 
 
-def load(data_dir: Path, download: bool = True, unmapped: str = "drop") -> Dataset:
+def load(
+    data_dir: Path, download: bool = True, unmapped: str = "drop", url: str = URL, mirror: str = MIRROR
+) -> Dataset:
     """The clip table of the wav or flac files below `data_dir`/cremad, ordered by name; 7441 when it is whole.
 
     `intensity` is "low", "medium", "high" or None (not specified), `repetition` None.
 
     Args:
-        download: without effect: the record is a git-lfs repository.
+        download: takes git and git-lfs (see `ser_hf.corpora.git_lfs`).
         unmapped: without effect, because all six emotions have a counterpart.
+        url: of the official repository.
+        mirror: of its large files.
 
     Raises:
         CorpusError: see `ser_hf.corpora.load_corpus`.
@@ -107,8 +114,13 @@ def load(data_dir: Path, download: bool = True, unmapped: str = "drop") -> Datas
     folder = data_dir / "cremad"
     by_hand = (
         f"fetch it from {URL} (free; Open Database License): GIT_LFS_SKIP_SMUDGE=1 git clone --depth 1 {URL} {folder} "
-        f'&& git -C {folder} lfs pull --include "AudioWAV/*"; where GitHub says that its quota is spent, take {MIRROR}'
+        f'&& git -C {folder} lfs pull --include "{FOLDER}/*"; where GitHub says that its quota is spent, take {MIRROR}'
     )
+    if download and is_vacant(folder):
+        try:
+            fetch_folder(url, [mirror], FOLDER, folder, "CREMA-D", N_CLIPS)
+        except DownloadError as error:
+            raise CorpusError(f"CREMA-D could not be downloaded: {error}. Run again to go on, or {by_hand}") from None
     clips = sorted(find_clips(folder, parse_name, by_hand).items())
     warn_if_fewer(folder, len(clips), N_CLIPS)
     silent = [path for name, path in clips if str(name) in WITHOUT_VOICE]

@@ -17,8 +17,16 @@ class DownloadError(Exception):
     """The file could not be fetched; the message says why."""
 
 
-def fetch(url: str, target: Path, md5: str | None, size: int | None, attempts: int = 4, wait: float = 1.0) -> Path:
-    """Download `url` to `target` with a progress bar.
+def fetch(
+    url: str,
+    target: Path,
+    md5: str | None,
+    size: int | None,
+    attempts: int = 4,
+    wait: float = 1.0,
+    progress: bool = True,
+) -> Path:
+    """Download `url` to `target`.
 
     What arrives is kept in `target`.part; a broken connection, or the next call, goes on from there (HTTP Range). The
     file takes its name only when it is whole and its md5 is right.
@@ -28,6 +36,7 @@ def fetch(url: str, target: Path, md5: str | None, size: int | None, attempts: i
         size: of the file, in bytes; None asks the server.
         attempts: give up after so many in a row that brought nothing.
         wait: seconds between such attempts, doubled each time.
+        progress: show a bar of its bytes.
 
     Raises:
         DownloadError: unreachable, refused, broken off, a wrong checksum (what came is removed), no room to write,
@@ -38,7 +47,7 @@ def fetch(url: str, target: Path, md5: str | None, size: int | None, attempts: i
     size = _announced_size(url) if size is None else size
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tqdm(total=size, desc=target.name, unit="B", unit_scale=True) as bar:
+        with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, disable=not progress) as bar:
             while (have := _size(part)) < size:
                 problem = "the connection ends early"
                 try:

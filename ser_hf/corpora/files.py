@@ -36,6 +36,16 @@ def recordings(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if is_recording(path.relative_to(folder)) and path.is_file())
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether a corpus may be downloaded into a folder: it is not there, or holds nothing but hidden files."""
+    return all(path.name.startswith(".") for path in folder.glob("*"))
+
+
+def unfinished(folder: Path) -> Path:
+    """Where a download of many files lies until it is whole: hidden, beside the corpus's folder."""
+    return folder.with_name(f".{folder.name}-download")
+
+
 def find_clips(folder: Path, parse: Callable[[Path], Name], how_to_get: str) -> dict[Name, Path]:
     """All recordings below a corpus's folder by what their names say, in the order of their paths.
 

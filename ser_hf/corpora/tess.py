@@ -23,9 +23,12 @@ from typing import NamedTuple
 from datasets import Dataset
 
 from ser_hf.corpora import CorpusError, clip_table
-from ser_hf.corpora.files import find_clips, warn_if_fewer
+from ser_hf.corpora.dataverse import fetch_record
+from ser_hf.corpora.download import DownloadError
+from ser_hf.corpora.files import find_clips, is_vacant, warn_if_fewer
 from ser_hf.labels import TESS_EMOTIONS
 
+SITE, DOI = "https://borealisdata.ca", "10.5683/SP2/E8H2MF"
 N_CLIPS = 2800
 SPEAKERS = ("OAF", "YAF")
 EMOTIONS = "|".join(TESS_EMOTIONS)
@@ -68,28 +71,39 @@ def parse_name(path: str | Path) -> ClipName:
     return ClipName(speaker, match[2].lower(), _emotion(match[3]))
 
 
+def official_path(name: str) -> str:
+    """Where a recording of the record lies: OAF_back_angry.wav -> OAF_angry/OAF_back_angry.wav."""
+    clip = parse_name(name)
+    return f"{clip.speaker}_{clip.emotion}/{clip}{Path(name).suffix.lower()}"
+
+
 def _emotion(words: str) -> str:
     """The one spelling of an emotion's name."""
     return "ps" if TESS_EMOTIONS[words.lower()] == "surprised" else words.lower()
 
 
-def load(data_dir: Path, download: bool = True, unmapped: str = "drop") -> Dataset:
+def load(data_dir: Path, download: bool = True, unmapped: str = "drop", site: str = SITE) -> Dataset:
     """The clip table of the wav or flac files below `data_dir`/tess, ordered by name.
 
     `intensity` and `repetition` are None.
 
     Args:
-        download: without effect: the record has thousands of files and its terms to be read.
         unmapped: without effect, because all seven emotions have a counterpart (pleasant surprise: surprised).
+        site: address of the Dataverse repository that holds the record.
 
     Raises:
         CorpusError: see `ser_hf.corpora.load_corpus`.
     """
     folder = data_dir / "tess"
     by_hand = (
-        "download it from https://doi.org/10.5683/SP2/E8H2MF (free for non-commercial use, on the terms named there) "
+        f"download it from https://doi.org/{DOI} (free for non-commercial use, on the terms named there) "
         f"and put its folders, OAF_angry and so on, into {folder}"
     )
+    if download and is_vacant(folder):
+        try:
+            fetch_record(site, DOI, folder, official_path, "TESS", N_CLIPS)
+        except DownloadError as error:
+            raise CorpusError(f"TESS could not be downloaded: {error}. Run again to go on, or {by_hand}") from None
     clips = sorted(find_clips(folder, parse_name, by_hand).items())
     warn_if_fewer(folder, len(clips), N_CLIPS)
     names = [name for name, _ in clips]

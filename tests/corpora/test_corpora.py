@@ -54,11 +54,12 @@ class TestRegistry:
         with pytest.raises(CorpusError, match=rf"{tmp_path}/{name}: .*https?://\S+.*free.*{tmp_path}/{name}"):
             load_corpus(name, tmp_path, download=False)
 
-    @pytest.mark.parametrize("name", sorted(set(OTHERS) - {"emodb"}))
-    def test_what_is_not_downloaded_is_not_asked_for(self, name, tmp_path, monkeypatch):
-        monkeypatch.setattr("requests.get", lambda *a, **k: pytest.fail("reached for the network"))
+    @pytest.mark.parametrize(("name", "download"), [*((name, False) for name in OTHERS), ("savee", True)])
+    def test_nothing_is_asked_for_without_leave_or_where_it_is_not_free(self, name, download, tmp_path, monkeypatch):
+        for way in ("requests.get", "requests.head", "subprocess.run"):
+            monkeypatch.setattr(way, lambda *a, **k: pytest.fail("reached for the network"))
         with pytest.raises(CorpusError, match="is not there"):
-            load_corpus(name, tmp_path)
+            load_corpus(name, tmp_path, download=download)
 
 
 class TestSchema:
