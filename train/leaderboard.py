@@ -89,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"written: {arguments.output}")
-    for job in failed:
-        print(f"failed: {job.name}; run again to go on with it", file=sys.stderr)
+    for name in failed:
+        print(f"failed: {name}; run again to go on with it", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -130,8 +130,8 @@ def with_base_model(job: Job, folder: str | None) -> Job:
     return replace(job, arguments={**job.arguments, "base_model": folder})
 
 
-def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[Job]:
-    """Run what is not kept yet, one after the other, and keep it; returns what failed.
+def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
+    """Run what is not kept yet, one after the other, and keep it; returns the names of what failed.
 
     Then ask the models of unseen voices again under other conditions, all in one go. That is where it counts; who has
     only the answers of a run cannot ask its models again.
@@ -145,14 +145,15 @@ def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[Job]:
         if not is_finished(folder):
             print(f"== {job.name}", flush=True)
             if subprocess.run(job.command_line(folder), check=False).returncode != 0:
-                failed.append(job)
+                failed.append(job.name)
                 continue
         keep(folder, kept_dir / job.name)
     folders = [runs_dir / job.name for job in jobs if job.protocol == "actor"]
     asked = [folder for folder in folders if is_finished(folder) and not (folder / CONDITIONS_FILE).is_file()]
     if asked:
         words = [sys.executable, "-m", "train.robustness", *(str(folder) for folder in asked)]
-        subprocess.run(words, check=False)
+        if subprocess.run(words, check=False).returncode != 0:
+            failed.append("train.robustness")
     for folder in asked:
         keep(folder, kept_dir / folder.name)
     return failed

@@ -112,12 +112,20 @@ class TestRunAll:
         monkeypatch.setattr(leaderboard, "subprocess", SimpleNamespace(run=run))
         failed = leaderboard.run_all(leaderboard.plan(TABLE), runs, kept)
         assert ran == ["whisper-actor-seed42", "whisper-random-seed42", "svm-cross", "whisper-cross-seed42"]
-        assert [job.name for job in failed] == ["svm-cross"]
+        assert failed == ["svm-cross"]
         assert asked == ["whisper-actor-seed42"]
         assert (kept / "svm-random" / "predictions.parquet").is_file()
         names = {path.name for path in (kept / "whisper-actor-seed42").iterdir()}
         assert names == {"run.json", "metrics.json", "predictions.parquet", "importance.json", "conditions.json"}
         assert not (kept / "svm-random" / "conditions.json").exists()
+
+    def test_conditions_that_could_not_be_asked_are_told(self, tmp_path, monkeypatch, capsys):
+        finished_run(tmp_path / "runs/svm-actor")
+        done = SimpleNamespace(run=lambda command, check: subprocess.CompletedProcess(command, 1))
+        monkeypatch.setattr(leaderboard, "subprocess", done)
+        (job,) = leaderboard.plan(TABLE, "svm", "actor")
+        assert leaderboard.run_all([job], tmp_path / "runs", tmp_path / "kept") == ["train.robustness"]
+        assert (tmp_path / "kept/svm-actor/metrics.json").is_file()
 
     def test_a_kept_run_of_an_older_recipe_is_told(self, tmp_path, capsys):
         kept = finished_run(tmp_path / "whisper-actor-seed42", arguments={"num_train_epochs": 3, "corpora": "ravdess"})
