@@ -29,11 +29,13 @@ from ser_hf.augment import (
     apply_gain,
     change_speed,
     limit_band,
+    match_level,
     shift_pitch,
     shift_time,
     stretch_time,
     vary_silence,
 )
+from ser_hf.augment.sounds import SOUNDS, make_sound
 from train.common import UsageError, read_recipe
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "app" / "examples"
@@ -155,6 +157,9 @@ def single_changes(samples: np.ndarray, voices: Sequence[np.ndarray], seed: int)
             kilobits = f"{rate / 1000:g}"
             coded = apply_codec(samples, codec, rate)
             add("Codec", f"{codec}, {kilobits} kbit/s", f"codec-{codec}-{kilobits}kbit", coded)
+    for kind in SOUNDS:
+        heard = match_level(make_sound(samples.size, rng(), kind), samples)
+        add("No speech", f"{kind}, as loud as the clip", f"no-speech-{kind}", heard)
     return examples
 
 

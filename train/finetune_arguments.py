@@ -131,6 +131,10 @@ class AugmentationArguments:
     room_probability: float = field(default=0.0, metadata={"help": "Share of clips that are put into a made-up room."})
     band_probability: float = field(default=0.0, metadata={"help": "Share of clips that lose low and high sounds."})
     codec_probability: float = field(default=0.0, metadata={"help": "Share of clips that are coded and decoded."})
+    no_speech: float = field(
+        default=0.0,
+        metadata={"help": "Share of made-up sounds without speech, to be answered alike for all labels; 0 to 0.5."},
+    )
     copies: int = field(
         default=0,
         metadata={
@@ -150,6 +154,8 @@ class AugmentationArguments:
         """
         if self.copies < 0:
             raise UsageError(f"--copies must be 0 or more, not {self.copies}")
+        if not 0 <= self.no_speech <= 0.5:
+            raise UsageError(f"--no_speech must be between 0 and 0.5, not {self.no_speech:g}")
         names = {one.name for one in dataclasses.fields(Augmentation)} & {one.name for one in dataclasses.fields(self)}
         try:
             return Augmentation(**{name: getattr(self, name) for name in names})

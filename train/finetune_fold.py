@@ -64,11 +64,14 @@ def run_fold(
     window = int(window_seconds(model, extractor) * SAMPLE_RATE)
     emotions = np.array(table["emotion"])
 
-    def dataset(indices: np.ndarray, augment: Augment | None = None, copies: int = 0) -> ClipDataset:
+    def dataset(
+        indices: np.ndarray, augment: Augment | None = None, copies: int = 0, no_speech: float = 0.0
+    ) -> ClipDataset:
         heard = [clips[i] for i in indices]
         if copies:
             heard, augment = augmented_copies(heard, augment, copies, args.seed), unchanged
-        return ClipDataset(heard, np.tile(emotions[indices], 1 + copies).tolist(), window, augment, seed=args.seed)
+        labels = np.tile(emotions[indices], 1 + copies).tolist()
+        return ClipDataset(heard, labels, window, augment, seed=args.seed, no_speech=no_speech)
 
     augment = augmentation.augmentation()
     plain = Collator(extractor, num_labels=len(LABELS))
@@ -83,7 +86,7 @@ def run_fold(
         # Whisper and wav2vec2 do it themselves; waveforms have no frequencies to hide.
         spec_augment=0.0 if hasattr(model.config, "apply_spec_augment") else augmentation.spec_augment,
     )
-    train_set = dataset(fold.train, augment, augmentation.copies)
+    train_set = dataset(fold.train, augment, augmentation.copies, augmentation.no_speech)
     callbacks = [EpochCallback(train_set)]
     if training.early_stopping_patience and len(fold.validation):
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))

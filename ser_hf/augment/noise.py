@@ -24,14 +24,16 @@ def add_noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator, slop
     Returns:
         float32, as long as ``samples``. It may pass full scale: cutting it there would change the ratio.
     """
-    if not samples.size:
-        return samples
-    if not slope:
-        return _mix(samples, rng.standard_normal(samples.size), snr_db)
-    size = fft.next_fast_len(samples.size, real=True)  # lengths with a large prime factor take ten times longer
-    frequency = np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE), FLAT_BELOW)
-    noise = fft.irfft(fft.rfft(rng.standard_normal(size)) * frequency ** (-slope / 2), n=size)
-    return _mix(samples, noise[: samples.size], snr_db)
+    return _mix(samples, coloured_noise(samples.size, rng, slope), snr_db) if samples.size else samples
+
+
+def coloured_noise(size: int, rng: np.random.Generator, slope: float = 0.0) -> np.ndarray:
+    """Gaussian noise whose power falls as frequency to an exponent (see `add_noise`), float64 (size,), at any level."""
+    if not slope or not size:
+        return rng.standard_normal(size)
+    fast = fft.next_fast_len(size, real=True)  # lengths with a large prime factor take ten times longer
+    frequency = np.maximum(fft.rfftfreq(fast, 1 / SAMPLE_RATE), FLAT_BELOW)
+    return fft.irfft(fft.rfft(rng.standard_normal(fast)) * frequency ** (-slope / 2), n=fast)[:size]
 
 
 def add_babble(

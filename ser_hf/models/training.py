@@ -16,6 +16,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models.building import parameter_groups
 from ser_hf.models.neural import has_fixed_length
@@ -36,6 +37,8 @@ class ClipDataset(Dataset):
         labels: int label of each clip.
         window: longest stretch in samples; what is longer is cut at a random place (at the start without ``augment``).
         augment: change of a waveform, drawn from the generator that it is given.
+        no_speech: share of what is heard, with ``augment``, in which nobody speaks: a made-up sound, whose label is
+            None, takes the clip's place.
         seed: first part of what each clip's randomness follows from.
     """
 
@@ -46,22 +49,26 @@ class ClipDataset(Dataset):
         window: int,
         augment: Augment | None = None,
         seed: int = 0,
+        no_speech: float = 0.0,
     ):
         self.clips, self.labels, self.window, self.augment, self.seed = clips, labels, window, augment, seed
+        self.no_speech = no_speech
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict:
-        samples = self.clips[index]
+        samples, label = self.clips[index], self.labels[index]
         start, mix_seed = 0, None
         if self.augment is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
+            if self.no_speech and rng.random() < self.no_speech:
+                samples, label = make_sound(samples.size, rng), None
             samples = self.augment(samples, rng)
             start = int(rng.integers(max(1, samples.size - self.window + 1)))
             mix_seed = int(rng.integers(2**32))
-        return {"samples": samples[start : start + self.window], "label": self.labels[index], "mix_seed": mix_seed}
+        return {"samples": samples[start : start + self.window], "label": label, "mix_seed": mix_seed}
 
 
 class EpochCallback(TrainerCallback):
@@ -101,7 +108,7 @@ class Collator:
         padding = "max_length" if has_fixed_length(self.feature_extractor) else True
         inputs = self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt")
         batch = dict(inputs)
-        labels = torch.eye(self.num_labels)[[item["label"] for item in items]]
+        labels = torch.stack([self._soft(item["label"]) for item in items])
         if items[0]["mix_seed"] is not None:
             labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_labels
             rng = np.random.default_rng([item["mix_seed"] for item in items])
@@ -118,6 +125,12 @@ class Collator:
                 labels = weight * labels + (1 - weight) * labels[partner]
         batch["labels"] = labels
         return batch
+
+    def _soft(self, label: int | None) -> torch.Tensor:
+        """All on one label, or, where nobody speaks, the same on each."""
+        return (
+            torch.full((self.num_labels,), 1 / self.num_labels) if label is None else torch.eye(self.num_labels)[label]
+        )
 
 
 def mask_spectrograms(

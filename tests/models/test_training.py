@@ -53,6 +53,21 @@ def test_training_labels_are_smoothed_and_still_sum_to_one():
     assert labels.sum(dim=1).tolist() == pytest.approx([1, 1])
 
 
+def test_sounds_without_speech_take_their_share_and_belong_to_all_labels_alike():
+    clips = [CLIPS[0]] * 400
+    heard = ClipDataset(clips, [2] * 400, 16_000, unchanged, seed=0, no_speech=0.1)
+    items = [heard[i] for i in range(400)]
+    silent = [item for item in items if item["label"] is None]
+    assert 20 < len(silent) < 60
+    assert not any(np.array_equal(item["samples"], CLIPS[0][: item["samples"].size]) for item in silent)
+    assert all(item["samples"].size == 16_000 for item in silent)
+    labels = Collator(WHISPER, 8, label_smoothing=0.2)([silent[0], next(i for i in items if i["label"] == 2)])["labels"]
+    assert labels[0].tolist() == pytest.approx([1 / 8] * 8)
+    assert labels[1, 2] == pytest.approx(0.8 + 0.2 / 8)
+    as_they_are = ClipDataset(clips, [2] * 400, 16_000, no_speech=0.5)
+    assert all(as_they_are[i]["label"] == 2 for i in range(9))
+
+
 def test_mixup_mixes_sound_and_labels_by_the_same_weight():
     items = [{"samples": clip[:16_000], "label": label} for clip, label in zip(CLIPS, (2, 3), strict=True)]
     plain = Collator(WHISPER, 8)([item | {"mix_seed": 0} for item in items])

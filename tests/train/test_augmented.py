@@ -29,6 +29,7 @@ KINDS = (
     "band",
     "codec",
     "draw",
+    "no-speech",
 )
 RECIPES = Path(__file__).resolve().parents[2] / "train" / "recipes"
 

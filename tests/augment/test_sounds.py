@@ -1,0 +1,52 @@
+"""Sounds without speech: of the length and level that is promised, by seed, and of their kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment.sounds import PEAKS, SOUNDS, make_sound
+
+
+@given(kind=st.sampled_from([None, *SOUNDS]), size=st.integers(1, 40_000), seed=st.integers(0, 2**32 - 1))
+def test_any_sound_has_its_length_and_a_level_between_a_quiet_room_and_full_scale(kind, size, seed):
+    made = make_sound(size, np.random.default_rng(seed), kind)
+    assert (made.shape, made.dtype) == ((size,), np.float32)
+    peak = np.abs(made).max()
+    assert peak == 0 or PEAKS[0] * 0.999 <= peak <= PEAKS[1] * 1.001
+
+
+@pytest.mark.parametrize("kind", SOUNDS)
+def test_a_seed_gives_the_same_sound_again_and_another_one_another(kind):
+    one, again, other = (make_sound(16_000, np.random.default_rng(seed), kind) for seed in (0, 0, 1))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert np.abs(one).max() > 0
+
+
+def test_all_kinds_are_drawn(monkeypatch):
+    drawn = []
+    noting = {name: lambda size, rng, name=name: drawn.append(name) or np.ones(size) for name in SOUNDS}
+    monkeypatch.setattr("ser_hf.augment.sounds.SOUNDS", noting)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        make_sound(10, rng)
+    assert set(drawn) == set(SOUNDS)
+
+
+def flatness(samples):
+    """Geometric over arithmetic mean of the spectrum: 1 for white noise, near 0 for tones (Wiener entropy)."""
+    power = np.abs(np.fft.rfft(samples * np.hanning(samples.size))) ** 2 + 1e-20
+    return np.exp(np.log(power).mean()) / power.mean()
+
+
+def test_tones_have_lines_and_noise_has_none():
+    typical = {
+        kind: np.median([flatness(make_sound(SAMPLE_RATE, np.random.default_rng(seed), kind)) for seed in range(20)])
+        for kind in ("noise", "tones", "signals", "music")
+    }
+    assert typical["noise"] > 10 * max(typical[kind] for kind in ("tones", "signals"))
+    assert typical["noise"] > typical["music"]
