@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from ser_hf.conditions import AS_RECORDED, LENGTH_CURVE, NOISE_CURVE
 from ser_hf.labels import LABELS
 from ser_hf.metrics import expected_calibration_error, probability_matrix
 from ser_hf.statistics import gender_gap
+from train.jobs import Job
 from train.reporting import Gallery, Run, bracket, percent, read_run, table
-
-if TYPE_CHECKING:
-    from train.leaderboard import Job
 
 NOTHING = "–"  # not run, or not told
 SURE = 0.8

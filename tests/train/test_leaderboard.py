@@ -13,7 +13,7 @@ import pytest
 from ser_hf.metrics import softmax
 from ser_hf.runs import finish_run, write_run_json
 from tests.predictions import make_predictions, make_run, make_table
-from train import leaderboard
+from train import jobs, leaderboard
 from train.common import UsageError, read_recipe
 from train.leaderboard_report import without_temperature
 from train.reporting import read_run
@@ -59,19 +59,19 @@ class TestPlan:
             leaderboard.plan(TABLE, None, "emobox")
 
     def test_commands_carry_the_protocol_and_what_the_row_adds(self, tmp_path):
-        jobs = {job.name: job for job in leaderboard.plan(TABLE)}
-        cross = " ".join(jobs["svm-cross"].command_line(tmp_path / "new"))
+        planned = {job.name: job for job in leaderboard.plan(TABLE)}
+        cross = " ".join(planned["svm-cross"].command_line(tmp_path / "new"))
         assert "-m train.baseline" in cross
         assert "--protocol cross" in cross
         assert "--train_corpora ravdess --test_corpora emodb" in cross
-        line = jobs["whisper-random-seed42"].command_line(tmp_path / "new")
+        line = planned["whisper-random-seed42"].command_line(tmp_path / "new")
         assert "--hold_out_validation false" in " ".join(line)
         assert "--resume_from_checkpoint" not in line
 
     def test_what_broke_off_goes_on_or_is_made_anew(self, tmp_path):
-        jobs = {job.name: job for job in leaderboard.plan(TABLE)}
-        assert jobs["whisper-actor-seed42"].command_line(tmp_path)[-2:] == ["--resume_from_checkpoint", "true"]
-        assert jobs["svm-actor"].command_line(tmp_path)[-1] == "--overwrite_output_dir"
+        planned = {job.name: job for job in leaderboard.plan(TABLE)}
+        assert planned["whisper-actor-seed42"].command_line(tmp_path)[-2:] == ["--resume_from_checkpoint", "true"]
+        assert planned["svm-actor"].command_line(tmp_path)[-1] == "--overwrite_output_dir"
 
     def test_every_row_of_the_real_table_has_a_recipe_of_its_command(self):
         from train.baseline import BaselineArguments
@@ -109,7 +109,8 @@ class TestRunAll:
             (folder / "importance.json").write_text("{}")
             return subprocess.CompletedProcess(command, 0)
 
-        monkeypatch.setattr(leaderboard, "subprocess", SimpleNamespace(run=run))
+        for module in (jobs, leaderboard):
+            monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
         failed = leaderboard.run_all(leaderboard.plan(TABLE), runs, kept)
         assert ran == ["whisper-actor-seed42", "whisper-random-seed42", "svm-cross", "whisper-cross-seed42"]
         assert failed == ["svm-cross"]

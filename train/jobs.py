@@ -1,0 +1,111 @@
+"""Recipes that are run one after the other, and what is kept of each run: for the leaderboard and the experiments."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_run_json
+from train.common import read_recipe
+from train.robustness import CONDITIONS_FILE
+
+RECIPES = Path(__file__).parent / "recipes"
+# Small files that say what a run answered and what it is worth; checkpoints stay where they were trained.
+KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", CONDITIONS_FILE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe on one protocol.
+
+    Attributes:
+        name: of the run folder.
+        row: name of the recipe.
+        protocol: as `ser_hf.splits.make_folds` takes it.
+        command: "baseline" or "finetune".
+        arguments: what the command is told beside the recipe, by name.
+    """
+
+    name: str
+    row: str
+    protocol: str
+    command: str
+    arguments: dict[str, Any]
+
+    @property
+    def recipe(self) -> Path:
+        return RECIPES / f"{self.row}.yaml"
+
+    def command_line(self, folder: Path) -> list[str]:
+        """The command that makes this run in a folder, or goes on with what lies there."""
+        words = [sys.executable, "-m", f"train.{self.command}", "--recipe", str(self.recipe)]
+        words += ["--protocol", self.protocol, "--output_dir", str(folder)]
+        for name, value in self.arguments.items():
+            words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+        if folder.exists():
+            goes_on = self.command == "finetune"
+            words += ["--resume_from_checkpoint", "true"] if goes_on else ["--overwrite_output_dir"]
+        return words
+
+
+def with_base_model(job: Job, folder: str | None) -> Job:
+    """The job with a local copy of its pretrained model, if it has one."""
+    if folder is None or "base_model" not in read_recipe(job.recipe):
+        return job
+    return replace(job, arguments={**job.arguments, "base_model": folder})
+
+
+def run_jobs(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
+    """Run what is not kept yet, one after the other, and keep it; returns the names of what failed."""
+    failed = []
+    for job in jobs:
+        if is_finished(kept_dir / job.name):
+            tell_changes(job, kept_dir / job.name)
+            continue
+        folder = runs_dir / job.name
+        if not is_finished(folder):
+            print(f"== {job.name}", flush=True)
+            if subprocess.run(job.command_line(folder), check=False).returncode != 0:
+                failed.append(job.name)
+                continue
+        keep(folder, kept_dir / job.name)
+    return failed
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has ended: its metrics are written last."""
+    return all((folder / name).is_file() for name in (RUN, PREDICTIONS, METRICS))
+
+
+def keep(folder: Path, kept: Path) -> None:
+    """Copy the small files of a run to where the report reads them."""
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, kept / name)
+
+
+def tell_changes(job: Job, kept: Path) -> None:
+    """Say where a kept run was made with other arguments than its recipe has by now."""
+    made_with = read_run_json(kept).get("arguments", {})
+    recipe = read_recipe(job.recipe)
+    changed = [
+        f"{name} {made_with[name]} (recipe: {value})"
+        for name, value in {**recipe, **job.arguments}.items()
+        if name in made_with and name not in ("base_model", "reference_run") and not _same(made_with[name], value)
+    ]
+    if changed:
+        print(f"note: {kept} was made with {', '.join(changed)}; delete it to run it anew", file=sys.stderr)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same but for how a list is written."""
+    one, other = (
+        [part.strip() for part in value.split(",")] if isinstance(value, str) else value for value in (one, other)
+    )
+    return one == other
