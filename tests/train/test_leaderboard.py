@@ -68,11 +68,6 @@ class TestPlan:
         assert "--hold_out_validation false" in " ".join(line)
         assert "--resume_from_checkpoint" not in line
 
-    def test_what_broke_off_goes_on_or_is_made_anew(self, tmp_path):
-        planned = {job.name: job for job in leaderboard.plan(TABLE)}
-        assert planned["whisper-actor-seed42"].command_line(tmp_path)[-2:] == ["--resume_from_checkpoint", "true"]
-        assert planned["svm-actor"].command_line(tmp_path)[-1] == "--overwrite_output_dir"
-
     def test_every_row_of_the_real_table_has_a_recipe_of_its_command(self):
         from train.baseline import BaselineArguments
         from train.common import DataArguments, parse_arguments
@@ -127,12 +122,6 @@ class TestRunAll:
         (job,) = leaderboard.plan(TABLE, "svm", "actor")
         assert leaderboard.run_all([job], tmp_path / "runs", tmp_path / "kept") == ["train.robustness"]
         assert (tmp_path / "kept/svm-actor/metrics.json").is_file()
-
-    def test_a_kept_run_of_an_older_recipe_is_told(self, tmp_path, capsys):
-        kept = finished_run(tmp_path / "whisper-actor-seed42", arguments={"num_train_epochs": 3, "corpora": "ravdess"})
-        (job,) = leaderboard.plan(TABLE, "whisper", "actor")
-        leaderboard.run_all([job], tmp_path / "runs", kept.parent)
-        assert "num_train_epochs 3 (recipe: 10)" in capsys.readouterr().err
 
 
 class TestReport:
