@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 PROBABILITY_PREFIX = "p_"
-COVERAGES = tuple(percent / 100 for percent in range(100, 0, -5))  # shares of the answers that are given
+COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the answers that are given
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
