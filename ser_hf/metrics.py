@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from ser_hf.statistics import (
 __all__ = [
     "AlignmentError",
     "calibration_table",
+    "coverage_table",
     "evaluate_predictions",
     "expected_calibration_error",
     "fit_temperature",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 PROBABILITY_PREFIX = "p_"
+COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the answers that are given
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
@@ -99,6 +102,32 @@ def calibration_table(
     ]
 
 
+def coverage_table(
+    probabilities: np.ndarray, labels: np.ndarray, coverages: Sequence[float] = COVERAGES
+) -> list[dict[str, float]]:
+    """How often a model is right if it answers only where it is surest (risk and coverage, El-Yaniv & Wiener 2010).
+
+    Args:
+        probabilities: (n, k) rows that sum to 1, n > 0.
+        labels: (n,) int class indices.
+        coverages: shares of the n that are answered, in (0, 1]; at least one clip is.
+
+    Returns:
+        For each, ``coverage``, the ``accuracy`` of that share and its least ``confidence``. Of equally sure answers the
+        first are taken.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    accuracy = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order]) / np.arange(1, len(labels) + 1)
+    rows = []
+    for coverage in coverages:
+        last = max(round(coverage * len(labels)), 1) - 1
+        least = float(confidence[order[last]])
+        rows.append({"coverage": coverage, "accuracy": float(accuracy[last]), "confidence": least})
+    return rows
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T that minimises the negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
@@ -133,12 +162,12 @@ def score(
     Args:
         labels, predicted: (n,) int class indices into ``names``, n > 0.
         names: the k class names.
-        probabilities: (n, k), rows that sum to 1; without them there is no ``ece``, ``nll`` and ``calibration``.
+        probabilities: (n, k), rows that sum to 1; without them there is none of what follows from them.
 
     Returns:
-        ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``ece``, ``nll`` (nats), ``calibration`` (see
-        `calibration_table`), ``per_class`` (name -> precision, recall, f1, support; None where undefined),
-        ``confusion_matrix`` (k x k counts, rows true) and ``labels``.
+        ``accuracy``, ``balanced_accuracy``, ``macro_f1``; of the probabilities ``ece``, ``nll`` (nats), ``calibration``
+        (see `calibration_table`) and ``coverage`` (see `coverage_table`); ``per_class`` (name -> precision, recall, f1,
+        support; None where undefined), ``confusion_matrix`` (k x k counts, rows true) and ``labels``.
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     classes = np.arange(len(names))
@@ -155,6 +184,7 @@ def score(
         figures["ece"] = expected_calibration_error(probabilities, labels)
         figures["nll"] = float(log_loss_terms(probabilities, labels).mean())
         figures["calibration"] = calibration_table(probabilities, labels)
+        figures["coverage"] = coverage_table(probabilities, labels)
     figures["per_class"] = {
         name: {
             "precision": _number(precision[index]),

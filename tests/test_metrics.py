@@ -18,6 +18,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from ser_hf.labels import LABELS
 from ser_hf.metrics import (
     AlignmentError,
+    coverage_table,
     evaluate_predictions,
     expected_calibration_error,
     fit_temperature,
@@ -84,6 +85,24 @@ def test_classes_that_never_occur_are_left_out_without_warnings():
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
     assert figures["per_class"]["calm"] == {"precision": None, "recall": None, "f1": None, "support": 0}
     assert figures["per_class"]["fearful"] == {"precision": 0.0, "recall": None, "f1": None, "support": 0}
+
+
+def test_coverage_of_a_known_case():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.55, 0.45]])
+    rows = coverage_table(probabilities, np.array([0, 1, 1, 0]), (1.0, 0.75, 0.5, 0.01))
+    assert [row["accuracy"] for row in rows] == pytest.approx([3 / 4, 2 / 3, 1, 1])
+    assert [row["confidence"] for row in rows] == pytest.approx([0.55, 0.6, 0.8, 0.9])
+    assert [row["coverage"] for row in rows] == [1.0, 0.75, 0.5, 0.01]
+
+
+@given(answers)
+def test_who_answers_all_has_the_accuracy_of_all_and_confidence_rises_as_fewer_are_answered(pairs):
+    probabilities = softmax(np.random.default_rng(len(pairs)).normal(size=(len(pairs), 8)))
+    figures = score(pairs[:, 0], probabilities.argmax(axis=1), LABELS, probabilities)
+    assert figures["coverage"][0]["accuracy"] == pytest.approx(figures["accuracy"])
+    confidence = [row["confidence"] for row in figures["coverage"]]
+    assert confidence == sorted(confidence)
+    assert figures["coverage"][-1]["confidence"] <= probabilities.max()
 
 
 def test_calibration_error_of_a_known_case():

@@ -141,3 +141,15 @@ def test_conditions_are_drawn_from_the_easiest_to_the_hardest():
     assert left.lines[0].get_ydata().tolist() == pytest.approx([80, 70, 20])
     assert right.lines[0].get_ydata().tolist() == pytest.approx([60, 40])
     assert [label.get_text() for label in left.get_xticklabels()] == ["none", "20", "0"]
+
+
+def test_coverage_curves_have_a_line_a_model_best_first(metrics):
+    worse = [row | {"accuracy": row["accuracy"] / 2} for row in metrics["coverage"]]
+    entries = [{"name": "worse", "coverage": worse}, {"name": "better", "coverage": metrics["coverage"]}]
+    figure = plots.coverage_curves(entries)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["better", "worse"]
+    best = axes.lines[0]
+    assert best.get_xdata()[0] == 100
+    assert best.get_ydata()[0] == pytest.approx(100 * metrics["accuracy"])
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 2

@@ -37,6 +37,7 @@ PROTOCOLS = {
     "tables.",
 }
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
+SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,6 +139,12 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     parts += ["### Recall per emotion, %", recall_table(group)]
     if len(first.metrics["per_fold"]) > 1:
         parts += ["### Accuracy per fold, %", fold_table(group)]
+    curves = plots.coverage_curves([{"name": run.name, "coverage": run.metrics["coverage"]} for run in group], title)
+    parts += [
+        "### Accuracy on the share of clips that a run is surest of, %",
+        coverage_report(group),
+        gallery.add(curves, f"{first.protocol}-coverage", "accuracy against the share of clips that is answered"),
+    ]
     if len(group) > 1:
         parts += ["### Differences", difference_table(group)]
     for run in group:
@@ -213,6 +220,15 @@ def fold_table(group: list[Run]) -> str:
         values = [run.metrics["per_fold"].get(str(fold), {}).get("accuracy") for fold in folds]
         rows.append([run.name, *(percent(value) for value in values)])
     return table(["run", *(str(fold) for fold in folds)], rows)
+
+
+def coverage_report(group: list[Run]) -> str:
+    """Accuracy where a run answers only part of the clips, those that it is surest of."""
+    rows = []
+    for run in group:
+        found = {row["coverage"]: row["accuracy"] for row in run.metrics["coverage"]}
+        rows.append([run.name, *(percent(found[coverage]) for coverage in SHOWN_COVERAGES)])
+    return table(["run", *(f"{100 * coverage:.0f} %" for coverage in SHOWN_COVERAGES)], rows)
 
 
 def difference_table(group: list[Run]) -> str:

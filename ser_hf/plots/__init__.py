@@ -5,13 +5,14 @@ opaque background, so that they read the same on a white and on a dark page.
 """
 
 from ser_hf.plots.run import confusion_matrix, per_speaker, reliability, save_run_plots
-from ser_hf.plots.runs import comparison, condition_curves, generalisation, speaker_spread
+from ser_hf.plots.runs import comparison, condition_curves, coverage_curves, generalisation, speaker_spread
 from ser_hf.plots.style import save
 
 __all__ = [
     "comparison",
     "condition_curves",
     "confusion_matrix",
+    "coverage_curves",
     "generalisation",
     "per_speaker",
     "reliability",

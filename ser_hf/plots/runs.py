@@ -129,16 +129,14 @@ def condition_curves(
     FigureCanvasAgg(figure)
     set_title(figure, title, "Accuracy on voices never heard, %")
     panels = figure.subplots(1, 2, sharey=True)
-    shapes = list(zip(EMOTION_COLORS.values(), "os^Dv*XP", strict=True))
     handles = []
     for index, found in enumerate(measured.values()):
-        color, marker = shapes[index % len(shapes)]
-        line = "-" if index < len(shapes) else "--"
+        style = line_style(index)
         for axes, curve in zip(panels, (noise, length), strict=True):
             names = sorted((name for name in curve if name in found), key=lambda name: -curve[name])
             values = [100 * found[name]["accuracy"] for name in names]
-            axes.plot(range(len(names)), values, line, color=color, marker=marker, markersize=6, linewidth=1.5)
-        handles.append(Line2D([], [], color=color, marker=marker, markersize=6, linewidth=1.5, linestyle=line))
+            axes.plot(range(len(names)), values, markersize=6, linewidth=1.5, **style)
+        handles.append(Line2D([], [], markersize=6, linewidth=1.5, **style))
     for axes, curve, unit in zip(
         panels, (noise, length), ("signal-to-noise ratio, dB", "seconds of voice"), strict=True
     ):
@@ -150,3 +148,33 @@ def condition_curves(
         set_grid(axes, "y")
     figure.legend(handles, list(measured), loc="outside lower left", ncols=4, frameon=False, labelcolor=INK)
     return figure
+
+
+def coverage_curves(entries: Sequence[dict[str, Any]], title: str = "") -> Figure:
+    """How often models are right if each answers only where it is surest: one line a model, best first.
+
+    Args:
+        entries: dicts with ``name`` and ``coverage`` (see `ser_hf.metrics.coverage_table`).
+    """
+    figure, axes = new_figure(title, 4.8, "Accuracy, %, of the share of clips that a model is surest of")
+    entries = sorted(entries, key=lambda entry: (-entry["coverage"][0]["accuracy"], entry["name"]))
+    handles = []
+    for index, entry in enumerate(entries):
+        style = line_style(index)
+        values = [(100 * row["coverage"], 100 * row["accuracy"]) for row in entry["coverage"]]
+        axes.plot(*zip(*values, strict=True), markersize=5, linewidth=1.5, **style)
+        handles.append(Line2D([], [], markersize=6, linewidth=1.5, **style))
+    axes.set_xlim(101, 0)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("share that is answered, %")
+    set_grid(axes, "y")
+    figure.legend(handles, [entry["name"] for entry in entries], loc="outside lower left", ncols=4, frameon=False,
+                  labelcolor=INK)  # fmt: skip
+    return figure
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line with a number, so that many lines can be told apart."""
+    shapes = list(zip(EMOTION_COLORS.values(), "os^Dv*XP", strict=True))
+    color, marker = shapes[index % len(shapes)]
+    return {"color": color, "marker": marker, "linestyle": "-" if index < len(shapes) else "--"}

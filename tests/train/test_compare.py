@@ -109,9 +109,17 @@ def test_every_pair_of_a_protocol_is_tested(folder, report):
     assert "Differences" not in part(report, "random")
 
 
+def test_accuracy_on_the_share_that_a_run_is_surest_of(folder, report):
+    metrics = evaluate_predictions(read_predictions(folder / "runs" / "svm-actor"))
+    by_share = {f"{100 * row['coverage']:.0f} %": f"{100 * row['accuracy']:.1f}" for row in metrics["coverage"]}
+    table = part(report, "actor").split("surest of, %")[1].split("![")[0]
+    assert rows(table)["run"] == ["100 %", "90 %", "80 %", "70 %", "50 %"]
+    assert rows(table)["svm-actor"] == [by_share[share] for share in rows(table)["run"]]
+
+
 def test_every_picture_is_there_and_no_other(folder, report):
     named = re.findall(r"\]\((comparison_files/[^)]+\.png)\)", report)
-    assert len(named) == len(set(named)) == 4 * 3 + 2 * 2
+    assert len(named) == len(set(named)) == 4 * 3 + 2 * 3
     assert {f"comparison_files/{path.name}" for path in (folder / "comparison_files").iterdir()} == set(named)
 
 
