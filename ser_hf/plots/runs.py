@@ -100,8 +100,11 @@ def generalisation(entries: Sequence[dict[str, Any]], title: str = "") -> Figure
             axes.plot([low, high], [position, position], color=ACCENT, linewidth=7, alpha=0.3, zorder=2)
         axes.plot(heard, position, "o", color=PAPER, markeredgecolor=MUTED, markeredgewidth=2, markersize=9, zorder=3)
         axes.plot(unseen, position, "o", color=ACCENT, markersize=10, zorder=4)
-        axes.text(unseen, position - 0.34, f"{unseen:.1f}", ha="center", fontsize=10, fontweight="bold", color=INK)
-        axes.text(heard, position - 0.34, f"{heard:.1f}", ha="center", fontsize=10, color=MUTED)
+        # Where the two are close, their figures go apart.
+        sides = ("center", "center") if abs(heard - unseen) > 8 else ("right", "left")[:: 1 if heard >= unseen else -1]
+        above = position - 0.34
+        axes.text(unseen, above, f"{unseen:.1f}", ha=sides[0], fontsize=10, fontweight="bold", color=INK)
+        axes.text(heard, above, f"{heard:.1f}", ha=sides[1], fontsize=10, color=MUTED)
     axes.set_yticks(range(len(entries)), [entry["name"] for entry in entries])
     axes.set_xlim(0, 101)
     axes.set_ylim(len(entries) - 0.4, -0.8)
@@ -165,7 +168,8 @@ def coverage_curves(entries: Sequence[dict[str, Any]], title: str = "") -> Figur
         axes.plot(*zip(*values, strict=True), markersize=5, linewidth=1.5, **style)
         handles.append(Line2D([], [], markersize=6, linewidth=1.5, **style))
     axes.set_xlim(101, 0)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, 102)  # room for the mark of who is always right
+    axes.set_yticks(range(0, 101, 20))
     axes.set_xlabel("share that is answered, %")
     set_grid(axes, "y")
     figure.legend(handles, [entry["name"] for entry in entries], loc="outside lower left", ncols=4, frameon=False,
