@@ -21,6 +21,7 @@ from ser_hf.labels import LABELS
 from ser_hf.metrics import fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
+from ser_hf.models.pairwise import is_pairwise, pairwise_logits
 from ser_hf.models.stored import dump_pipeline, load_pipeline
 
 MODEL_TYPE = "ser_hf-classical"
@@ -141,6 +142,7 @@ def fit_classical(
         "features_version": FEATURES_VERSION,
         "sample_rate": SAMPLE_RATE,
         "smote": smote,
+        "logits": "pairwise" if is_pairwise(fitted) else "probabilities",
         "temperature": _temperature(answers[best], codes, folds),
         "parameters": {name.removeprefix("model__"): value for name, value in candidates[best].items()},
         "cross_validation_accuracy": accuracies[best],
@@ -229,6 +231,8 @@ def load_classical(folder: str | Path) -> ClassicalModel:
             f"computed here (version {FEATURES_VERSION}): train it again"
         )
     model = ClassicalModel(load_pipeline(folder / PIPELINE, names, len(config["id2label"])), config)
+    if is_pairwise(model.pipeline) and config.get("logits") != "pairwise":
+        raise ModelError(f"{folder}: its temperature is for decision values that are no longer used: train it again")
     try:
         # A value that is missing, so that every step is asked for all that it holds.
         answer = model.predict_features(pd.DataFrame([[np.nan] * len(names)], columns=names, dtype=np.float32))
@@ -258,9 +262,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _logits(pipeline: Pipeline, features: pd.DataFrame) -> np.ndarray:
-    """Decision values as they are, or logarithms of probabilities, (rows, labels)."""
-    if not hasattr(pipeline, "decision_function"):
-        return np.log(np.maximum(pipeline.predict_proba(features), MIN_PROBABILITY))
-    values = pipeline.decision_function(features)
-    # Of two labels scikit-learn gives one value, above zero for the second.
-    return np.stack([-values / 2, values / 2], axis=1) if values.ndim == 1 else values
+    """Logits of a support vector machine, or logarithms of probabilities: (rows, labels)."""
+    if is_pairwise(pipeline):
+        return pairwise_logits(without_sampler(pipeline), features)
+    return np.log(np.maximum(pipeline.predict_proba(features), MIN_PROBABILITY))

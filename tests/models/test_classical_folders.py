@@ -109,6 +109,10 @@ def unknown_group(folder):
     rewrite(folder, feature_groups=["formants"])
 
 
+def older_logits(folder):
+    rewrite(folder, logits=None)
+
+
 def other_version(folder):
     rewrite(folder, features_version=99)
 
@@ -135,6 +139,7 @@ def other_version(folder):
         (other_groups, "fitted on other features"),
         (unknown_group, "no feature group 'formants'.*another version"),
         (other_version, "version 99"),
+        (older_logits, "temperature is for decision values that are no longer used: train it again"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
