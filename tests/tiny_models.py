@@ -49,6 +49,7 @@ def save_tiny_svm(folder: Path) -> Path:
         "id2label": {str(index): label for index, label in ID2LABEL.items()},
         "feature_groups": list(TINY_GROUPS),
         "features_version": FEATURES_VERSION,
+        "logits": "pairwise",
         "temperature": 1.0,
     }
     return save_classical(ClassicalModel(pipeline, config), folder)
