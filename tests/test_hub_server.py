@@ -163,7 +163,11 @@ def test_hub_by_hand(tmp_path):
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
         file.truncate(120_000_000)
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
+    # Who runs the tests in the background hands on a Ctrl+C that is ignored.
+    earlier = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, earlier)
+    with server:
         try:
             said, env = [], {}
             while "NO_PROXY" not in env:

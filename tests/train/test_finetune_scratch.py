@@ -60,8 +60,8 @@ def test_copies_that_are_made_once_are_trained_on_beside_the_clips(corpus_dir, t
     heard = []
 
     class Remembered(finetune_fold.ClipDataset):
-        def __init__(self, clips, labels, window, augment=None, seed=0):
-            super().__init__(clips, labels, window, augment, seed)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             heard.append(self)
 
     monkeypatch.setattr(finetune_fold, "ClipDataset", Remembered)
