@@ -17,7 +17,7 @@ from typing import Any
 from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, mcnemar
 from train.common import UsageError, read_recipe
-from train.jobs import Job, run_jobs, with_base_model
+from train.jobs import Job, add_arguments, chosen_names, run_jobs, tell_end, with_base_model
 from train.reporting import Run, bracket, percent, read_run, table
 
 TABLE = Path(__file__).with_suffix(".yaml")
@@ -39,20 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a run failed, 2 on wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m train.experiments", description=__doc__.splitlines()[0])
     parser.add_argument("--names", help="only these experiments, separated by commas")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs/experiments"), help="default: %(default)s")
-    parser.add_argument("--kept_dir", type=Path, default=Path("reports/experiments"), help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("reports/experiments.md"), help="default: %(default)s")
-    parser.add_argument("--base_model", help="folder of the pretrained model, for recipes that name one of the Hub")
-    parser.add_argument("--report_only", action="store_true", help="run nothing, only write the report anew")
-    parser.add_argument("--table", type=Path, default=TABLE, help="what is run (default: %(default)s)")
+    kept, output = Path("reports/experiments"), Path("reports/experiments.md")
+    add_arguments(parser, TABLE, Path("runs/experiments"), kept, output)
     arguments = parser.parse_args(argv)
     try:
         experiments = read_experiments(arguments.table)
         jobs = {one["name"]: with_base_model(job_of(one), arguments.base_model) for one in experiments}
-        wanted = [name.strip() for name in arguments.names.split(",")] if arguments.names else list(jobs)
-        unknown = [name for name in wanted if name not in jobs]
-        if unknown:
-            raise UsageError(f"--names: there is no {unknown[0]!r}; there are: {', '.join(jobs)}")
+        wanted = chosen_names(arguments.names, list(jobs), "--names")
         failed = []
         if not arguments.report_only:
             failed = run_jobs([jobs[name] for name in wanted], arguments.runs_dir, arguments.kept_dir)
@@ -60,10 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, RunError, AlignmentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"written: {arguments.output}")
-    for name in failed:
-        print(f"failed: {name}; run again to go on with it", file=sys.stderr)
-    return 1 if failed else 0
+    return tell_end(arguments.output, failed)
 
 
 def read_experiments(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_run_json
-from train.common import read_recipe
+from train.common import UsageError, read_recipe
 from train.robustness import CONDITIONS_FILE
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -51,6 +52,38 @@ class Job:
             goes_on = self.command == "finetune"
             words += ["--resume_from_checkpoint", "true"] if goes_on else ["--overwrite_output_dir"]
         return words
+
+
+def add_arguments(parser: argparse.ArgumentParser, table: Path, runs_dir: Path, kept_dir: Path, output: Path) -> None:
+    """Add what every command takes that runs jobs and reports on them, with its defaults."""
+    shown = "(default: %(default)s)"
+    parser.add_argument("--runs_dir", type=Path, default=runs_dir, help=f"where runs are made {shown}")
+    parser.add_argument("--kept_dir", type=Path, default=kept_dir, help=f"where their answers are kept {shown}")
+    parser.add_argument("--output", type=Path, default=output, help=f"the report {shown}")
+    parser.add_argument("--base_model", help="folder of the pretrained model, for recipes that name one of the Hub")
+    parser.add_argument("--report_only", action="store_true", help="run nothing, only write the report anew")
+    parser.add_argument("--table", type=Path, default=table, help=f"what is run {shown}")
+
+
+def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
+    """The names that an option lists, separated by commas; all that are known where it is not given.
+
+    Raises:
+        UsageError: one is not known.
+    """
+    chosen = known if words is None else [word.strip() for word in words.split(",")]
+    unknown = [word for word in chosen if word not in known]
+    if unknown:
+        raise UsageError(f"{option}: there is no {unknown[0]!r}; there are: {', '.join(known)}")
+    return chosen
+
+
+def tell_end(output: Path, failed: Sequence[str]) -> int:
+    """Say what was written and what failed; returns the exit status: 0, or 1 if a run failed."""
+    print(f"written: {output}")
+    for name in failed:
+        print(f"failed: {name}; run again to go on with it", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def with_base_model(job: Job, folder: str | None) -> Job:

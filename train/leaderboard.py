@@ -16,7 +16,7 @@ from typing import Any
 
 from ser_hf.runs import RunError
 from train.common import UsageError, read_recipe
-from train.jobs import RECIPES, Job, is_finished, keep, run_jobs, with_base_model
+from train.jobs import RECIPES, Job, add_arguments, chosen_names, is_finished, keep, run_jobs, tell_end, with_base_model
 from train.leaderboard_report import write_leaderboard
 from train.robustness import CONDITIONS_FILE
 
@@ -28,19 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.leaderboard", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", help="only these rows of the table, separated by commas")
     parser.add_argument("--protocols", help="only these protocols, separated by commas")
-    parser.add_argument(
-        "--runs_dir", type=Path, default=Path("runs"), help="where runs are made (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--kept_dir",
-        type=Path,
-        default=Path("reports/runs"),
-        help="where their answers are kept (default: %(default)s)",
-    )
-    parser.add_argument("--output", type=Path, default=Path("reports/leaderboard.md"), help="default: %(default)s")
-    parser.add_argument("--base_model", help="folder of the pretrained model, for recipes that name one of the Hub")
-    parser.add_argument("--report_only", action="store_true", help="run nothing, only write the report anew")
-    parser.add_argument("--table", type=Path, default=TABLE, help="what is run (default: %(default)s)")
+    add_arguments(parser, TABLE, Path("runs"), Path("reports/runs"), Path("reports/leaderboard.md"))
     arguments = parser.parse_args(argv)
     try:
         table = read_recipe(arguments.table)
@@ -51,10 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"written: {arguments.output}")
-    for name in failed:
-        print(f"failed: {name}; run again to go on with it", file=sys.stderr)
-    return 1 if failed else 0
+    return tell_end(arguments.output, failed)
 
 
 def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None = None) -> list[Job]:
@@ -65,8 +50,8 @@ def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None =
     Raises:
         UsageError: a row or protocol is asked for that the table has not.
     """
-    wanted_rows = _chosen(rows, [row["name"] for row in table["rows"]], "--rows")
-    wanted = _chosen(protocols, list(table["protocols"]), "--protocols")
+    wanted_rows = chosen_names(rows, [row["name"] for row in table["rows"]], "--rows")
+    wanted = chosen_names(protocols, list(table["protocols"]), "--protocols")
     jobs = []
     for protocol in wanted:
         for row in table["rows"]:
@@ -78,14 +63,6 @@ def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None =
                     name += f"-seed{recipe['seed']}"
                 jobs.append(Job(name, row["name"], protocol, row["command"], arguments))
     return jobs
-
-
-def _chosen(words: str | None, known: list[str], option: str) -> list[str]:
-    chosen = known if words is None else [word.strip() for word in words.split(",")]
-    unknown = [word for word in chosen if word not in known]
-    if unknown:
-        raise UsageError(f"{option}: there is no {unknown[0]!r}; there are: {', '.join(known)}")
-    return chosen
 
 
 def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
