@@ -18,6 +18,7 @@ Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 AS_RECORDED = "as recorded"
 DOUBLE_DB = 20 * np.log10(2)  # twice the amplitude
 SILENCE_SECONDS = 3.0
+ROOM_RT60, ROOM_DRR_DB = 0.4, 3.0
 FAR_RT60, FAR_DRR_DB, FAR_GAIN_DB, FAR_SNR_DB = 0.7, -3.0, -12.0, 20.0
 
 
@@ -51,6 +52,11 @@ def telephone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return apply_codec(limit_band(samples), "mu-law")
 
 
+def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A furnished room, with the microphone on the table."""
+    return np.clip(add_room(samples, ROOM_RT60, ROOM_DRR_DB, rng), -1.0, 1.0)
+
+
 def far_microphone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A microphone across a living room: more room than voice, a quarter of the amplitude, and pink noise."""
     distant = apply_gain(add_room(samples, FAR_RT60, FAR_DRR_DB, rng), FAR_GAIN_DB)
@@ -60,6 +66,11 @@ def far_microphone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def silence_around(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Digital silence before and after the clip."""
     return np.pad(samples, round(SILENCE_SECONDS * SAMPLE_RATE))
+
+
+def silence_cut(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The voice alone, from its first sound to its last."""
+    return trim_silence(samples)
 
 
 # name -> function(samples, rng): float32 mono at 16 kHz to the same; only noise and rooms draw from the generator.
@@ -73,11 +84,13 @@ CONDITIONS: MappingProxyType[str, Condition] = MappingProxyType(
         "opus 8 kbit/s": coded("opus", 8_000),
         "mp3 32 kbit/s": coded("mp3", 32_000),
         "mp3 16 kbit/s": coded("mp3", 16_000),
+        "room": room,
         "far microphone": far_microphone,
         "half loudness": louder(-DOUBLE_DB),
         "double loudness": louder(DOUBLE_DB),
         **{f"first {seconds:g} s": first(seconds) for seconds in (0.5, 1.0, 1.5, 2.0, 3.0)},
         "silence around": silence_around,
+        "silence cut": silence_cut,
     }
 )
 NOISE_CURVE = {AS_RECORDED: np.inf} | {name: float(name.split()[1]) for name in CONDITIONS if name.startswith("noise")}

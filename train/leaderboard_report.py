@@ -22,6 +22,7 @@ NOTHING = "–"  # not run, or not told
 SURE = 0.8
 SUREST = 0.8  # share of the clips
 IN_TABLE = {AS_RECORDED, "noise 10 dB", "first 1 s"}
+NO_EMOTION = ("half loudness", "double loudness", "silence around", "silence cut", "room")
 MAIN_TEXT = """\
 *Unseen voices*: RAVDESS, five actor-disjoint folds (Luna-Jimenez et al. 2022), mean of the folds' accuracies in per
 cent, with the 95 % interval by bootstrap over speakers; UAR is balanced accuracy. *Heard voices*: the same clips
@@ -40,6 +41,9 @@ speakers of each gender."""
 CONDITIONS_TEXT = """\
 Accuracy on unseen voices in per cent, on the same test clips changed as the head says; *first 1 s* begins with the
 voice. No model was trained for it beyond what its recipe augments."""
+CHANGED_TEXT = """\
+Share of the clips, in per cent, that get another answer when something is changed that says nothing of the emotion: how
+loud the clip is, the silence around the voice, the room."""
 IMPORTANCE_TEXT = """\
 Permutation importance on unseen voices: the points of accuracy that are lost when the features of one group are
 shuffled among the test clips, mean over folds. Groups tell much the same story, so that a model can miss little of
@@ -180,7 +184,18 @@ def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery)
         CONDITIONS_TEXT,
         table(["model", *names], lines),
         gallery.add(figure, "conditions", "accuracy against noise level and clip length, a line a model"),
+        *changed_section(measured),
     ]
+
+
+def changed_section(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """How often what says nothing of the emotion changes the answer."""
+    lines = [
+        [f"`{row}`", *(percent(found.get(name, {}).get("changed")) for name in NO_EMOTION)]
+        for row, found in measured.items()
+        if any("changed" in found.get(name, {}) for name in NO_EMOTION)
+    ]
+    return ["## What the answers hang on", CHANGED_TEXT, table(["model", *NO_EMOTION], lines)] if lines else []
 
 
 def importance_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:

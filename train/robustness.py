@@ -2,16 +2,20 @@
 
 python -m train.robustness runs/svm-actor runs/knn-actor runs/cnn-actor-seed42
 
-Writes conditions.json into each run folder: condition -> accuracy, confidence, answered, n. Nothing is chosen by it.
+Writes conditions.json into each run folder: condition -> accuracy, changed, confidence, answered, n. What is in that
+file already is not measured again: a command that broke off goes on, and who deletes it begins anew. Nothing is chosen
+by it.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +67,57 @@ class RecallingModel:
         return self.model.predict_features(pd.DataFrame(rows, columns=feature_names(groups)))
 
 
+class TestedRun:
+    """A run with the model of each of its folds, to be asked again.
+
+    Attributes:
+        folder: the run folder.
+        frame: its predictions, one row a test clip.
+        classifiers: the model of each fold.
+        found: what was measured before, condition by condition.
+
+    Raises:
+        RunError: a fold's model is gone, or the file of what was measured cannot be read.
+    """
+
+    def __init__(self, folder: Path, memory: FeatureMemory) -> None:
+        self.folder, self.frame = folder, read_predictions(folder)
+        self.classifiers = {fold: self._load(fold, memory) for fold in sorted(self.frame["fold"].unique())}
+        self.found = read_conditions(folder)
+
+    def _load(self, fold: int, memory: FeatureMemory) -> EmotionClassifier:
+        folder = self.folder / f"fold{fold}" / "model"
+        if not folder.is_dir():
+            raise RunError(f"{folder} is gone: the models of a run are needed to ask them again; run it anew")
+        classifier = EmotionClassifier.from_pretrained(folder)
+        if isinstance(classifier.model, ClassicalModel):
+            classifier.model = RecallingModel(classifier.model, memory)
+        return classifier
+
+    def ask(self, condition: str, hear: Callable[[str, str], Recording], bar: tqdm) -> None:
+        """Let each fold's model answer its own test clips under a condition, and write down what came of it."""
+        answers: list[tuple[str, str, str | None, float | None]] = []
+        for fold, part in self.frame.groupby("fold"):
+            clips = (hear(row.corpus, row.clip) for row in part.itertuples())
+            predictions = self.classifiers[fold].predict_many(clips)
+            for row, answer in zip(part.itertuples(), predictions, strict=True):
+                label, sure = (
+                    (None, None) if isinstance(answer, AudioError) else (answer.label, answer.scores[answer.label])
+                )
+                answers.append((row.emotion, row.predicted, label, sure))
+                bar.update()
+        self.found[condition] = _summed(answers)
+        write_json(self.folder / CONDITIONS_FILE, {name: self.found[name] for name in CONDITIONS if name in self.found})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the run or the data do not allow it)."""
     parser = argparse.ArgumentParser(prog="python -m train.robustness", description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders whose fold*/model are still there")
     parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
     arguments = parser.parse_args(argv)
-    memory = FeatureMemory()
     try:
-        for run in arguments.runs:
-            found = measure(run, arguments.data_dir, memory)
-            write_json(run / CONDITIONS_FILE, found)
+        for run, found in measure(arguments.runs, arguments.data_dir).items():
             print(f"{run}: " + ", ".join(f"{name} {100 * row['accuracy']:.1f} %" for name, row in found.items()))
     except (RunError, CorpusError, ModelError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -81,41 +125,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(run: Path, data_dir: str | None = None, memory: FeatureMemory | None = None) -> dict[str, dict[str, Any]]:
-    """Let each fold's model answer its own test clips under every condition.
+def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, dict[str, dict[str, Any]]]:
+    """Let the models of some runs answer their own test clips under every condition that was not measured yet.
+
+    A changed clip is made once for all runs, for making it takes as long as most models' answer to it.
 
     Args:
-        run: folder of a run with its models.
+        folders: of runs with their models.
         data_dir: see `ser_hf.corpora.load_corpus`.
-        memory: shared by the runs that are measured one after the other.
 
     Returns:
-        Condition -> ``accuracy`` over all clips (what gets no answer counts as wrong), mean ``confidence`` of the
-        answers, the share ``answered``, and ``n`` clips.
+        For each run what its ``conditions.json`` then holds: condition -> ``accuracy`` over all clips (what gets no
+        answer counts as wrong), the share ``changed`` that gets another label than as recorded, or none, mean
+        ``confidence`` of the answers, the share ``answered``, and ``n`` clips.
 
     Raises:
         RunError: a fold's model is gone, or a clip is not in the corpora.
     """
-    memory = FeatureMemory() if memory is None else memory
-    frame = read_predictions(run)
-    samples = read_clips(frame, data_dir)
-    answers: dict[str, list[tuple[bool, float | None]]] = {name: [] for name in CONDITIONS}
-    with tqdm(total=len(frame) * len(CONDITIONS), unit="clip", desc=run.name) as bar:
-        for fold, part in frame.groupby("fold"):
-            folder = run / f"fold{fold}" / "model"
-            if not folder.is_dir():
-                raise RunError(f"{folder} is gone: the models of a run are needed to ask them again; run it anew")
-            classifier = EmotionClassifier.from_pretrained(folder)
-            if isinstance(classifier.model, ClassicalModel):
-                classifier.model = RecallingModel(classifier.model, memory)
-            for name in CONDITIONS:
-                clips = (changed(samples[row.corpus, row.clip], name, row.clip) for row in part.itertuples())
-                for emotion, answer in zip(part["emotion"], classifier.predict_many(clips), strict=True):
-                    failed = isinstance(answer, AudioError)
-                    sure = None if failed else answer.scores[answer.label]
-                    answers[name].append((not failed and answer.label == emotion, sure))
-                    bar.update()
-    return {name: _summed(found) for name, found in answers.items()}
+    memory = FeatureMemory()
+    runs = [TestedRun(folder, memory) for folder in folders]
+    samples = read_clips(pd.concat([run.frame for run in runs]), data_dir)
+    asked = {name: [run for run in runs if name not in run.found] for name in CONDITIONS}
+    total = sum(len(run.frame) for waiting in asked.values() for run in waiting)
+    with tqdm(total=total, unit="clip", desc="Asking") as bar:
+        for name, waiting in asked.items():
+            hear = cache(partial(changed_clip, samples, name))
+            for run in waiting:
+                run.ask(name, hear, bar)
+    return {run.folder: run.found for run in runs}
+
+
+def read_conditions(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was measured of a run, condition by condition; nothing where there is no file yet.
+
+    Raises:
+        RunError: there is one, and it cannot be read.
+    """
+    path = folder / CONDITIONS_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it to measure anew") from error
 
 
 def read_clips(frame: pd.DataFrame, data_dir: str | None) -> dict[tuple[str, str], np.ndarray]:
@@ -132,19 +182,21 @@ def read_clips(frame: pd.DataFrame, data_dir: str | None) -> dict[tuple[str, str
     return found
 
 
-def changed(samples: np.ndarray, condition: str, clip: str) -> Recording:
+def changed_clip(samples: dict[tuple[str, str], np.ndarray], condition: str, corpus: str, clip: str) -> Recording:
     """A clip under a condition; what is random in it follows from the two names, so that all models hear the same."""
     rng = np.random.default_rng([zlib.crc32(condition.encode()), zlib.crc32(clip.encode())])
-    return Recording(CONDITIONS[condition](samples, rng), SAMPLE_RATE, clip)
+    return Recording(CONDITIONS[condition](samples[corpus, clip], rng), SAMPLE_RATE, clip)
 
 
-def _summed(found: list[tuple[bool, float | None]]) -> dict[str, Any]:
-    sure = [value for _, value in found if value is not None]
+def _summed(answers: list[tuple[str, str, str | None, float | None]]) -> dict[str, Any]:
+    """The figures of clips of which each has an emotion, the label as recorded, the label now and its probability."""
+    sure = [value for *_, value in answers if value is not None]
     return {
-        "accuracy": float(np.mean([right for right, _ in found])),
+        "accuracy": float(np.mean([label == emotion for emotion, _, label, _ in answers])),
+        "changed": float(np.mean([label != recorded for _, recorded, label, _ in answers])),
         "confidence": float(np.mean(sure)) if sure else None,
-        "answered": len(sure) / len(found),
-        "n": len(found),
+        "answered": len(sure) / len(answers),
+        "n": len(answers),
     }
 
 

@@ -133,6 +133,7 @@ class TestReport:
         finished_run(kept / "whisper-actor-seed42", seed=1)
         curve = {"as recorded": 0.8, "noise 10 dB": 0.3, "noise 0 dB": 0.2, "first 1 s": 0.5}
         found = {name: {"accuracy": value} for name, value in curve.items()}
+        found |= {"half loudness": {"accuracy": 0.6, "changed": 0.0125}, "room": {"accuracy": 0.5, "changed": 0.25}}
         (kept / "svm-actor" / "conditions.json").write_text(json.dumps(found))
         (kept / "svm-actor" / "importance.json").write_text(json.dumps({"groups": {"pitch": {"drop": 0.125}}}))
         output = tmp_path / "leaderboard.md"
@@ -159,7 +160,8 @@ class TestReport:
         assert row[8] == "3"  # minutes on two cores
 
     def test_what_was_measured_beside_is_shown(self, report, tmp_path):
-        assert "| `svm` | 80.0 | 30.0 | 50.0 |" in report
+        assert "| `svm` | 80.0 | 30.0 | 50.0 | 60.0 | 50.0 |" in report
+        assert "| `svm` | 1.2 |  |  |  | 25.0 |" in report
         assert "| `svm` | 12.5 |" in report
         for name in ("drop", "conditions"):
             assert f"leaderboard_files/{name}.png" in report

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser_hf import EmotionClassifier
 from ser_hf.conditions import CONDITIONS
 from ser_hf.corpora import load_corpus
 from ser_hf.features import feature_names
@@ -43,8 +44,6 @@ def three_conditions(monkeypatch):
 
 
 def test_each_clip_is_asked_of_its_own_fold_under_every_condition(run, corpus_dir):
-    from ser_hf import EmotionClassifier
-
     assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 0
     found = json.loads((run / "conditions.json").read_text())
     assert list(found) == ["as recorded", "noise 0 dB", "first 1 s"]
@@ -55,25 +54,63 @@ def test_each_clip_is_asked_of_its_own_fold_under_every_condition(run, corpus_di
         for row in table.select(range(8 * fold, 8 * fold + 8)):
             right.append(classifier.predict(row["audio"]).label == LABELS[row["emotion"]])
     assert found["as recorded"]["accuracy"] == pytest.approx(np.mean(right))
-    assert found["as recorded"] | {"accuracy": 0, "confidence": 0} == {
-        "accuracy": 0,
-        "confidence": 0,
-        "answered": 1.0,
-        "n": 16,
-    }
+    assert list(found["as recorded"]) == ["accuracy", "changed", "confidence", "answered", "n"]
+    assert found["as recorded"]["answered"] == 1.0
+    assert found["as recorded"]["n"] == 16
 
 
 def test_measured_twice_it_is_the_same_and_noise_changes_the_answers(run, corpus_dir):
-    first = robustness.measure(run, str(corpus_dir))
-    assert robustness.measure(run, str(corpus_dir)) == first
+    first = robustness.measure([run], str(corpus_dir))[run]
+    (run / "conditions.json").unlink()
+    assert robustness.measure([run], str(corpus_dir)) == {run: first}
     assert first["noise 0 dB"]["confidence"] != first["as recorded"]["confidence"]
+
+
+def test_changed_is_the_share_of_labels_that_differ_from_those_as_recorded(run, corpus_dir):
+    folds = [EmotionClassifier.from_pretrained(run / f"fold{fold}" / "model") for fold in (0, 1)]
+    table = load_corpus("ravdess", corpus_dir).select(range(16))
+    labels = [folds[row // 8].predict(audio).label for row, audio in enumerate(table["audio"])]
+    frame = pd.read_parquet(run / "predictions.parquet").assign(predicted=labels)
+    frame.to_parquet(run / "predictions.parquet")
+    assert robustness.measure([run], str(corpus_dir))[run]["as recorded"]["changed"] == 0.0
+    other = [*LABELS[1:], LABELS[0]]
+    frame.loc[:3, "predicted"] = [other[LABELS.index(label)] for label in labels[:4]]
+    frame.to_parquet(run / "predictions.parquet")
+    (run / "conditions.json").unlink()
+    assert robustness.measure([run], str(corpus_dir))[run]["as recorded"]["changed"] == 4 / 16
+
+
+def test_what_was_measured_already_is_kept_and_each_clip_is_changed_once_for_all_runs(
+    run, corpus_dir, tmp_path, monkeypatch
+):
+    other = shutil.copytree(run, tmp_path / "other-actor")
+    together = robustness.measure([run, other], str(corpus_dir))
+    assert together[run] == together[other]
+    known = together[run].pop("first 1 s")
+    (run / "conditions.json").write_text(json.dumps(together[run] | {"noise 0 dB": {"accuracy": 0.75}}))
+    (other / "conditions.json").unlink()
+    made = []
+    changed_clip = robustness.changed_clip
+    monkeypatch.setattr(robustness, "changed_clip", lambda *words: made.append(words[1:]) or changed_clip(*words))
+    found = robustness.measure([run, other], str(corpus_dir))
+    assert found[run]["noise 0 dB"] == {"accuracy": 0.75}
+    assert found[run]["first 1 s"] == known
+    assert found[other] == together[other]
+    assert len(made) == len(set(made)) == 3 * 16
+    assert json.loads((run / "conditions.json").read_text()) == found[run]
+
+
+def test_a_file_of_what_was_measured_that_cannot_be_read_is_said(run, corpus_dir, capsys):
+    (run / "conditions.json").write_text("{")
+    assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 2
+    assert "delete it to measure anew" in capsys.readouterr().err
 
 
 def test_what_gets_no_answer_counts_as_wrong(run, corpus_dir, monkeypatch):
     silent = {"silence": lambda samples, rng: np.zeros_like(samples)}
     monkeypatch.setattr(robustness, "CONDITIONS", silent)
-    found = robustness.measure(run, str(corpus_dir))
-    assert found == {"silence": {"accuracy": 0.0, "confidence": None, "answered": 0.0, "n": 16}}
+    found = robustness.measure([run], str(corpus_dir))[run]
+    assert found == {"silence": {"accuracy": 0.0, "changed": 1.0, "confidence": None, "answered": 0.0, "n": 16}}
 
 
 def test_a_run_without_its_models_is_said(run, corpus_dir, capsys):
