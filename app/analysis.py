@@ -10,8 +10,9 @@ import numpy as np
 
 from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, SilenceError, TooLongError, TooShortError, read_audio
-from ser_hf.classifier import EmotionClassifier, Prediction, Segment
+from ser_hf.classifier import EmotionClassifier
 from ser_hf.explain import occlusion, standout_features
+from ser_hf.prediction import Prediction, Segment
 
 Answer = dict[str, Any]
 
@@ -52,8 +53,8 @@ class Analyser:
 
         Returns:
             ``file``, ``duration`` (s), ``warnings``, ``agree`` and, for ``model`` and ``baseline`` each, ``name``,
-            ``window_seconds``, ``label``, ``scores``, ``warnings`` and ``timeline``; or ``file``, ``reason`` and
-            ``error``.
+            ``window_seconds``, ``label``, ``confident`` (whether it is sure enough for ``label`` to count), ``scores``,
+            ``warnings`` and ``timeline``; or ``file``, ``reason`` and ``error``.
         """
         if not path:
             return _refusal("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
@@ -105,6 +106,7 @@ def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[st
         "name": classifier.name,
         "window_seconds": classifier.window_seconds,
         "label": answer["label"],
+        "confident": answer["confident"],
         "scores": answer["scores"],
         "warnings": [warning for warning in answer["warnings"] if warning not in shared],
         "timeline": answer["timeline"],

@@ -69,9 +69,10 @@ def run_batch(
 
     Returns:
         ``rows``, ``answered`` and ``failed`` (recordings; those left out have failed) and ``seconds`` (of what was
-        answered); without files also ``error``. A row holds ``file``, ``label``, ``confidence``, ``baseline``,
-        ``baseline_confidence``, ``agree``, ``duration`` (s), ``warnings``, ``scores`` and ``baseline_scores``; or
-        ``file``, ``reason`` (as of `Analyser.analyse`, or "batch too large", "too many", "out of time") and ``error``.
+        answered); without files also ``error``. A row holds ``file``, ``label``, ``confidence``, ``confident``
+        (whether that is enough for the label to count), ``baseline``, ``baseline_confidence``, ``baseline_confident``,
+        ``agree``, ``duration`` (s), ``warnings``, ``scores`` and ``baseline_scores``; or ``file``, ``reason`` (as of
+        `Analyser.analyse`, or "batch too large", "too many", "out of time") and ``error``.
     """
     if not files:
         return {"rows": [], "answered": 0, "failed": 0, "seconds": 0.0, "error": NO_FILES}
@@ -212,8 +213,10 @@ def _row(analyser: Analyser, recording: Recording) -> Answer:
         "file": answer["file"],
         "label": model["label"],
         "confidence": model["scores"][model["label"]],
+        "confident": model["confident"],
         "baseline": baseline["label"],
         "baseline_confidence": baseline["scores"][baseline["label"]],
+        "baseline_confident": baseline["confident"],
         "agree": answer["agree"],
         "duration": answer["duration"],
         "warnings": [

@@ -29,7 +29,8 @@ def write_csv(batch: Batch, labels: Sequence[str], path: str | Path) -> Path:
     """
     table = [{key: _no_formula(cell) for key, cell in _cells(row).items()} for row in batch["rows"]]
     columns = [
-        *("file", "label", "confidence", "baseline", "baseline_confidence", "agree", "duration"),
+        *("file", "label", "confidence", "confident"),
+        *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
         *(f"{prefix}{label}" for prefix in ("p_", "baseline_p_") for label in labels),
         *(key for cells in table for key in cells if key not in ("warnings", "error")),  # labels of the baseline alone
         *("warnings", "error"),

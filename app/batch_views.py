@@ -40,13 +40,17 @@ def _summary(batch: Batch) -> str:
 def _answered(row: Answer) -> str:
     differ = [] if row["agree"] else ["the models disagree"]
     cells = (
-        f"{emotion(row['label'])} {percent(row['confidence'])}",
-        f"{emotion(row['baseline'])} {percent(row['baseline_confidence'])}",
+        _answer(row["label"], row["confidence"], row["confident"]),
+        _answer(row["baseline"], row["baseline_confidence"], row["baseline_confident"]),
         _length(row["duration"]),
         warnings([*differ, *row["warnings"]]),
     )
     titled = zip(COLUMNS[1:], cells, strict=True)
     return _row(row["file"], "".join(f'<td role="cell" data-label="{title}">{cell}</td>' for title, cell in titled))
+
+
+def _answer(label: str, confidence: float, confident: bool) -> str:
+    return f"{'' if confident else 'not sure, closest: '}{emotion(label)} {percent(confidence)}"
 
 
 def _refused(row: Answer) -> str:

@@ -117,9 +117,10 @@ def live_html(listening: Listening, max_seconds: float) -> str:
         return f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p></div>'
     prediction = answered[-1].prediction
     past = "" if now.prediction else " ser-past"
+    closest = "" if prediction.confident else '<small class="ser-closest">Not sure. Closest:</small> '
     return (
         f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p>'
-        f'<div class="ser-now{past}"><p class="ser-top">{emotion(prediction.label)} '
+        f'<div class="ser-now{past}"><p class="ser-top">{closest}{emotion(prediction.label)} '
         f"<b>{percent(prediction.scores[prediction.label])}</b></p>"
         f"{bars(prediction.scores, prediction.label)}</div>{_course(listening)}</div>"
     )

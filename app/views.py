@@ -18,13 +18,14 @@ INTRO = (
 )
 ANALYZE_API = (
     "Says what the voice in one recording expresses. Returns file, duration (s), warnings, agree and, for model and "
-    "baseline each, name, window_seconds, label, scores (label to probability), warnings and timeline (start, end, "
-    "label, scores); or file, reason and error for a recording that gets no answer."
+    "baseline each, name, window_seconds, label, confident (whether it is sure enough for the label to count), scores "
+    "(label to probability), warnings and timeline (start, end, label, scores); or file, reason and error for a "
+    "recording that gets no answer."
 )
 BATCH_API = (
     "Answers many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
-    "label, confidence, scores, baseline, baseline_confidence, baseline_scores, agree, duration (s) and warnings, or "
-    "file, reason and error."
+    "label, confidence, confident, scores, baseline, baseline_confidence, baseline_confident, baseline_scores, agree, "
+    "duration (s) and warnings, or file, reason and error."
 )
 REFUSALS = {
     "nothing": ("Nothing to hear yet", ""),
@@ -122,23 +123,27 @@ def answer_html(answer: Answer) -> str:
 
 def _verdict(answer: Answer) -> str:
     model, baseline = answer["model"], answer["baseline"]
-    if answer["agree"]:
-        text = f"Both models hear {emotion(model['label'])}"
-    else:
-        text = (
-            f"The models disagree: the fine-tuned one hears {emotion(model['label'])}, "
-            f"the baseline {emotion(baseline['label'])}"
-        )
+    heard, beside = emotion(model["label"]), emotion(baseline["label"])
     kind = "ser-agree" if answer["agree"] else "ser-disagree"
+    if not model["confident"]:
+        text, kind = f"The fine-tuned model is not sure what it hears: {heard} comes closest", "ser-unsure"
+        text += f". The baseline hears {beside}" if baseline["confident"] else ". Nor is the baseline"
+    elif answer["agree"]:
+        text = f"Both models hear {heard}"
+    elif baseline["confident"]:
+        text = f"The models disagree: the fine-tuned one hears {heard}, the baseline {beside}"
+    else:
+        text = f"The fine-tuned model hears {heard}. The baseline is not sure: {beside} comes closest"
     length = f"{answer['duration']:.1f} s"
     return f'<p class="ser-verdict {kind}">{text} <span class="ser-file">{escape(answer["file"])}, {length}</span></p>'
 
 
 def _card(title: str, part: Answer) -> str:
     label, scores = part["label"], part["scores"]
+    closest = "" if part["confident"] else '<small class="ser-closest">Not sure. Closest:</small> '
     return (
         f'<section class="ser-card" aria-label="{escape(title)}"><h3>{escape(title)} '
         f"<small>{escape(model_name(part['name']))}</small></h3>"
-        f'<p class="ser-top">{emotion(label)} <b>{percent(scores[label])}</b></p>'
+        f'<p class="ser-top">{closest}{emotion(label)} <b>{percent(scores[label])}</b></p>'
         f"{bars(scores, label)}{warnings(part['warnings'])}</section>"
     )

@@ -134,6 +134,7 @@ def write_card(
         "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "arguments": _argument_table(recipe) if recipe else None,
         "temperature": _temperature(config, recipe),
+        "threshold": config.get("answer_threshold"),
     }
     facts["is_ravdess"] = facts["learned_from"] == ["ravdess"]
     data = _metadata(facts, sections)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ser_hf.evidence import EVALUATION, Evaluation
 from ser_hf.marks import GENDER_NAMES
+from ser_hf.metrics import probability_matrix
 
 FIGURES = {
     "fold_mean_accuracy": "accuracy, mean over folds",
@@ -33,6 +34,7 @@ DATASET_WORDS = {
     "random": "random split over clips (speaker-dependent, only for comparison)",
     "cross": "whole corpus",
 }
+LEAST_COVERAGE = 0.5
 NO_FIGURE = "–"  # a share of no clips
 
 Table = tuple[list[str], list[list[str]]]  # the head, and the rows
@@ -168,6 +170,20 @@ class Section:
             [name, group["gender"], *_group(name, group)[1:]] for name, group in self.metrics["per_speaker"].items()
         ]
         return [self.speaker, "gender", *_GROUP_HEAD], rows
+
+    @property
+    def coverage(self) -> Table:
+        """How often it is right where only its surest answers are taken, from all of them down to half."""
+        kept = [row for row in self.metrics["coverage"] if row["coverage"] >= LEAST_COVERAGE]
+        rows = [[f"{100 * row['coverage']:.0f}", cell(row["accuracy"]), cell(row["confidence"])] for row in kept]
+        return ["surest clips, %", "right, %", "all at least so sure, %"], rows
+
+    def answered(self, threshold: float) -> tuple[str, str | None]:
+        """The share of the clips that got an answer as sure as ``threshold``, and how many of these were right."""
+        probabilities, names = probability_matrix(self.evaluation.frame)
+        sure = probabilities.max(axis=1) >= threshold
+        right = np.array(names)[probabilities.argmax(axis=1)] == self.evaluation.frame["emotion"].astype(str)
+        return percent(sure.mean()), percent(right[sure].mean()) if sure.any() else None
 
     @property
     def folds(self) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from ser_hf.audio import (
 from ser_hf.hub import HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
+from ser_hf.prediction import Prediction, Segment, too_unsure
 from ser_hf.quality import quality_doubts
 
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -31,7 +32,7 @@ CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 # Engineered features are statistics over a whole clip, and were learned on clips of about this length.
 CLASSICAL_WINDOW_SECONDS = 5.0
 
-LOW_CONFIDENCE = 0.5
+ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 
@@ -42,56 +43,6 @@ class _Model(Protocol):
     labels: list[str]
 
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One window of a recording and what the voice expresses in it; ``start`` and ``end`` are seconds."""
-
-    start: float
-    end: float
-    label: str
-    scores: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the voice in one recording expresses.
-
-    Attributes:
-        file: the name of the recording.
-        label: the likeliest emotion.
-        scores: probability of every label, in the order of `ser_hf.labels.LABELS`; they sum to 1.
-        duration: seconds of the whole recording.
-        warnings: what makes the answer less certain, in plain words.
-        timeline: the windows that were analysed, in order; their mean is ``scores``.
-    """
-
-    file: str
-    label: str
-    scores: dict[str, float]
-    duration: float
-    warnings: list[str] = field(default_factory=list)
-    timeline: list[Segment] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, dicts and numbers for JSON, probabilities to six digits and seconds to three."""
-        return {
-            "file": self.file,
-            "label": self.label,
-            "scores": _rounded(self.scores),
-            "duration": round(self.duration, 3),
-            "warnings": list(self.warnings),
-            "timeline": [
-                {
-                    "start": round(segment.start, 3),
-                    "end": round(segment.end, 3),
-                    "label": segment.label,
-                    "scores": _rounded(segment.scores),
-                }
-                for segment in self.timeline
-            ],
-        }
 
 
 @dataclass(frozen=True)
@@ -114,12 +65,22 @@ class EmotionClassifier:
         labels: the model's labels, in the order of `ser_hf.labels.LABELS`.
         window_seconds: the longest stretch, in seconds, that the model hears at once.
         model: what answers, a `NeuralModel` or a `ClassicalModel`; its labels may be in another order.
+        answer_threshold: how probable the likeliest label must be to count as an answer, in [0, 1]; chosen on speakers
+            that the model was not trained on, so that four fifths of its answers to them count.
         metrics: what is in the model's ``metrics.json`` (see `ser_hf.metrics.evaluate_predictions`); None without one.
     """
 
-    def __init__(self, model: _Model, name: str, window_seconds: float, metrics: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: _Model,
+        name: str,
+        window_seconds: float,
+        metrics: dict[str, Any] | None = None,
+        answer_threshold: float = ANSWER_THRESHOLD,
+    ) -> None:
         self.name = name
         self.window_seconds = window_seconds
+        self.answer_threshold = answer_threshold
         known = {label: position for position, label in enumerate(LABELS)}
         self._order = sorted(range(len(model.labels)), key=lambda i: (known.get(model.labels[i], len(LABELS)), i))
         self.labels = [model.labels[index] for index in self._order]
@@ -147,14 +108,18 @@ class EmotionClassifier:
         is_local = Path(model).expanduser().exists()
         name = folder.resolve().name if is_local else str(model)
         metrics = _read_metrics(folder)
-        if _read_config(folder / "config.json", str(model)).get("model_type") == CLASSICAL_MODEL_TYPE:
+        config = _read_config(folder / "config.json", str(model))
+        threshold = config.get("answer_threshold", ANSWER_THRESHOLD)
+        if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
+            raise ModelError(f"{model}: answer_threshold in its config.json is {threshold!r:.200}, not between 0 and 1")
+        if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
-            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics)
+            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold)
         from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
         neural = load_neural(folder, device)
-        return cls(neural, name, neural.window_seconds, metrics)
+        return cls(neural, name, neural.window_seconds, metrics, threshold)
 
     def predict(self, source: Any) -> Prediction:
         """Say what the voice in one recording expresses.
@@ -238,9 +203,10 @@ class EmotionClassifier:
                 f"longer than the {self.window_seconds:g} seconds that the model hears at once: "
                 f"analysed in {len(timeline)} windows, whose answers are averaged"
             )
-        if mean[label] < LOW_CONFIDENCE:
-            warnings.append(f"no expression stands out: the likeliest, {label}, has only {100 * mean[label]:.0f} %")
-        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline)
+        confident = mean[label] >= self.answer_threshold
+        if not confident:
+            warnings.append(too_unsure(label, mean[label], self.answer_threshold))
+        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline, confident)
 
     def _scores(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, row.tolist(), strict=True))
@@ -259,10 +225,6 @@ def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int
     threshold = WINDOW_SILENCE * float(np.abs(samples).max())
     windows = [(first + start, first + end) for start, end in sliding_windows(last - first, window, window // 2)]
     return [(start, end) for start, end in windows if np.abs(samples[start:end]).max() >= threshold]
-
-
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {label: round(score, 6) for label, score in scores.items()}
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

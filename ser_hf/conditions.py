@@ -6,12 +6,14 @@ A condition changes a clip that is tested; `ser_hf.augment` draws random changes
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
-from ser_hf.audio import SAMPLE_RATE, trim_silence
+from ser_hf.audio import SAMPLE_RATE, speech_span, trim_silence
 from ser_hf.augment import add_noise, add_room, apply_codec, apply_gain, limit_band
+from ser_hf.augment.sounds import SOUNDS, make_sound
 
 Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -92,6 +94,27 @@ CONDITIONS: MappingProxyType[str, Condition] = MappingProxyType(
         "silence around": silence_around,
         "silence cut": silence_cut,
     }
+)
+SOUND_SECONDS = 4.0
+PAUSES, PAUSES_PEAK = "pauses", 0.1
+
+
+def pauses(samples: np.ndarray) -> np.ndarray:
+    """What is heard of the room before and after the voice in a clip, again and again, as loud as a voice would be.
+
+    Returns:
+        float32 of 4 s; digital silence where the clip is nothing but voice.
+    """
+    start, end = speech_span(samples)
+    around = np.concatenate([samples[:start], samples[end:]])
+    if not around.size or not np.abs(around).max():
+        return np.zeros(round(SOUND_SECONDS * SAMPLE_RATE), np.float32)
+    return np.resize(around, round(SOUND_SECONDS * SAMPLE_RATE)) * np.float32(PAUSES_PEAK / np.abs(around).max())
+
+
+# Kinds of sound without speech: kind -> function(rng) to float32 of 4 s at 16 kHz; the last is made of a clip.
+NO_SPEECH: MappingProxyType[str, Callable] = MappingProxyType(
+    {kind: partial(make_sound, round(SOUND_SECONDS * SAMPLE_RATE), kind=kind) for kind in SOUNDS} | {PAUSES: pauses}
 )
 NOISE_CURVE = {AS_RECORDED: np.inf} | {name: float(name.split()[1]) for name in CONDITIONS if name.startswith("noise")}
 LENGTH_CURVE = {name: float(name.split()[1]) for name in CONDITIONS if name.startswith("first")}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE, Recording, sliding_windows, speech_span
-from ser_hf.classifier import EmotionClassifier, Prediction, Segment
+from ser_hf.classifier import EmotionClassifier
+from ser_hf.prediction import Prediction, Segment
 
 if TYPE_CHECKING:  # scikit-learn and librosa: only where a classical model is explained
     from ser_hf.models.classical import ClassicalModel

@@ -29,6 +29,7 @@ from ser_hf.statistics import (
 
 __all__ = [
     "AlignmentError",
+    "answer_threshold",
     "calibration_table",
     "coverage_table",
     "evaluate_predictions",
@@ -43,6 +44,7 @@ __all__ = [
 
 PROBABILITY_PREFIX = "p_"
 COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the answers that are given
+ANSWERED_SHARE = 0.8
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
@@ -126,6 +128,21 @@ def coverage_table(
         least = float(confidence[order[last]])
         rows.append({"coverage": coverage, "accuracy": float(accuracy[last]), "confidence": least})
     return rows
+
+
+def answer_threshold(probabilities: np.ndarray, share: float = ANSWERED_SHARE) -> float:
+    """How sure an answer must be to count as one, so that ``share`` of the answers do; the others are doubtful.
+
+    Args:
+        probabilities: (n, k) calibrated rows, n > 0, of clips that the model was not trained on. What they express is
+            not asked: so many are answered, and `coverage_table` tells how well.
+        share: in (0, 1].
+
+    Returns:
+        A confidence in [0, 1], to four digits.
+    """
+    confidence = np.asarray(probabilities, dtype=float).max(axis=1)
+    return round(float(np.quantile(confidence, 1 - share)), 4)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -117,6 +117,7 @@ class _ParquetWriter:
 
         text = pyarrow.string()
         types = {"file": text, "label": text, "warnings": pyarrow.list_(text), "error": text}
+        types["confident"] = pyarrow.bool_()
         self._schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in _columns(labels)])
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
         self._rows: list[Row] = []
@@ -143,12 +144,12 @@ class _ParquetWriter:
 
 def _columns(labels: list[str]) -> list[str]:
     """The columns of csv and parquet; probabilities are named as in a run's predictions."""
-    return ["file", "label", *(f"p_{label}" for label in labels), "duration", "warnings", "error"]
+    return ["file", "label", "confident", *(f"p_{label}" for label in labels), "duration", "warnings", "error"]
 
 
 def _flat(row: Row) -> Row:
     """A row of csv or parquet: one column a probability, no timeline."""
-    kept = ("file", "label", "duration", "warnings", "error")
+    kept = ("file", "label", "confident", "duration", "warnings", "error")
     flat = {"warnings": []} | {key: row[key] for key in kept if key in row}
     return flat | {f"p_{label}": score for label, score in row.get("scores", {}).items()}
 

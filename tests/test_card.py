@@ -91,6 +91,7 @@ def save_svm_config(folder: Path) -> Path:
         "id2label": {str(index): label for index, label in enumerate(LABELS)},
         "feature_groups": ["pitch", "energy"],
         "temperature": 1.25,
+        "answer_threshold": 0.575,
         "parameters": {"C": 8, "gamma": 0.0005},
         "cross_validation_accuracy": 0.5,
     }
@@ -135,6 +136,8 @@ def neural(tmp_path_factory) -> Path:
     """A transformer with a speaker-independent and a speaker-dependent evaluation, and an example."""
     root = tmp_path_factory.mktemp("neural")
     folder = save_tiny_whisper(root / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"answer_threshold": 0.55}))
     add_evaluation(folder, neural_run(root / "whisper-random", "random", seed=1))
     add_evaluation(folder, neural_run(root / "whisper-actor", "actor"))
     add_example(folder)

@@ -51,7 +51,7 @@ def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
 
 def test_prediction_as_dict_is_json_and_rounded(classifier):
     row = json.loads(json.dumps(classifier.predict(make_clip("sad")).to_dict()))
-    assert set(row) == {"file", "label", "scores", "duration", "warnings", "timeline"}
+    assert set(row) == {"file", "label", "confident", "scores", "duration", "warnings", "timeline"}
     assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert all(round(score, 6) == score for score in row["scores"].values())
     assert row["timeline"][0]["scores"] == row["scores"]
@@ -180,18 +180,45 @@ def test_doubts_are_told_in_words(classifier, samples, words):
 
 def test_ordinary_clip_gets_no_warning_about_the_recording(classifier):
     warnings = classifier.predict(make_clip("happy")).warnings
-    assert [warning for warning in warnings if "no expression stands out" not in warning] == []
+    assert [warning for warning in warnings if "not sure enough" not in warning] == []
 
 
-def test_low_confidence_is_told():
-    class Undecided:
-        labels = LABELS
+class HalfSure:
+    """Answers "happy" with 0.55, whatever it hears."""
 
-        def predict_proba(self, clips):
-            return np.full((len(clips), len(LABELS)), 1 / len(LABELS), np.float32)
+    labels = LABELS
 
-    prediction = EmotionClassifier(Undecided(), "undecided", 5.0).predict(make_clip("happy"))
-    assert any("12 %" in warning for warning in prediction.warnings)
+    def predict_proba(self, clips):
+        rest = (1 - 0.55) / (len(LABELS) - 1)
+        return np.tile([0.55 if label == "happy" else rest for label in LABELS], (len(clips), 1))
+
+
+@pytest.mark.parametrize(("threshold", "confident"), [(None, True), (0.5499, True), (0.5501, False), (0.9, False)])
+def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confident):
+    chosen = {} if threshold is None else {"answer_threshold": threshold}
+    prediction = EmotionClassifier(HalfSure(), "half", 5.0, **chosen).predict(make_clip("happy"))
+    assert prediction.label == "happy"
+    assert prediction.confident is confident
+    assert prediction.to_dict()["confident"] is confident
+    told = [warning for warning in prediction.warnings if "not sure enough" in warning]
+    assert len(told) == (not confident)
+    if not confident:
+        # 55 % of 55.01 % needed are not told as 55 % of 55 %.
+        assert told[0].endswith(f"happy, has 55 %, and an answer takes {56 if threshold < 0.6 else 90} %")
+
+
+@pytest.mark.parametrize("kind", ["model_folder", "svm_folder"])
+def test_the_threshold_is_that_of_the_model_folder(kind, request, tmp_path):
+    folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"answer_threshold": 0.625}))
+    assert EmotionClassifier.from_pretrained(folder).answer_threshold == 0.625
+    for nonsense in (1.5, -0.1, "0.5", True, None):
+        (folder / "config.json").write_text(json.dumps(config | {"answer_threshold": nonsense}))
+        with pytest.raises(ModelError, match=r"answer_threshold in its config\.json is"):
+            EmotionClassifier.from_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "answer_threshold"}))
+    assert EmotionClassifier.from_pretrained(folder).answer_threshold == 0.5
 
 
 def test_labels_come_in_our_order_whatever_the_models_order():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_hf.audio import SAMPLE_RATE, check_speech, load_audio, read_audio, speech_span
-from ser_hf.conditions import AS_RECORDED, CONDITIONS, LENGTH_CURVE, NOISE_CURVE
+from ser_hf.conditions import AS_RECORDED, CONDITIONS, LENGTH_CURVE, NO_SPEECH, NOISE_CURVE, PAUSES
 
 CLIP = load_audio(Path(__file__).resolve().parent.parent / "app" / "examples" / "plain.flac")
 KEEP_LENGTH = [name for name in CONDITIONS if not name.startswith(("first", "silence"))]
@@ -62,6 +62,27 @@ def test_as_recorded_is_the_clip_itself():
 def test_noise_has_the_ratio_of_its_name(name, snr_db):
     assert name == f"noise {snr_db:g} dB"
     assert level(CLIP) - level(changed(name).astype(float) - CLIP) == pytest.approx(snr_db, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NO_SPEECH if kind != PAUSES])
+def test_sounds_without_speech_are_the_same_for_the_same_seed(kind):
+    first, again, other = (NO_SPEECH[kind](np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.shape == (4 * SAMPLE_RATE,)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_pauses_are_the_room_around_the_voice_and_nothing_of_the_voice():
+    rng = np.random.default_rng(0)
+    room, voice = 1e-4 * rng.standard_normal(SAMPLE_RATE), 0.3 * rng.standard_normal(SAMPLE_RATE)
+    clip = np.concatenate([room, voice, room]).astype(np.float32)
+    heard = NO_SPEECH[PAUSES](clip)
+    assert heard.shape == (4 * SAMPLE_RATE,)
+    assert np.abs(heard).max() == pytest.approx(0.1, rel=1e-5)
+    assert np.corrcoef(heard[: SAMPLE_RATE // 2], clip[: SAMPLE_RATE // 2])[0, 1] > 0.999
+    quiet = np.abs(heard).reshape(-1, 800).max(axis=1)
+    assert quiet.max() < 3 * quiet.min()  # no voice stands out of it
+    assert not NO_SPEECH[PAUSES](voice.astype(np.float32)).any()
 
 
 def test_curves_name_conditions_in_order():

@@ -79,7 +79,7 @@ def test_csv_and_parquet_hold_the_same_rows_as_jsonl(folder, model, tmp_path, ca
     expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     table = pd.read_csv(output) if format == "csv" else pd.read_parquet(output)
     assert list(table.columns) == [
-        "file", "label", *(f"p_{label}" for label in LABELS), "duration", "warnings", "error"
+        "file", "label", "confident", *(f"p_{label}" for label in LABELS), "duration", "warnings", "error"
     ]  # fmt: skip
     assert list(table["file"]) == [row["file"] for row in expected]
     assert table["error"].notna().tolist() == [True, False, False]

@@ -30,6 +30,7 @@ LAYERS = [
     {"ser_hf.models", "ser_hf.metrics", "ser_hf.emotion_metrics", "ser_hf.statistics", "ser_hf.plots", "ser_hf.runs"},
     {
         "ser_hf.classifier",
+        "ser_hf.prediction",
         "ser_hf.explain",
         "ser_hf.streaming",
         "ser_hf.predict",

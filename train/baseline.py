@@ -52,6 +52,7 @@ from train.common import (
 from train.publishing.describe import describe_model
 
 IMPORTANCE = "importance.json"
+TUNED = ("parameters", "temperature", "answer_threshold", "cross_validation_accuracy")  # of a fold, kept in run.json
 
 
 @dataclass
@@ -203,7 +204,7 @@ def fit_fold(
         smote=baseline.smote,
         label_names=table.features["emotion"].names,
     )
-    tuned = {key: model.config[key] for key in ("parameters", "temperature", "cross_validation_accuracy")}
+    tuned = {key: model.config[key] for key in TUNED if key in model.config}
     return model, {"index": fold.index, **tuned, "seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -30,7 +30,7 @@ from ser_hf.runs import RunError, create_run, finish_run, read_predictions, writ
 from ser_hf.splits import Fold, SplitError
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import FOLD, earlier_temperature, run_fold
+from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
@@ -70,10 +70,10 @@ def run(
     folds = make_data_folds(table, data)
     if not model.hold_out_validation:
         folds = [train_on_validation(fold) for fold in folds]
-    temperatures = {}
+    calibrations = {}
     if model.reference_runs and not holds_out:
         reference = model.reference_runs[0]
-        temperatures = {fold.index: earlier_temperature(reference, data.protocol, fold.index) for fold in folds}
+        calibrations = {fold.index: earlier_calibration(reference, data.protocol, fold.index) for fold in folds}
     # Once, so that all folds start from the same commit of it.
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
@@ -84,8 +84,8 @@ def run(
         if not (resume and (fold_folder / FOLD).exists()):
             print(f"Fold {fold.index} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train", flush=True)
             from_here = dataclasses.replace(model, base_model=base and str(base))
-            temperature = temperatures.get(fold.index, 1.0)
-            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, temperature)
+            calibration = calibrations.get(fold.index, Calibration())
+            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ser_hf.audio import SAMPLE_RATE, AudioError
 from ser_hf.augment import augmented_copies
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABEL2ID, LABELS
-from ser_hf.metrics import fit_temperature
+from ser_hf.metrics import answer_threshold, fit_temperature, probability_matrix
 from ser_hf.models.building import create_model, fit_head, freeze_lower, pooled_features, scale_logits
 from ser_hf.models.neural import save_neural, window_seconds
 from ser_hf.models.scratch import create_from_scratch
@@ -34,12 +35,25 @@ from ser_hf.models.training import (
     compute_metrics,
     unchanged,
 )
-from ser_hf.runs import PREDICTIONS, prediction_frame, read_run_json, write_json, write_predictions
+from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_json, write_predictions
 from ser_hf.splits import Fold
 from train.common import UsageError, milliseconds_per_clip
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 FOLD, VALIDATION = "fold.json", "validation.parquet"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a model's answers become as sure as they are right.
+
+    Attributes:
+        temperature: what its logits are divided by.
+        threshold: how sure an answer must be to count as one (`ser_hf.metrics.answer_threshold`); None if not known.
+    """
+
+    temperature: float = 1.0
+    threshold: float | None = None
 
 
 def run_fold(
@@ -50,12 +64,12 @@ def run_fold(
     model_arguments: ModelArguments,
     augmentation: AugmentationArguments,
     training: FinetuneTrainingArguments,
-    temperature: float = 1.0,
+    calibration: Calibration,
 ) -> None:
     """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``.
 
     Args:
-        temperature: divides the logits of a model that has no validation clips to find its own on.
+        calibration: of a model that has no validation clips to find its own on.
     """
     started = time.perf_counter()
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
@@ -105,6 +119,7 @@ def run_fold(
     trainer.train(resume_from_checkpoint=last)
     model = trainer.model.eval()
     write_json(folder / "log.json", trainer.state.log_history)
+    temperature, threshold = calibration.temperature, calibration.threshold
     if model_arguments.calibrate:
         if len(fold.validation):
             temperature = find_temperature(model, extractor, table, fold, folder)
@@ -113,6 +128,11 @@ def run_fold(
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
         if len(indices):
             write_predictions(folder, predict_rows(classifier, table, indices, fold.index), name)
+    if model_arguments.calibrate and len(fold.validation):
+        threshold = answer_threshold(probability_matrix(read_predictions(folder, VALIDATION))[0])
+    if threshold is not None:
+        model.config.answer_threshold = threshold
+        save_neural(model, extractor, folder / "model")
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -121,6 +141,7 @@ def run_fold(
     record = {
         "index": fold.index,
         "temperature": temperature,
+        "answer_threshold": threshold,
         "seconds": seconds,
         "resumed": last is not None,
         "n_parameters": model.num_parameters(),
@@ -183,11 +204,11 @@ def find_temperature(
     return fit_temperature(np.log(np.clip(probabilities, 1e-12, None)), frame["emotion"].map(LABEL2ID).to_numpy())
 
 
-def earlier_temperature(reference_run: str, protocol: str, fold: int) -> float:
-    """The temperature that an earlier run found on speakers that it held out of training.
+def earlier_calibration(reference_run: str, protocol: str, fold: int) -> Calibration:
+    """What an earlier run found on speakers that it held out of training.
 
     That of the same fold, if the protocol is the same: other folds held out speakers that this one tests. Else the
-    geometric mean over all folds.
+    geometric mean of the temperatures of all folds, and the mean of their thresholds.
     """
     facts = read_run_json(reference_run)
     records = facts.get("folds", [])
@@ -195,7 +216,9 @@ def earlier_temperature(reference_run: str, protocol: str, fold: int) -> float:
         records = [record for record in records if record["index"] == fold]
     if not records:
         raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune that has fold {fold}")
-    return float(np.exp(np.mean(np.log([record["temperature"] for record in records]))))
+    temperature = float(np.exp(np.mean(np.log([record["temperature"] for record in records]))))
+    thresholds = [record.get("answer_threshold") for record in records]
+    return Calibration(temperature, None if None in thresholds else round(float(np.mean(thresholds)), 4))
 
 
 def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndarray, fold: int) -> pd.DataFrame:

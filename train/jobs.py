@@ -13,11 +13,11 @@ from typing import Any
 
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_run_json
 from train.common import UsageError, read_recipe
-from train.robustness import CONDITIONS_FILE
+from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
 RECIPES = Path(__file__).parent / "recipes"
 # Small files that say what a run answered and what it is worth; checkpoints stay where they were trained.
-KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", CONDITIONS_FILE)
+KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", CONDITIONS_FILE, NO_SPEECH_FILE)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ser_hf.conditions import CONDITIONS
 from ser_hf.runs import RunError
 from train.common import UsageError, read_recipe
 from train.jobs import RECIPES, Job, add_arguments, chosen_names, is_finished, keep, run_jobs, tell_end, with_base_model
 from train.leaderboard_report import write_leaderboard
-from train.robustness import read_conditions
+from train.robustness import is_measured
 
 TABLE = Path(__file__).with_suffix(".yaml")
 
@@ -74,7 +73,7 @@ def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
     """
     failed = run_jobs(jobs, runs_dir, kept_dir)
     folders = [runs_dir / job.name for job in jobs if job.protocol == "actor"]
-    asked = [folder for folder in folders if is_finished(folder) and set(CONDITIONS) - set(read_conditions(folder))]
+    asked = [folder for folder in folders if is_finished(folder) and not is_measured(folder)]
     if asked:
         words = [sys.executable, "-m", "train.robustness", *(str(folder) for folder in asked)]
         if subprocess.run(words, check=False).returncode != 0:

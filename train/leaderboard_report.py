@@ -44,6 +44,10 @@ voice. No model was trained for it beyond what its recipe augments."""
 CHANGED_TEXT = """\
 Share of the clips, in per cent, that get another answer when something is changed that says nothing of the emotion: how
 loud the clip is, the silence around the voice, the room."""
+NO_SPEECH_TEXT = """\
+Share of sounds in which nobody speaks, in per cent, that get an answer as sure as the surest four fifths of the model's
+answers to unseen voices: a hundred made up of each kind (`ser_hf/augment/sounds.py`), and the *pauses* before and after
+the voice of a hundred clips, as loud as a voice. What is silent or too quiet gets no answer and counts as none."""
 IMPORTANCE_TEXT = """\
 Permutation importance on unseen voices: the points of accuracy that are lost when the features of one group are
 shuffled among the test clips, mean over folds. Groups tell much the same story, so that a model can miss little of
@@ -74,6 +78,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
         *calibration_section(known, runs),
         *gender_section(known, runs),
         *conditions_section(known, runs, kept_dir, gallery),
+        *no_speech_section(known, runs, kept_dir),
         *importance_section(known, runs, kept_dir),
     ]
     gallery.remove_others()
@@ -196,6 +201,14 @@ def changed_section(measured: dict[str, dict[str, Any]]) -> list[str]:
         if any("changed" in found.get(name, {}) for name in NO_EMOTION)
     ]
     return ["## What the answers hang on", CHANGED_TEXT, table(["model", *NO_EMOTION], lines)] if lines else []
+
+
+def no_speech_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:
+    """How often a sound in which nobody speaks is answered as surely as a voice."""
+    measured = _read_beside(rows, runs, kept_dir, "no_speech.json")
+    kinds = list(dict.fromkeys(itertools.chain(*measured.values())))
+    lines = [[f"`{row}`", *(percent(found[kind]["sure"]) for kind in kinds)] for row, found in measured.items()]
+    return ["## What is no voice", NO_SPEECH_TEXT, table(["model", *kinds], lines)] if lines else []
 
 
 def importance_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:

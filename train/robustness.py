@@ -1,16 +1,15 @@
-"""Measure how a run's models hold up: the same test clips in noise, over a telephone, cut short, and so on.
+"""Measure how a run's models hold up: the same test clips in noise, over a telephone, cut short; and what is no voice.
 
 python -m train.robustness runs/svm-actor runs/knn-actor runs/cnn-actor-seed42
 
-Writes conditions.json into each run folder: condition -> accuracy, changed, confidence, answered, n. What is in that
-file already is not measured again: a command that broke off goes on, and who deletes it begins anew. Nothing is chosen
-by it.
+Writes two files into each run folder. conditions.json: condition -> accuracy, changed, confidence, answered, n.
+no_speech.json: kind of sound -> sure, confidence, answered, n. What is in them already is not measured again: a command
+that broke off goes on, and who deletes them begins anew. Nothing is chosen by them.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import zlib
@@ -24,90 +23,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
-from ser_hf.classifier import EmotionClassifier
-from ser_hf.conditions import CONDITIONS
+from ser_hf.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.corpora import CorpusError, load_corpus
-from ser_hf.features import extract, feature_names
+from ser_hf.metrics import answer_threshold, probability_matrix
 from ser_hf.models import ModelError
-from ser_hf.models.classical import ClassicalModel
-from ser_hf.runs import RunError, read_predictions, write_json
+from ser_hf.runs import RunError, write_json
+from train.tested_run import FeatureMemory, TestedRun
 
-CONDITIONS_FILE = "conditions.json"
+CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
+SOUNDS_A_KIND = 20  # for each fold
 
-
-class FeatureMemory:
-    """Engineered features of clips, group by group, so that several models may ask for the same ones.
-
-    They take far longer than any classical model's answer, and there are tens of thousands of changed clips.
-    """
-
-    def __init__(self) -> None:
-        self._groups: dict[bytes, dict[str, np.ndarray]] = {}
-
-    def recall(self, samples: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-        """What `ser_hf.features.extract` returns."""
-        known = self._groups.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).digest(), {})
-        missing = [group for group in groups if group not in known]
-        if missing:
-            ends = np.cumsum([len(feature_names([group])) for group in missing])[:-1]
-            known.update(zip(missing, np.split(extract(samples, missing), ends), strict=True))
-        return np.concatenate([known[group] for group in groups])
-
-
-class RecallingModel:
-    """A classical model whose features come from a `FeatureMemory`; it answers as the model itself does."""
-
-    def __init__(self, model: ClassicalModel, memory: FeatureMemory) -> None:
-        self.model, self.memory, self.labels = model, memory, model.labels
-
-    def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """As `ClassicalModel.predict_proba`."""
-        groups = self.model.config["feature_groups"]
-        rows = np.array([self.memory.recall(clip, groups) for clip in clips], dtype=np.float32)
-        return self.model.predict_features(pd.DataFrame(rows, columns=feature_names(groups)))
-
-
-class TestedRun:
-    """A run with the model of each of its folds, to be asked again.
-
-    Attributes:
-        folder: the run folder.
-        frame: its predictions, one row a test clip.
-        classifiers: the model of each fold.
-        found: what was measured before, condition by condition.
-
-    Raises:
-        RunError: a fold's model is gone, or the file of what was measured cannot be read.
-    """
-
-    def __init__(self, folder: Path, memory: FeatureMemory) -> None:
-        self.folder, self.frame = folder, read_predictions(folder)
-        self.classifiers = {fold: self._load(fold, memory) for fold in sorted(self.frame["fold"].unique())}
-        self.found = read_conditions(folder)
-
-    def _load(self, fold: int, memory: FeatureMemory) -> EmotionClassifier:
-        folder = self.folder / f"fold{fold}" / "model"
-        if not folder.is_dir():
-            raise RunError(f"{folder} is gone: the models of a run are needed to ask them again; run it anew")
-        classifier = EmotionClassifier.from_pretrained(folder)
-        if isinstance(classifier.model, ClassicalModel):
-            classifier.model = RecallingModel(classifier.model, memory)
-        return classifier
-
-    def ask(self, condition: str, hear: Callable[[str, str], Recording], bar: tqdm) -> None:
-        """Let each fold's model answer its own test clips under a condition, and write down what came of it."""
-        answers: list[tuple[str, str, str | None, float | None]] = []
-        for fold, part in self.frame.groupby("fold"):
-            clips = (hear(row.corpus, row.clip) for row in part.itertuples())
-            predictions = self.classifiers[fold].predict_many(clips)
-            for row, answer in zip(part.itertuples(), predictions, strict=True):
-                label, sure = (
-                    (None, None) if isinstance(answer, AudioError) else (answer.label, answer.scores[answer.label])
-                )
-                answers.append((row.emotion, row.predicted, label, sure))
-                bar.update()
-        self.found[condition] = _summed(answers)
-        write_json(self.folder / CONDITIONS_FILE, {name: self.found[name] for name in CONDITIONS if name in self.found})
+Found = dict[str, dict[str, Any]]
+Samples = dict[tuple[str, str], np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,16 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
     arguments = parser.parse_args(argv)
     try:
-        for run, found in measure(arguments.runs, arguments.data_dir).items():
-            print(f"{run}: " + ", ".join(f"{name} {100 * row['accuracy']:.1f} %" for name, row in found.items()))
+        for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir).items():
+            print(f"{run}: right {_words(held_up, 'accuracy')}; sure of {_words(sounds, 'sure')}")
     except (RunError, CorpusError, ModelError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, dict[str, dict[str, Any]]]:
-    """Let the models of some runs answer their own test clips under every condition that was not measured yet.
+def _words(found: Found, figure: str) -> str:
+    return ", ".join(f"{name} {100 * row[figure]:.1f} %" for name, row in found.items())
+
+
+def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, tuple[Found, Found]]:
+    """Ask the models of some runs everything that they were not asked yet.
 
     A changed clip is made once for all runs, for making it takes as long as most models' answer to it.
 
@@ -135,40 +66,55 @@ def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, 
         data_dir: see `ser_hf.corpora.load_corpus`.
 
     Returns:
-        For each run what its ``conditions.json`` then holds: condition -> ``accuracy`` over all clips (what gets no
-        answer counts as wrong), the share ``changed`` that gets another label than as recorded, or none, mean
-        ``confidence`` of the answers, the share ``answered``, and ``n`` clips.
+        For each run what its two files then hold. Of each condition the ``accuracy`` over all clips (what gets no
+        answer counts as wrong), the share ``changed`` that gets another label than as recorded, or none, the mean
+        ``confidence`` of the answers, the share ``answered``, and ``n`` clips. Of each kind of sound without speech the
+        share ``sure`` that gets an answer as sure as the surest four fifths of the run's answers to voices, and the
+        last three.
 
     Raises:
-        RunError: a fold's model is gone, or a clip is not in the corpora.
+        RunError: a fold's model is gone, a clip is not in the corpora, or a file cannot be read.
     """
     memory = FeatureMemory()
     runs = [TestedRun(folder, memory) for folder in folders]
+    found = {folder: (read_found(folder / CONDITIONS_FILE), read_found(folder / NO_SPEECH_FILE)) for folder in folders}
     samples = read_clips(pd.concat([run.frame for run in runs]), data_dir)
-    asked = {name: [run for run in runs if name not in run.found] for name in CONDITIONS}
+    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in CONDITIONS}
     total = sum(len(run.frame) for waiting in asked.values() for run in waiting)
     with tqdm(total=total, unit="clip", desc="Asking") as bar:
         for name, waiting in asked.items():
             hear = cache(partial(changed_clip, samples, name))
             for run in waiting:
-                run.ask(name, hear, bar)
-    return {run.folder: run.found for run in runs}
+                held_up = found[run.folder][0]
+                held_up[name] = ask_condition(run, hear, bar)
+                write_json(run.folder / CONDITIONS_FILE, {key: held_up[key] for key in CONDITIONS if key in held_up})
+    for run in runs:
+        sounds = found[run.folder][1]
+        if set(NO_SPEECH) - set(sounds):
+            sounds |= ask_no_speech(run, samples)
+            write_json(run.folder / NO_SPEECH_FILE, sounds)
+    return found
 
 
-def read_conditions(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was measured of a run, condition by condition; nothing where there is no file yet.
+def is_measured(folder: Path) -> bool:
+    """Whether a run was asked everything."""
+    files = ((CONDITIONS_FILE, CONDITIONS), (NO_SPEECH_FILE, NO_SPEECH))
+    return not any(set(names) - set(read_found(folder / file)) for file, names in files)
+
+
+def read_found(path: Path) -> Found:
+    """What was measured of a run before; nothing where there is no such file yet.
 
     Raises:
         RunError: there is one, and it cannot be read.
     """
-    path = folder / CONDITIONS_FILE
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it to measure anew") from error
 
 
-def read_clips(frame: pd.DataFrame, data_dir: str | None) -> dict[tuple[str, str], np.ndarray]:
+def read_clips(frame: pd.DataFrame, data_dir: str | None) -> Samples:
     """The samples of every clip of a table of predictions, by corpus and clip."""
     found = {}
     for corpus in frame["corpus"].unique():
@@ -182,22 +128,54 @@ def read_clips(frame: pd.DataFrame, data_dir: str | None) -> dict[tuple[str, str
     return found
 
 
-def changed_clip(samples: dict[tuple[str, str], np.ndarray], condition: str, corpus: str, clip: str) -> Recording:
+def changed_clip(samples: Samples, condition: str, corpus: str, clip: str) -> Recording:
     """A clip under a condition; what is random in it follows from the two names, so that all models hear the same."""
     rng = np.random.default_rng([zlib.crc32(condition.encode()), zlib.crc32(clip.encode())])
     return Recording(CONDITIONS[condition](samples[corpus, clip], rng), SAMPLE_RATE, clip)
 
 
-def _summed(answers: list[tuple[str, str, str | None, float | None]]) -> dict[str, Any]:
-    """The figures of clips of which each has an emotion, the label as recorded, the label now and its probability."""
-    sure = [value for *_, value in answers if value is not None]
-    return {
-        "accuracy": float(np.mean([label == emotion for emotion, _, label, _ in answers])),
-        "changed": float(np.mean([label != recorded for _, recorded, label, _ in answers])),
-        "confidence": float(np.mean(sure)) if sure else None,
-        "answered": len(sure) / len(answers),
-        "n": len(answers),
-    }
+def ask_condition(run: TestedRun, hear: Callable[[str, str], Recording], bar: tqdm) -> dict[str, Any]:
+    """Let each fold's model answer its own test clips as ``hear`` gives them."""
+    labels: list[str | None] = []
+    sure: list[float] = []
+    # In the order of the folds, as they are asked.
+    frame = pd.concat([part for _, part in run.frame.groupby("fold")])
+    for fold, part in frame.groupby("fold"):
+        clips = (hear(row.corpus, row.clip) for row in part.itertuples())
+        for answer in run.classifiers[fold].predict_many(clips):
+            failed = isinstance(answer, AudioError)
+            labels.append(None if failed else answer.label)
+            sure += [] if failed else [answer.scores[answer.label]]
+            bar.update()
+    answers = pd.Series(labels, frame.index, dtype=object)
+    right, same = answers == frame["emotion"].astype(str), answers == frame["predicted"].astype(str)
+    return {"accuracy": float(right.mean()), "changed": float(1 - same.mean()), **_how_sure(sure, len(frame))}
+
+
+def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
+    """Let each fold's model answer sounds in which nobody speaks, those of its own test clips among them."""
+    threshold = answer_threshold(probability_matrix(run.frame)[0])
+    found = {}
+    for kind, make in NO_SPEECH.items():
+        sure, count = [], 0
+        for fold, part in run.frame.groupby("fold"):
+            if kind == PAUSES:
+                # Spread over the speakers, who stand one after the other.
+                clips = part.iloc[:: max(len(part) // SOUNDS_A_KIND, 1)].head(SOUNDS_A_KIND)
+                sounds = [pauses(samples[row.corpus, row.clip]) for row in clips.itertuples()]
+            else:
+                seeds = ([zlib.crc32(kind.encode()), fold, number] for number in range(SOUNDS_A_KIND))
+                sounds = [make(np.random.default_rng(seed)) for seed in seeds]
+            recordings = [Recording(sound, SAMPLE_RATE, kind) for sound in sounds]
+            count += len(recordings)
+            answers = run.classifiers[fold].predict_many(recordings)
+            sure += [answer.scores[answer.label] for answer in answers if not isinstance(answer, AudioError)]
+        found[kind] = {"sure": sum(value >= threshold for value in sure) / count, **_how_sure(sure, count)}
+    return found
+
+
+def _how_sure(sure: list[float], count: int) -> dict[str, Any]:
+    return {"confidence": float(np.mean(sure)) if sure else None, "answered": len(sure) / count, "n": count}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
 from ser_hf.labels import LABELS
-from ser_hf.metrics import fit_temperature, softmax
+from ser_hf.metrics import answer_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
 from ser_hf.models.pairwise import is_pairwise, pairwise_logits
@@ -143,7 +143,7 @@ def fit_classical(
         "sample_rate": SAMPLE_RATE,
         "smote": smote,
         "logits": "pairwise" if is_pairwise(fitted) else "probabilities",
-        "temperature": _temperature(answers[best], codes, folds),
+        **_calibration(answers[best], codes, folds),
         "parameters": {name.removeprefix("model__"): value for name, value in candidates[best].items()},
         "cross_validation_accuracy": accuracies[best],
     }
@@ -186,16 +186,20 @@ def _mean_accuracy(logits: list[np.ndarray], labels: np.ndarray, folds: list[tup
     return float(np.mean([(part.argmax(axis=1) == labels[held_out]).mean() for part, (_, held_out) in pairs]))
 
 
-def _temperature(logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The temperature of the held-out answers, but for clips whose label the pipeline that answered had not met."""
+def _calibration(
+    logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, float]:
+    """Temperature and threshold of the held-out answers, but for clips whose label whoever answered had not met."""
     rows = [
         (part, labels[held], np.isin(labels[held], labels[train]))
         for part, (train, held) in zip(logits, folds, strict=True)
     ]
     kept = [(part[met], true[met]) for part, true, met in rows]
     if not any(len(true) for _, true in kept):
-        return 1.0
-    return fit_temperature(np.concatenate([part for part, _ in kept]), np.concatenate([true for _, true in kept]))
+        return {"temperature": 1.0}
+    held_out = np.concatenate([part for part, _ in kept])
+    temperature = fit_temperature(held_out, np.concatenate([true for _, true in kept]))
+    return {"temperature": temperature, "answer_threshold": answer_threshold(softmax(held_out / temperature))}
 
 
 def save_classical(model: ClassicalModel, folder: str | Path) -> Path:

@@ -17,8 +17,8 @@ def test_answer_is_that_of_both_classifiers(analyser, recordings):
     for part, classifier in (("model", analyser.model), ("baseline", analyser.baseline)):
         expected = classifier.predict(recordings / "clip.wav").to_dict()
         assert answer[part]["name"] == classifier.name
-        assert {key: answer[part][key] for key in ("label", "scores", "timeline")} == {
-            key: expected[key] for key in ("label", "scores", "timeline")
+        assert {key: answer[part][key] for key in ("label", "confident", "scores", "timeline")} == {
+            key: expected[key] for key in ("label", "confident", "scores", "timeline")
         }
     assert answer["agree"] == (answer["model"]["label"] == answer["baseline"]["label"])
     json.dumps(answer)

@@ -21,7 +21,8 @@ def test_csv_holds_every_row_and_probability(analyser, recordings, tmp_path):
     path = write_csv(batch, analyser.model.labels, tmp_path / "batch.csv")
     rows = read_csv(path)
     assert list(rows[0]) == [
-        *("file", "label", "confidence", "baseline", "baseline_confidence", "agree", "duration"),
+        *("file", "label", "confidence", "confident"),
+        *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
         *(f"p_{label}" for label in LABELS),
         *(f"baseline_p_{label}" for label in LABELS),
         *("warnings", "error"),

@@ -11,7 +11,8 @@ SCORES = {"happy": 0.91, "sad": 0.09}
 
 
 def answered(**changes: object) -> dict:
-    row = {"file": "clip.wav", "label": "happy", "confidence": 0.91, "baseline": "happy", "baseline_confidence": 0.52}
+    row = {"file": "clip.wav", "label": "happy", "confidence": 0.91, "confident": True}
+    row |= {"baseline": "happy", "baseline_confidence": 0.52, "baseline_confident": True}
     row |= {"agree": True, "duration": 3.5, "warnings": [], "scores": SCORES, "baseline_scores": SCORES}
     return row | changes
 
@@ -53,6 +54,14 @@ def test_table_has_a_row_a_recording_with_both_answers():
         assert words in page.text
     for emotion in ("happy", "sad", "angry"):
         assert EMOTION_SYMBOLS[emotion] in page.text
+
+
+def test_table_says_of_which_answers_a_model_is_not_sure():
+    assert "not sure" not in Tags(batch_html(batch_of(answered()))).text
+    doubtful = re.findall(r"not sure, closest: \W*(\w+)", Tags(batch_html(batch_of(answered(confident=False)))).text)
+    assert doubtful == ["happy"]
+    both = answered(confident=False, baseline="sad", baseline_confident=False)
+    assert re.findall(r"not sure, closest: \W*(\w+)", Tags(batch_html(batch_of(both))).text) == ["happy", "sad"]
 
 
 def test_table_says_to_screen_readers_what_is_a_head_and_what_it_is_of():

@@ -23,8 +23,25 @@ def test_page_shows_both_answers_and_says_whether_they_agree(analyser, recording
         assert f"<b>{100 * answer[part]['scores'][label]:.0f} %</b>" in html
         assert EMOTION_SYMBOLS[label] in html
         assert EMOTION_COLORS[label] in html
-    assert "Both models hear" in answer_html(answer | {"agree": True})
-    assert "disagree" in answer_html(answer | {"agree": False})
+    sure = {part: answer[part] | {"confident": True} for part in ("model", "baseline")}
+    assert "Both models hear" in answer_html(answer | sure | {"agree": True})
+    assert "disagree" in answer_html(answer | sure | {"agree": False})
+
+
+def test_page_says_which_model_is_not_sure(answer):
+    def page(model: bool, baseline: bool) -> str:
+        parts = {"model": model, "baseline": baseline}
+        parts = {part: answer[part] | {"confident": confident, "warnings": []} for part, confident in parts.items()}
+        return answer_html(answer | parts | {"agree": False, "warnings": []})
+
+    assert "not sure" not in page(True, True).lower()
+    only_one = page(False, True)
+    assert "The fine-tuned model is not sure what it hears" in only_one
+    assert "The baseline hears" in only_one
+    assert only_one.count("Not sure. Closest:") == 1
+    assert "Nor is the baseline" in page(False, False)
+    assert page(False, False).count("Not sure. Closest:") == 2
+    assert "The baseline is not sure" in page(True, False)
 
 
 def test_commit_of_a_model_is_not_shown(analyser, recordings):

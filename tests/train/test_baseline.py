@@ -48,6 +48,9 @@ def test_run_folder_answers_every_clip_once_and_says_how_it_was_made(actor_run):
     assert record["arguments"]["features"] == "zcr,spectral"
     assert [fold["index"] for fold in record["folds"]] == [0, 1, 2, 3, 4]
     assert all(fold["temperature"] > 0 for fold in record["folds"])
+    assert all(1 / 8 <= fold["answer_threshold"] <= 1 for fold in record["folds"])
+    config = json.loads((actor_run / "fold0" / "model" / "config.json").read_text())
+    assert config["answer_threshold"] == record["folds"][0]["answer_threshold"]
     assert len(record["corpus_fingerprint"]) == 16
     metrics = json.loads((actor_run / "metrics.json").read_text())
     assert metrics["accuracy"] == pytest.approx((frame["emotion"] == frame["predicted"]).mean())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
@@ -94,6 +95,9 @@ def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(
     temperatures = [record["temperature"] for record in read_run_json(actor_run)["folds"]]
     used = read_run_json(folder)["folds"][0]["temperature"]
     assert used == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
+    thresholds = [record["answer_threshold"] for record in read_run_json(actor_run)["folds"]]
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config["answer_threshold"] == pytest.approx(sum(thresholds) / 2, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -112,8 +116,12 @@ def test_validation_clips_train_too_where_none_are_held_out(common, actor_run, t
     assert len(trained_on[0]) == 24 - 5
     assert not (folder / "fold0" / "validation.parquet").exists()
     # That of fold 1 was found on speakers that fold 0 may test.
-    first = read_run_json(actor_run)["folds"][0]["temperature"]
-    assert read_run_json(folder)["folds"][0]["temperature"] == pytest.approx(first)
+    first = read_run_json(actor_run)["folds"][0]
+    used = read_run_json(folder)["folds"][0]
+    assert (used["temperature"], used["answer_threshold"]) == (first["temperature"], first["answer_threshold"])
+    validation = read_predictions(actor_run / "fold0", "validation.parquet")
+    sure = validation[[f"p_{label}" for label in LABELS]].max(axis=1)
+    assert (sure >= first["answer_threshold"]).mean() == pytest.approx(0.8, abs=1 / len(sure))
 
 
 def test_a_fold_that_the_earlier_run_has_not_is_refused_before_training(common, actor_run, tmp_path, capsys):

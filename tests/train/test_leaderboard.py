@@ -94,6 +94,7 @@ class TestRunAll:
                 asked.extend(Path(word).name for word in command[3:])
                 for word in command[3:]:
                     (Path(word) / "conditions.json").write_text("{}")
+                    (Path(word) / "no_speech.json").write_text("{}")
                 return subprocess.CompletedProcess(command, 0)
             folder = Path(command[command.index("--output_dir") + 1])
             ran.append(folder.name)
@@ -112,7 +113,14 @@ class TestRunAll:
         assert asked == ["whisper-actor-seed42"]
         assert (kept / "svm-random" / "predictions.parquet").is_file()
         names = {path.name for path in (kept / "whisper-actor-seed42").iterdir()}
-        assert names == {"run.json", "metrics.json", "predictions.parquet", "importance.json", "conditions.json"}
+        assert names == {
+            "run.json",
+            "metrics.json",
+            "predictions.parquet",
+            "importance.json",
+            "conditions.json",
+            "no_speech.json",
+        }
         assert not (kept / "svm-random" / "conditions.json").exists()
 
     def test_conditions_that_could_not_be_asked_are_told(self, tmp_path, monkeypatch, capsys):
@@ -135,6 +143,8 @@ class TestReport:
         found = {name: {"accuracy": value} for name, value in curve.items()}
         found |= {"half loudness": {"accuracy": 0.6, "changed": 0.0125}, "room": {"accuracy": 0.5, "changed": 0.25}}
         (kept / "svm-actor" / "conditions.json").write_text(json.dumps(found))
+        sounds = {"hum": {"sure": 0.125}, "pauses": {"sure": 0.0}}
+        (kept / "svm-actor" / "no_speech.json").write_text(json.dumps(sounds))
         (kept / "svm-actor" / "importance.json").write_text(json.dumps({"groups": {"pitch": {"drop": 0.125}}}))
         output = tmp_path / "leaderboard.md"
         command = ["--table", str(table), "--kept_dir", str(kept), "--output", str(output), "--report_only"]
@@ -162,7 +172,8 @@ class TestReport:
     def test_what_was_measured_beside_is_shown(self, report, tmp_path):
         assert "| `svm` | 80.0 | 30.0 | 50.0 | 60.0 | 50.0 |" in report
         assert "| `svm` | 1.2 |  |  |  | 25.0 |" in report
-        assert "| `svm` | 12.5 |" in report
+        assert "| `svm` | 12.5 | 0.0 |" in report
+        assert "| `svm` | 12.5 |\n" in report
         for name in ("drop", "conditions"):
             assert f"leaderboard_files/{name}.png" in report
             assert (tmp_path / "leaderboard_files" / f"{name}.png").is_file()

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from ser_hf import EmotionClassifier
-from ser_hf.conditions import CONDITIONS
+from ser_hf.conditions import CONDITIONS, NO_SPEECH
 from ser_hf.corpora import load_corpus
 from ser_hf.features import feature_names
 from ser_hf.labels import LABELS
 from ser_hf.runs import create_run, prediction_frame, write_predictions
 from tests.tiny_models import save_tiny_whisper
-from train import robustness
+from train import robustness, tested_run
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_each_clip_is_asked_of_its_own_fold_under_every_condition(run, corpus_di
 
 
 def test_measured_twice_it_is_the_same_and_noise_changes_the_answers(run, corpus_dir):
-    first = robustness.measure([run], str(corpus_dir))[run]
+    first = robustness.measure([run], str(corpus_dir))[run][0]
     (run / "conditions.json").unlink()
-    assert robustness.measure([run], str(corpus_dir)) == {run: first}
+    assert robustness.measure([run], str(corpus_dir))[run][0] == first
     assert first["noise 0 dB"]["confidence"] != first["as recorded"]["confidence"]
 
 
@@ -72,12 +72,12 @@ def test_changed_is_the_share_of_labels_that_differ_from_those_as_recorded(run, 
     labels = [folds[row // 8].predict(audio).label for row, audio in enumerate(table["audio"])]
     frame = pd.read_parquet(run / "predictions.parquet").assign(predicted=labels)
     frame.to_parquet(run / "predictions.parquet")
-    assert robustness.measure([run], str(corpus_dir))[run]["as recorded"]["changed"] == 0.0
+    assert robustness.measure([run], str(corpus_dir))[run][0]["as recorded"]["changed"] == 0.0
     other = [*LABELS[1:], LABELS[0]]
     frame.loc[:3, "predicted"] = [other[LABELS.index(label)] for label in labels[:4]]
     frame.to_parquet(run / "predictions.parquet")
     (run / "conditions.json").unlink()
-    assert robustness.measure([run], str(corpus_dir))[run]["as recorded"]["changed"] == 4 / 16
+    assert robustness.measure([run], str(corpus_dir))[run][0]["as recorded"]["changed"] == 4 / 16
 
 
 def test_what_was_measured_already_is_kept_and_each_clip_is_changed_once_for_all_runs(
@@ -86,18 +86,49 @@ def test_what_was_measured_already_is_kept_and_each_clip_is_changed_once_for_all
     other = shutil.copytree(run, tmp_path / "other-actor")
     together = robustness.measure([run, other], str(corpus_dir))
     assert together[run] == together[other]
-    known = together[run].pop("first 1 s")
-    (run / "conditions.json").write_text(json.dumps(together[run] | {"noise 0 dB": {"accuracy": 0.75}}))
+    known = together[run][0]["first 1 s"]
+    changed = {"as recorded": together[run][0]["as recorded"], "noise 0 dB": {"accuracy": 0.75}}
+    (run / "conditions.json").write_text(json.dumps(changed))
     (other / "conditions.json").unlink()
     made = []
     changed_clip = robustness.changed_clip
     monkeypatch.setattr(robustness, "changed_clip", lambda *words: made.append(words[1:]) or changed_clip(*words))
     found = robustness.measure([run, other], str(corpus_dir))
-    assert found[run]["noise 0 dB"] == {"accuracy": 0.75}
-    assert found[run]["first 1 s"] == known
+    assert found[run][0]["noise 0 dB"] == {"accuracy": 0.75}
+    assert found[run][0]["first 1 s"] == known
     assert found[other] == together[other]
     assert len(made) == len(set(made)) == 3 * 16
-    assert json.loads((run / "conditions.json").read_text()) == found[run]
+    assert json.loads((run / "conditions.json").read_text()) == found[run][0]
+
+
+def test_what_is_no_voice_is_answered_by_each_fold_and_held_against_how_sure_it_is_of_voices(
+    run, corpus_dir, monkeypatch
+):
+    frame = pd.read_parquet(run / "predictions.parquet")
+    columns = [f"p_{label}" for label in LABELS]
+
+    def sure_of_voices(confidence: float) -> dict:
+        rest = (1 - confidence) / (len(LABELS) - 1)
+        frame[columns] = [[confidence, *[rest] * (len(LABELS) - 1)]] * len(frame)
+        frame.to_parquet(run / "predictions.parquet")
+        (run / "no_speech.json").unlink(missing_ok=True)
+        assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 0
+        return json.loads((run / "no_speech.json").read_text())
+
+    kinds = {kind: NO_SPEECH[kind] for kind in ("tones", "pauses")} | {
+        "nothing": lambda rng: np.zeros(64_000, np.float32)
+    }
+    monkeypatch.setattr(robustness, "NO_SPEECH", kinds)
+    hardly, very = sure_of_voices(0.126), sure_of_voices(0.999)
+    assert list(hardly) == ["tones", "pauses", "nothing"]
+    for kind, found in hardly.items():
+        assert list(found) == ["sure", "confidence", "answered", "n"]
+        assert found["n"] == (16 if kind == "pauses" else 2 * robustness.SOUNDS_A_KIND)
+        # The tiny models are sure of nothing: above one threshold with all that they answer, below the other with all.
+        assert found["sure"] == found["answered"]
+        assert very[kind] == found | {"sure": 0.0}
+    assert hardly["tones"]["answered"] == 1.0
+    assert hardly["nothing"] == {"sure": 0.0, "confidence": None, "answered": 0.0, "n": 2 * robustness.SOUNDS_A_KIND}
 
 
 def test_a_file_of_what_was_measured_that_cannot_be_read_is_said(run, corpus_dir, capsys):
@@ -109,7 +140,7 @@ def test_a_file_of_what_was_measured_that_cannot_be_read_is_said(run, corpus_dir
 def test_what_gets_no_answer_counts_as_wrong(run, corpus_dir, monkeypatch):
     silent = {"silence": lambda samples, rng: np.zeros_like(samples)}
     monkeypatch.setattr(robustness, "CONDITIONS", silent)
-    found = robustness.measure([run], str(corpus_dir))[run]
+    found = robustness.measure([run], str(corpus_dir))[run][0]
     assert found == {"silence": {"accuracy": 0.0, "changed": 1.0, "confidence": None, "answered": 0.0, "n": 16}}
 
 
@@ -134,12 +165,12 @@ def test_classical_models_share_the_features_of_a_clip_and_answer_as_they_do_alo
     rng = np.random.default_rng(0)
     clips = [(rng.normal(size=16_000) * level).astype(np.float32) for level in (0.1, 0.2, 0.3, 0.4)]
     computed = []
-    monkeypatch.setattr(robustness, "extract", lambda clip, groups: computed.append(groups) or extract(clip, groups))
-    memory = robustness.FeatureMemory()
+    monkeypatch.setattr(tested_run, "extract", lambda clip, groups: computed.append(groups) or extract(clip, groups))
+    memory = tested_run.FeatureMemory()
     for groups in (["mfcc", "energy"], ["energy", "pitch", "mfcc"]):
         names = feature_names(groups)
         features = pd.DataFrame([extract(clip, groups) for clip in clips * 5], columns=names)
         model = fit_classical("decision-tree", features, np.array([0, 0, 1, 1] * 5), None, groups, n_jobs=1)
-        answers = robustness.RecallingModel(model, memory).predict_proba(clips)
+        answers = tested_run.RecallingModel(model, memory).predict_proba(clips)
         np.testing.assert_array_equal(answers, model.predict_proba(clips))
     assert computed == [["mfcc", "energy"]] * 4 + [["pitch"]] * 4

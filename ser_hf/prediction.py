@@ -1,0 +1,71 @@
+"""What a classifier says of one recording."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One window of a recording and what the voice expresses in it; ``start`` and ``end`` are seconds."""
+
+    start: float
+    end: float
+    label: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the voice in one recording expresses.
+
+    Attributes:
+        file: the name of the recording.
+        label: the likeliest emotion.
+        scores: probability of every label, in the order of `ser_hf.labels.LABELS`; they sum to 1.
+        duration: seconds of the whole recording.
+        warnings: what makes the answer less certain, in plain words.
+        timeline: the windows that were analysed, in order; their mean is ``scores``.
+        confident: whether the model is sure enough for ``label`` to count as an answer.
+    """
+
+    file: str
+    label: str
+    scores: dict[str, float]
+    duration: float
+    warnings: list[str] = field(default_factory=list)
+    timeline: list[Segment] = field(default_factory=list)
+    confident: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers for JSON, probabilities to six digits and seconds to three."""
+        return {
+            "file": self.file,
+            "label": self.label,
+            "confident": self.confident,
+            "scores": _rounded(self.scores),
+            "duration": round(self.duration, 3),
+            "warnings": list(self.warnings),
+            "timeline": [
+                {
+                    "start": round(segment.start, 3),
+                    "end": round(segment.end, 3),
+                    "label": segment.label,
+                    "scores": _rounded(segment.scores),
+                }
+                for segment in self.timeline
+            ],
+        }
+
+
+def too_unsure(label: str, probability: float, threshold: float) -> str:
+    """The warning that the likeliest label is not likely enough to count as an answer."""
+    # Rounded away from each other, so that they never look the same.
+    has, needed = math.floor(round(100 * probability, 6)), math.ceil(round(100 * threshold, 6))
+    return f"not sure enough to answer: the likeliest, {label}, has {has} %, and an answer takes {needed} %"
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {label: round(score, 6) for label, score in scores.items()}
