@@ -25,6 +25,7 @@ from ser_hf.evidence import (
 )
 from ser_hf.hub import HUB_ID, split_revision
 from ser_hf.labels import LABELS
+from ser_hf.models.familiarity import FILE as FAMILIARITY
 
 __all__ = ["PROTOCOL_WORDS", "CardError", "add_evaluation", "check_metrics", "write_card"]
 
@@ -135,6 +136,7 @@ def write_card(
         "arguments": _argument_table(recipe) if recipe else None,
         "temperature": _temperature(config, recipe),
         "threshold": config.get("answer_threshold"),
+        "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
     facts["is_ravdess"] = facts["learned_from"] == ["ravdess"]
     data = _metadata(facts, sections)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from ser_hf.audio import (
 from ser_hf.hub import HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.prediction import Prediction, Segment, too_unsure
+from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, too_unsure, unfamiliar
 from ser_hf.quality import quality_doubts
 
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -135,7 +136,7 @@ class EmotionClassifier:
             AudioError: the recording cannot be read, is silent, or is too short to answer.
         """
         plan = self._plan(source)
-        return self._answer(plan, self.probabilities(plan.clips))
+        return self._answer(plan, *self._ask(plan.clips))
 
     def predict_many(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> Iterator[Prediction | AudioError]:
         """Answer many recordings in their order, several windows at a time; a bad one yields its error.
@@ -165,14 +166,15 @@ class EmotionClassifier:
     def _answer_all(self, plans: list[_Plan | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
         clips = [clip for plan in plans if isinstance(plan, _Plan) for clip in plan.clips]
         if clips:
-            rows = self.probabilities(clips, batch_size)
+            rows, distances = self._ask(clips, batch_size)
         position = 0
         for plan in plans:
             if isinstance(plan, AudioError):
                 yield plan
             else:
-                yield self._answer(plan, rows[position : position + len(plan.windows)])
-                position += len(plan.windows)
+                windows = slice(position, position + len(plan.windows))
+                yield self._answer(plan, rows[windows], distances[windows])
+                position = windows.stop
 
     def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The model's answer to clips as they are: nothing is checked, trimmed or windowed.
@@ -184,12 +186,21 @@ class EmotionClassifier:
         Returns:
             float64 (clips, labels), each row summing to 1, columns in the order of ``labels``.
         """
-        batches = [clips[start : start + batch_size] for start in range(0, len(clips), batch_size)]
-        rows = np.concatenate([self.model.predict_proba(batch) for batch in batches]).astype(np.float64)
-        rows = rows[:, self._order]
-        return rows / rows.sum(axis=1, keepdims=True)
+        return self._ask(clips, batch_size)[0]
 
-    def _answer(self, plan: _Plan, rows: np.ndarray) -> Prediction:
+    def _ask(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+        """`probabilities`, and how far each clip is from those the model learned from; NaN if it does not know."""
+        knows = getattr(self.model, "familiarity", None) is not None
+        rows, distances = [], []
+        for start in range(0, len(clips), batch_size):
+            batch = clips[start : start + batch_size]
+            answer = self.model.predict_with_distance(batch) if knows else (self.model.predict_proba(batch), np.nan)
+            rows.append(answer[0])
+            distances.append(np.broadcast_to(answer[1], len(batch)))
+        rows = np.concatenate(rows).astype(np.float64)[:, self._order]
+        return rows / rows.sum(axis=1, keepdims=True), np.concatenate(distances)
+
+    def _answer(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
         recording = plan.recording
         mean = self._scores(rows.mean(axis=0))
         label = max(mean, key=mean.get)
@@ -203,10 +214,14 @@ class EmotionClassifier:
                 f"longer than the {self.window_seconds:g} seconds that the model hears at once: "
                 f"analysed in {len(timeline)} windows, whose answers are averaged"
             )
-        confident = mean[label] >= self.answer_threshold
-        if not confident:
+        distance = float(distances.mean())
+        if distance > UNFAMILIAR:  # never of NaN
+            warnings.append(unfamiliar(distance))
+        if mean[label] < self.answer_threshold:
             warnings.append(too_unsure(label, mean[label], self.answer_threshold))
-        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline, confident)
+        confident = mean[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
+        distance = None if math.isnan(distance) else distance
+        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline, confident, distance)
 
     def _scores(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, row.tolist(), strict=True))

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+UNFAMILIAR = 1.0
+HARDLY_A_VOICE = 1.5
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -28,7 +31,9 @@ class Prediction:
         duration: seconds of the whole recording.
         warnings: what makes the answer less certain, in plain words.
         timeline: the windows that were analysed, in order; their mean is ``scores``.
-        confident: whether the model is sure enough for ``label`` to count as an answer.
+        confident: whether the model is sure enough for ``label`` to count as an answer, and what it hears is a voice.
+        distance: how far the voice is from those that the model learned from, 0 or more. Of their own clips one in a
+            hundred is farther than 1 from those of the others; what is no voice begins about 1.5. None if not known.
     """
 
     file: str
@@ -38,6 +43,7 @@ class Prediction:
     warnings: list[str] = field(default_factory=list)
     timeline: list[Segment] = field(default_factory=list)
     confident: bool = True
+    distance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers for JSON, probabilities to six digits and seconds to three."""
@@ -45,6 +51,7 @@ class Prediction:
             "file": self.file,
             "label": self.label,
             "confident": self.confident,
+            "distance": None if self.distance is None else round(self.distance, 3),
             "scores": _rounded(self.scores),
             "duration": round(self.duration, 3),
             "warnings": list(self.warnings),
@@ -65,6 +72,13 @@ def too_unsure(label: str, probability: float, threshold: float) -> str:
     # Rounded away from each other, so that they never look the same.
     has, needed = math.floor(round(100 * probability, 6)), math.ceil(round(100 * threshold, 6))
     return f"not sure enough to answer: the likeliest, {label}, has {has} %, and an answer takes {needed} %"
+
+
+def unfamiliar(distance: float) -> str:
+    """The warning that a voice is farther than `UNFAMILIAR` from those that the model learned from."""
+    if distance > HARDLY_A_VOICE:
+        return "hardly a voice, or one quite unlike those that the model learned from: its answer means nothing"
+    return "a voice or a sound unlike those that the model learned from: it is more often wrong about such"
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

@@ -51,7 +51,7 @@ def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
 
 def test_prediction_as_dict_is_json_and_rounded(classifier):
     row = json.loads(json.dumps(classifier.predict(make_clip("sad")).to_dict()))
-    assert set(row) == {"file", "label", "confident", "scores", "duration", "warnings", "timeline"}
+    assert set(row) == {"file", "label", "confident", "distance", "scores", "duration", "warnings", "timeline"}
     assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert all(round(score, 6) == score for score in row["scores"].values())
     assert row["timeline"][0]["scores"] == row["scores"]
@@ -205,6 +205,49 @@ def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confid
     if not confident:
         # 55 % of 55.01 % needed are not told as 55 % of 55 %.
         assert told[0].endswith(f"happy, has 55 %, and an answer takes {56 if threshold < 0.6 else 90} %")
+
+
+class Elsewhere(HalfSure):
+    """Answers as surely, and says how far what it hears is from what it knows."""
+
+    familiarity = True
+
+    def __init__(self, *distances: float) -> None:
+        self.distances = np.array(distances)
+
+    def predict_with_distance(self, clips):
+        return self.predict_proba(clips), np.resize(self.distances, len(clips))
+
+
+@pytest.mark.parametrize(
+    ("distance", "words", "confident"),
+    [(0.0, None, True), (1.0, None, True), (1.01, "unlike those", True), (1.51, "hardly a voice", False)],
+)
+def test_a_voice_far_from_those_learned_from_is_told_and_what_is_hardly_one_is_no_answer(distance, words, confident):
+    prediction = EmotionClassifier(Elsewhere(distance), "elsewhere", 5.0).predict(make_clip("happy"))
+    assert prediction.distance == pytest.approx(distance)
+    assert prediction.to_dict()["distance"] == pytest.approx(distance)
+    assert prediction.confident is confident
+    told = [warning for warning in prediction.warnings if "learned from" in warning]
+    assert [words in warning for warning in told] == ([True] if words else [])
+
+
+def test_the_distance_of_a_long_recording_is_that_of_its_windows_on_average():
+    long = np.tile(make_clip("happy"), 4)
+    classifier = EmotionClassifier(Elsewhere(0.5, 1.5), "elsewhere", 2.0)
+    prediction = classifier.predict(long)
+    n = len(prediction.timeline)
+    assert n > 3
+    assert prediction.distance == pytest.approx(np.resize([0.5, 1.5], n).mean())
+    many = list(classifier.predict_many([long, make_clip("sad", seconds=1.5)], batch_size=64))
+    assert many[0].distance == pytest.approx(prediction.distance)
+    assert many[1].distance == pytest.approx([0.5, 1.5][n % 2])
+
+
+def test_a_model_that_knows_no_distance_tells_none(classifier):
+    prediction = classifier.predict(make_clip("happy"))
+    assert prediction.distance is None
+    assert prediction.to_dict()["distance"] is None
 
 
 @pytest.mark.parametrize("kind", ["model_folder", "svm_folder"])

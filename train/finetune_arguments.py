@@ -69,6 +69,10 @@ class ModelArguments:
     calibrate: bool = field(
         default=True, metadata={"help": "Fold a temperature fitted on the validation speakers into the weights."}
     )
+    familiarity: bool = field(
+        default=True,
+        metadata={"help": "Keep what the training clips are like, to warn of voices unlike them; never from scratch."},
+    )
     reference_run: str | None = field(
         default=None,
         metadata={
@@ -113,7 +117,7 @@ class ModelArguments:
             defaults = {"family": self.architecture, "layer_decay": 1.0, "head_factor": 1.0}
         changes = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         if self.architecture is not None:
-            changes["fit_head_first"] = False
+            changes |= {"fit_head_first": False, "familiarity": False}
         return dataclasses.replace(self, **changes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ser_hf.audio import SAMPLE_RATE, AudioError
 from ser_hf.augment import augmented_copies
-from ser_hf.classifier import EmotionClassifier
+from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, probability_matrix
 from ser_hf.models.building import create_model, fit_head, freeze_lower, pooled_features, scale_logits
-from ser_hf.models.neural import save_neural, window_seconds
+from ser_hf.models.familiarity import FAMILIAR_LAYER, fit_familiarity, save_familiarity
+from ser_hf.models.neural import NeuralModel, save_neural, window_seconds
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
     Augment,
@@ -37,6 +39,7 @@ from ser_hf.models.training import (
 )
 from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_json, write_predictions
 from ser_hf.splits import Fold
+from ser_hf.statistics import speaker_ids
 from train.common import UsageError, milliseconds_per_clip
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
@@ -133,6 +136,10 @@ def run_fold(
     if threshold is not None:
         model.config.answer_threshold = threshold
         save_neural(model, extractor, folder / "model")
+    if model_arguments.familiarity:
+        speakers = speaker_ids(table.select(fold.train).select_columns(["corpus", "speaker"]).to_pandas())
+        heard = [dataset(fold.train), dataset(fold.train, augment)]
+        learn_familiarity(model, extractor, heard, np.tile(speakers, len(heard)), folder / "model")
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -191,6 +198,24 @@ def frozen_features(model, collator: Collator, dataset: ClipDataset, args: Train
     starts = tqdm(range(0, len(dataset), size), desc="Fitting the head", unit="batch", leave=False)
     batches = (collator([dataset[i] for i in range(start, min(start + size, len(dataset)))]) for start in starts)
     return pooled_features(model, batches, bfloat16=args.bf16)
+
+
+def learn_familiarity(
+    model: PreTrainedModel,
+    extractor: FeatureExtractionMixin,
+    heard: Sequence[ClipDataset],
+    speakers: np.ndarray,
+    folder: Path,
+) -> None:
+    """Write into the model folder what the training clips are like, as they are and as they were varied."""
+    layer = min(FAMILIAR_LAYER, model.config.num_hidden_layers)
+    clips = [clips[i]["samples"] for clips in heard for i in range(len(clips))]
+    asked = NeuralModel(model, extractor)
+    starts = tqdm(range(0, len(clips), BATCH_SIZE), desc="Learning what is familiar", unit="batch", leave=False)
+    states = [asked.mean_states(clips[start : start + BATCH_SIZE], layer) for start in starts]
+    familiarity = fit_familiarity(np.concatenate(states), speakers, layer)
+    if familiarity is not None:
+        save_familiarity(familiarity, folder)
 
 
 def find_temperature(

@@ -21,6 +21,7 @@ from ser_hf.card import write_card
 from ser_hf.corpora import CorpusError
 from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, Pushed, log_in, push_folder
+from ser_hf.models.familiarity import FILE as FAMILIARITY
 from train.common import names_of
 from train.publishing.checks import MODEL_CODE, CheckError, check_model
 from train.publishing.dataset import build_dataset
@@ -29,7 +30,8 @@ from train.publishing.space import SpaceError, build_space
 # What a model folder may hold; whatever else lies there (checkpoints, optimiser states, pickles) stays at home.
 MODEL_FILES = (
     *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
-    *("model.safetensors.index.json", "pipeline.skops", "metrics.json", "example.flac", "example.json", "README.md"),
+    *("model.safetensors.index.json", FAMILIARITY, "pipeline.skops", "metrics.json"),
+    *("example.flac", "example.json", "README.md"),
     *("evaluation/*/run.json", "evaluation/*/predictions.parquet", "evaluation/*/*.png"),
     *MODEL_CODE,
 )

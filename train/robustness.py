@@ -2,9 +2,9 @@
 
 python -m train.robustness runs/svm-actor runs/knn-actor runs/cnn-actor-seed42
 
-Writes two files into each run folder. conditions.json: condition -> accuracy, changed, confidence, answered, n.
-no_speech.json: kind of sound -> sure, confidence, answered, n. What is in them already is not measured again: a command
-that broke off goes on, and who deletes them begins anew. Nothing is chosen by them.
+Writes two files into each run folder. conditions.json: condition -> accuracy, changed, confidence, unfamiliar,
+answered, n. no_speech.json: kind of sound -> sure, confidence, unfamiliar, answered, n. What is in them already is not
+measured again: a command that broke off goes on, and who deletes them begins anew. Nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from ser_hf.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.metrics import answer_threshold, probability_matrix
 from ser_hf.models import ModelError
+from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
 from ser_hf.runs import RunError, write_json
 from train.tested_run import FeatureMemory, TestedRun
 
 CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
 SOUNDS_A_KIND = 20  # for each fold
 
+Answer = Prediction | AudioError
 Found = dict[str, dict[str, Any]]
 Samples = dict[tuple[str, str], np.ndarray]
 
@@ -68,9 +70,9 @@ def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, 
     Returns:
         For each run what its two files then hold. Of each condition the ``accuracy`` over all clips (what gets no
         answer counts as wrong), the share ``changed`` that gets another label than as recorded, or none, the mean
-        ``confidence`` of the answers, the share ``answered``, and ``n`` clips. Of each kind of sound without speech the
-        share ``sure`` that gets an answer as sure as the surest four fifths of the run's answers to voices, and the
-        last three.
+        ``confidence`` of the answers, the share of them that is ``unfamiliar`` (None if the models do not know), the
+        share ``answered``, and ``n`` clips. Of each kind of sound without speech the share ``sure`` that is taken for a
+        voice and answered as surely as the surest four fifths of the run's voices, and the last four.
 
     Raises:
         RunError: a fold's model is gone, a clip is not in the corpora, or a file cannot be read.
@@ -136,20 +138,16 @@ def changed_clip(samples: Samples, condition: str, corpus: str, clip: str) -> Re
 
 def ask_condition(run: TestedRun, hear: Callable[[str, str], Recording], bar: tqdm) -> dict[str, Any]:
     """Let each fold's model answer its own test clips as ``hear`` gives them."""
-    labels: list[str | None] = []
-    sure: list[float] = []
+    answers: list[Answer] = []
     # In the order of the folds, as they are asked.
     frame = pd.concat([part for _, part in run.frame.groupby("fold")])
     for fold, part in frame.groupby("fold"):
-        clips = (hear(row.corpus, row.clip) for row in part.itertuples())
-        for answer in run.classifiers[fold].predict_many(clips):
-            failed = isinstance(answer, AudioError)
-            labels.append(None if failed else answer.label)
-            sure += [] if failed else [answer.scores[answer.label]]
+        for answer in run.classifiers[fold].predict_many(hear(row.corpus, row.clip) for row in part.itertuples()):
+            answers.append(answer)
             bar.update()
-    answers = pd.Series(labels, frame.index, dtype=object)
-    right, same = answers == frame["emotion"].astype(str), answers == frame["predicted"].astype(str)
-    return {"accuracy": float(right.mean()), "changed": float(1 - same.mean()), **_how_sure(sure, len(frame))}
+    labels = np.array([None if isinstance(answer, AudioError) else answer.label for answer in answers])
+    right, same = labels == frame["emotion"].to_numpy(str), labels == frame["predicted"].to_numpy(str)
+    return {"accuracy": float(right.mean()), "changed": float(1 - same.mean()), **_figures(answers)}
 
 
 def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
@@ -157,7 +155,7 @@ def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
     threshold = answer_threshold(probability_matrix(run.frame)[0])
     found = {}
     for kind, make in NO_SPEECH.items():
-        sure, count = [], 0
+        answers: list[Answer] = []
         for fold, part in run.frame.groupby("fold"):
             if kind == PAUSES:
                 # Spread over the speakers, who stand one after the other.
@@ -166,16 +164,27 @@ def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
             else:
                 seeds = ([zlib.crc32(kind.encode()), fold, number] for number in range(SOUNDS_A_KIND))
                 sounds = [make(np.random.default_rng(seed)) for seed in seeds]
-            recordings = [Recording(sound, SAMPLE_RATE, kind) for sound in sounds]
-            count += len(recordings)
-            answers = run.classifiers[fold].predict_many(recordings)
-            sure += [answer.scores[answer.label] for answer in answers if not isinstance(answer, AudioError)]
-        found[kind] = {"sure": sum(value >= threshold for value in sure) / count, **_how_sure(sure, count)}
+            answers += run.classifiers[fold].predict_many(Recording(sound, SAMPLE_RATE, kind) for sound in sounds)
+        sure = [_is_sure(answer, threshold) for answer in answers]
+        found[kind] = {"sure": float(np.mean(sure)), **_figures(answers)}
     return found
 
 
-def _how_sure(sure: list[float], count: int) -> dict[str, Any]:
-    return {"confidence": float(np.mean(sure)) if sure else None, "answered": len(sure) / count, "n": count}
+def _is_sure(answer: Answer, threshold: float) -> bool:
+    if isinstance(answer, AudioError) or (answer.distance is not None and answer.distance > HARDLY_A_VOICE):
+        return False
+    return answer.scores[answer.label] >= threshold
+
+
+def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
+    given = [answer for answer in answers if not isinstance(answer, AudioError)]
+    far = [answer.distance > UNFAMILIAR for answer in given if answer.distance is not None]
+    return {
+        "confidence": float(np.mean([answer.scores[answer.label] for answer in given])) if given else None,
+        "unfamiliar": float(np.mean(far)) if far else None,
+        "answered": len(given) / len(answers),
+        "n": len(answers),
+    }
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError
+from ser_hf.models.familiarity import Familiarity, load_familiarity
 
 DEFAULT_WINDOW_SECONDS = 5.0
 
@@ -32,10 +33,12 @@ class NeuralModel:
     Attributes:
         model: an ``...ForAudioClassification`` in evaluation mode.
         feature_extractor: what turns waveforms into its input.
+        familiarity: what the voices it learned from are like; None where it does not know.
     """
 
     model: PreTrainedModel
     feature_extractor: FeatureExtractionMixin
+    familiarity: Familiarity | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -47,7 +50,6 @@ class NeuralModel:
         """The longest stretch of audio, in seconds, that the model sees at once."""
         return window_seconds(self.model, self.feature_extractor)
 
-    @torch.inference_mode()
     def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probability of every label for each clip.
 
@@ -57,15 +59,37 @@ class NeuralModel:
         Returns:
             float32 array (clips, labels); each row sums to 1.
         """
+        return self._forward(clips)[0]
+
+    def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict_proba`, and how far each clip is from what the model learned from: float64 (clips,)."""
+        rows, states = self._forward(clips, self.familiarity.layer)
+        return rows, self.familiarity.distances(states)
+
+    def mean_states(self, clips: Sequence[np.ndarray], layer: int) -> np.ndarray:
+        """What a layer gives, averaged over the time that the model sees: float32 (clips, hidden size).
+
+        Args:
+            clips: as in `predict_proba`.
+            layer: counted from 1; 0 is what the first layer gets.
+        """
+        return self._forward(clips, layer)[1]
+
+    @torch.inference_mode()
+    def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Probabilities and, of a layer, the mean over time of its output."""
         # Models without a fixed input length see padding as sound, as the stock pipeline never pads: one at a time.
         fixed_length = has_fixed_length(self.feature_extractor)
         batches = [clips] if fixed_length else [[clip] for clip in clips]
-        rows = []
+        rows, states = [], []
         for batch in batches:
             inputs = self.feature_extractor(list(batch), sampling_rate=SAMPLE_RATE, return_tensors="pt")
-            logits = self.model(**inputs.to(self.model.device)).logits
-            rows.append(torch.softmax(logits.float(), dim=-1).cpu().numpy())
-        return np.concatenate(rows)
+            options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
+            output = self.model(**inputs.to(self.model.device), **options)
+            rows.append(torch.softmax(output.logits.float(), dim=-1).cpu().numpy())
+            if layer is not None:
+                states.append(output.hidden_states[layer].float().mean(dim=1).cpu().numpy())
+        return np.concatenate(rows), np.concatenate(states) if states else None
 
 
 def has_fixed_length(feature_extractor: FeatureExtractionMixin) -> bool:
@@ -86,7 +110,8 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
     """Load a fine-tuned checkpoint from a folder, and refuse one that would answer at random.
 
     Raises:
-        ModelError: nothing is there, weights are missing, unexpected or of another shape, or labels have no names.
+        ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names, or what
+            it knows of familiar voices is another model's.
     """
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
@@ -108,7 +133,8 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
     output = output_layer(model)
     if output.out_features != len(labels):
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
-    return NeuralModel(model.eval().to(device or "cpu"), extractor)
+    sizes = {"n_layers": getattr(model.config, "num_hidden_layers", 0), "size": getattr(model.config, "hidden_size", 0)}
+    return NeuralModel(model.eval().to(device or "cpu"), extractor, load_familiarity(source, **sizes))
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:

@@ -13,6 +13,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model
+from ser_hf.models.familiarity import fit_familiarity, save_familiarity
 from ser_hf.models.neural import load_neural, save_neural
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
@@ -52,6 +53,33 @@ def test_the_stock_pipeline_gives_the_same_probabilities(kind, tmp_path):
     for clip, row in zip(clips, load_neural(folder).predict_proba(clips), strict=True):
         answers = {answer["label"]: answer["score"] for answer in stock(clip, top_k=None)}
         assert [answers[label] for label in LABELS] == pytest.approx(row.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
+def test_distances_come_with_the_same_probabilities_from_the_layer_that_was_learned_from(kind, tmp_path):
+    model, extractor = create_model(save_tiny_base(kind, tmp_path / "base"), window=5 if kind == "whisper" else None)
+    folder = save_neural(model, extractor, tmp_path / "model")
+    clips = [make_clip(label, actor, seconds=1.2) for label in ("happy", "sad") for actor in range(1, 5)]
+    plain = load_neural(folder)
+    assert plain.familiarity is None
+    states = plain.mean_states(clips, 1)
+    assert states.shape == (8, model.config.hidden_size)
+    heard = []
+    with torch.no_grad():
+        for clip in clips:
+            inputs = extractor(clip, sampling_rate=16_000, return_tensors="pt")
+            heard.append(plain.model(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0).numpy())
+    assert np.allclose(states, heard, atol=1e-4)
+    save_familiarity(fit_familiarity(states, np.arange(8) % 4, layer=1), folder)
+    knowing = load_neural(folder)
+    rows, distances = knowing.predict_with_distance(clips)
+    assert np.allclose(rows, plain.predict_proba(clips), atol=1e-6)
+    assert np.allclose(rows, knowing.predict_proba(clips), atol=1e-6)
+    assert np.allclose(distances, knowing.familiarity.distances(states), rtol=1e-3, atol=1e-4)
+    # The stock pipeline takes no notice of the file.
+    assert pipeline("audio-classification", model=str(folder))(clips[0])[0]["score"] == pytest.approx(
+        rows[0].max(), abs=1e-5
+    )
 
 
 def test_weights_are_saved_in_half_the_bytes_and_load_as_float32(tmp_path):

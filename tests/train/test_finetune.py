@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from ser_hf import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
-from tests.synthetic import make_ravdess
+from tests.synthetic import make_clip, make_ravdess
 from tests.tiny_bases import save_tiny_base
 from train import finetune, finetune_fold, publish
 
@@ -85,10 +86,13 @@ def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(
     folder = tmp_path / "final"
     arguments = [*common, "--protocol", "full", "--output_dir", str(folder), "--base_model_id", "openai/whisper-base"]
     assert finetune.main([*arguments, "--reference_run", str(actor_run)]) == 0
+    classifier = EmotionClassifier.from_pretrained(folder / "model")
+    assert classifier.predict(make_clip("happy")).distance < 1
     files = {file.relative_to(folder / "model").as_posix() for file in (folder / "model").rglob("*") if file.is_file()}
     evidence = ("run.json", "predictions.parquet", "confusion.png", "reliability.png", "speakers.png")
     assert files == {
         *("README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"),
+        "familiarity.safetensors",
         *("example.flac", "example.json"),
         *(f"evaluation/whisper-actor/{name}" for name in evidence),
     }

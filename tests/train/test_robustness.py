@@ -14,6 +14,7 @@ from ser_hf.conditions import CONDITIONS, NO_SPEECH
 from ser_hf.corpora import load_corpus
 from ser_hf.features import feature_names
 from ser_hf.labels import LABELS
+from ser_hf.prediction import Prediction
 from ser_hf.runs import create_run, prediction_frame, write_predictions
 from tests.tiny_models import save_tiny_whisper
 from train import robustness, tested_run
@@ -54,7 +55,7 @@ def test_each_clip_is_asked_of_its_own_fold_under_every_condition(run, corpus_di
         for row in table.select(range(8 * fold, 8 * fold + 8)):
             right.append(classifier.predict(row["audio"]).label == LABELS[row["emotion"]])
     assert found["as recorded"]["accuracy"] == pytest.approx(np.mean(right))
-    assert list(found["as recorded"]) == ["accuracy", "changed", "confidence", "answered", "n"]
+    assert list(found["as recorded"]) == ["accuracy", "changed", "confidence", "unfamiliar", "answered", "n"]
     assert found["as recorded"]["answered"] == 1.0
     assert found["as recorded"]["n"] == 16
 
@@ -122,13 +123,31 @@ def test_what_is_no_voice_is_answered_by_each_fold_and_held_against_how_sure_it_
     hardly, very = sure_of_voices(0.126), sure_of_voices(0.999)
     assert list(hardly) == ["tones", "pauses", "nothing"]
     for kind, found in hardly.items():
-        assert list(found) == ["sure", "confidence", "answered", "n"]
+        assert list(found) == ["sure", "confidence", "unfamiliar", "answered", "n"]
         assert found["n"] == (16 if kind == "pauses" else 2 * robustness.SOUNDS_A_KIND)
         # The tiny models are sure of nothing: above one threshold with all that they answer, below the other with all.
         assert found["sure"] == found["answered"]
         assert very[kind] == found | {"sure": 0.0}
     assert hardly["tones"]["answered"] == 1.0
-    assert hardly["nothing"] == {"sure": 0.0, "confidence": None, "answered": 0.0, "n": 2 * robustness.SOUNDS_A_KIND}
+    none = {"sure": 0.0, "confidence": None, "unfamiliar": None, "answered": 0.0, "n": 2 * robustness.SOUNDS_A_KIND}
+    assert hardly["nothing"] == none
+
+
+def test_what_is_hardly_a_voice_is_no_sure_answer_and_strangers_are_counted(run, corpus_dir, monkeypatch):
+    monkeypatch.setattr(tested_run.TestedRun, "_load", lambda self, fold, memory: AtADistance())
+    monkeypatch.setattr(robustness, "NO_SPEECH", {"hum": NO_SPEECH["hum"], "noise": NO_SPEECH["noise"]})
+    held_up, sounds = robustness.measure([run], str(corpus_dir))[run]
+    assert {row["unfamiliar"] for row in held_up.values()} == {1.0}
+    assert (sounds["hum"]["sure"], sounds["noise"]["sure"]) == (1.0, 0.0)
+
+
+class AtADistance:
+    """Takes everything for a stranger's voice, and noise for none."""
+
+    def predict_many(self, recordings):
+        for recording in recordings:
+            distance = 2.4 if recording.name == "noise" else 1.2
+            yield Prediction(recording.name, "sad", {"sad": 1.0}, 4.0, distance=distance)
 
 
 def test_a_file_of_what_was_measured_that_cannot_be_read_is_said(run, corpus_dir, capsys):
@@ -141,7 +160,8 @@ def test_what_gets_no_answer_counts_as_wrong(run, corpus_dir, monkeypatch):
     silent = {"silence": lambda samples, rng: np.zeros_like(samples)}
     monkeypatch.setattr(robustness, "CONDITIONS", silent)
     found = robustness.measure([run], str(corpus_dir))[run][0]
-    assert found == {"silence": {"accuracy": 0.0, "changed": 1.0, "confidence": None, "answered": 0.0, "n": 16}}
+    row = {"accuracy": 0.0, "changed": 1.0, "confidence": None, "unfamiliar": None, "answered": 0.0, "n": 16}
+    assert found == {"silence": row}
 
 
 def test_a_run_without_its_models_is_said(run, corpus_dir, capsys):

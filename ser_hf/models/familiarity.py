@@ -1,0 +1,108 @@
+"""How far a sound is from the voices that a model learned from.
+
+The Mahalanobis distance of what a lower layer gives, averaged over time (Lee et al. 2018): lower layers tell voices,
+rooms and what is no voice at all, where upper ones tell emotions and have forgotten the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ser_hf.models import ModelError
+
+FILE = "familiarity.safetensors"
+FAMILIAR_LAYER = 2
+# A distance of 1 is as far as the farthest hundredth of the training clips lie from those of the other speakers.
+FARTHEST_SHARE = 0.01
+GROUPS = 5  # of speakers, each held out once to find that
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What the training clips are like, to the eyes of one layer.
+
+    Attributes:
+        layer: whose output it is, 0 being what the front end gives to the first layer.
+        mean: (d,), of all training clips.
+        whitening: (d, d): the length of a difference from ``mean`` after it is the distance.
+    """
+
+    layer: int
+    mean: np.ndarray
+    whitening: np.ndarray
+
+    def distances(self, states: np.ndarray) -> np.ndarray:
+        """The distance of each clip: (n, d) means over time of the layer's output to (n,) float64, none below 0."""
+        return np.linalg.norm((np.asarray(states, dtype=float) - self.mean) @ self.whitening, axis=1)
+
+
+def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Familiarity | None:
+    """Learn what the training clips are like.
+
+    Args:
+        states: (n, d) float, means over time of the layer's output for clips as they are and as training varies them.
+        speakers: (n,) whose voice each is; a distance of 1 is found by holding groups of them out in turn.
+        layer: whose output it is.
+
+    Returns:
+        None where a single speaker leaves nobody to hold out.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    states, speakers = np.asarray(states, dtype=float), np.asarray(speakers)
+    n_speakers = len(np.unique(speakers))
+    if n_speakers < 2:
+        return None
+    distances = np.zeros(len(states))
+    for train, held_out in GroupKFold(min(GROUPS, n_speakers)).split(states, groups=speakers):
+        mean, whitening = _gaussian(states[train])
+        distances[held_out] = Familiarity(layer, mean, whitening).distances(states[held_out])
+    mean, whitening = _gaussian(states)
+    farthest = max(float(np.quantile(distances, 1 - FARTHEST_SHARE)), np.finfo(np.float32).tiny)
+    return Familiarity(layer, mean.astype(np.float32), (whitening / farthest).astype(np.float32))
+
+
+def _gaussian(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and a root of the inverse of the covariance as Ledoit and Wolf (2004) shrink it."""
+    from sklearn.covariance import LedoitWolf
+
+    fitted = LedoitWolf().fit(states)
+    return fitted.location_, np.linalg.cholesky(fitted.precision_)
+
+
+def save_familiarity(familiarity: Familiarity, folder: str | Path) -> None:
+    """Write it into a model folder, beside the model's own weights."""
+    arrays = {"mean": familiarity.mean, "whitening": familiarity.whitening, "layer": np.array([familiarity.layer])}
+    save_file(arrays, Path(folder) / FILE)
+
+
+def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarity | None:
+    """Read what `save_familiarity` wrote; None where the model folder has none.
+
+    Args:
+        n_layers: of the model, whose layer it must be.
+        size: of that layer's output.
+
+    Raises:
+        ModelError: it cannot be read, or belongs to another model.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return None
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    shapes = {"layer": (1,), "mean": (size,), "whitening": (size, size)}
+    fits = {name: array.shape for name, array in arrays.items()} == shapes
+    if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ModelError(f"{path} does not fit the model beside it; delete it to use the model without")
+    layer = int(arrays["layer"][0])
+    if not 0 <= layer <= n_layers:
+        raise ModelError(f"{path} is of layer {layer} of {n_layers}; delete it to use the model without")
+    return Familiarity(layer, arrays["mean"], arrays["whitening"])
