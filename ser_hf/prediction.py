@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,9 +68,10 @@ class Prediction:
 
 def too_unsure(label: str, probability: float, threshold: float) -> str:
     """The warning that the likeliest label is not likely enough to count as an answer."""
-    # Rounded away from each other, so that they never look the same.
-    has, needed = math.floor(round(100 * probability, 6)), math.ceil(round(100 * threshold, 6))
-    return f"not sure enough to answer: the likeliest, {label}, has {has} %, and an answer takes {needed} %"
+    # As the page rounds it, but for two figures that would look the same.
+    digits = 0 if round(100 * probability) < round(100 * threshold) else 2
+    has, needed = (f"{100 * share:.{digits}f} %" for share in (probability, threshold))
+    return f"not sure enough to answer: the likeliest, {label}, has {has}, and an answer takes {needed}"
 
 
 def unfamiliar(distance: float) -> str:

@@ -203,8 +203,8 @@ def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confid
     told = [warning for warning in prediction.warnings if "not sure enough" in warning]
     assert len(told) == (not confident)
     if not confident:
-        # 55 % of 55.01 % needed are not told as 55 % of 55 %.
-        assert told[0].endswith(f"happy, has 55 %, and an answer takes {56 if threshold < 0.6 else 90} %")
+        figures = "55.00 %, and an answer takes 55.01 %" if threshold < 0.6 else "55 %, and an answer takes 90 %"
+        assert told[0].endswith(f"happy, has {figures}")
 
 
 class Elsewhere(HalfSure):
