@@ -155,8 +155,9 @@ class Section:
 
     @property
     def kinds(self) -> Table:
-        """Figures by gender and by intensity."""
-        rows = [
+        """Figures by corpus, where there are several, by gender and by intensity."""
+        rows = [_group(name.upper(), group) for name, group in self.metrics.get("per_corpus", {}).items()]
+        rows += [
             _group(f"{GENDER_NAMES.get(name, name or 'gender not told')}", group)
             for name, group in self.metrics["per_gender"].items()
         ]

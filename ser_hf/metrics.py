@@ -237,7 +237,8 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
         The figures of `score`, pooled over folds, and: ``intervals`` (name -> [low, high]; empty for a single
         speaker), ``fold_mean_accuracy`` (mean of the folds' accuracies), ``per_fold``, ``per_speaker`` (with
         ``gender``), ``per_gender`` and ``per_intensity`` (each name -> accuracy, balanced_accuracy, n), ``n_clips`` and
-        ``n_speakers``. Speakers are named ``corpus/speaker`` when there is more than one corpus.
+        ``n_speakers``. When there is more than one corpus, speakers are named ``corpus/speaker``, and there is
+        ``per_corpus``.
     """
     if frame.empty:
         raise ValueError("there are no predictions to evaluate")
@@ -253,6 +254,7 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
     speaker_names = frame["speaker"].astype(str)
     if frame["corpus"].nunique() > 1:
         speaker_names = frame["corpus"].astype(str) + "/" + speaker_names
+        figures["per_corpus"] = _per_group(frame, frame["corpus"])
     per_fold = _per_group(frame, frame["fold"])
     per_speaker = _per_group(frame, speaker_names)
     genders = dict(zip(speaker_names, frame["gender"].astype(str), strict=True))
@@ -295,5 +297,6 @@ def summary(metrics: dict[str, Any]) -> str:
         interval = metrics["intervals"].get(key)
         spread = f"  (95 %: {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         lines.append(f"{name:<9} {metrics[key]:.3f}{spread}")
-    lines += [f"{gender:<9} {group['accuracy']:.3f}" for gender, group in metrics["per_gender"].items()]
+    for groups in (metrics.get("per_corpus", {}), metrics["per_gender"]):
+        lines += [f"{name:<9} {group['accuracy']:.3f}" for name, group in groups.items()]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from ser_hf.metrics import (
     mcnemar,
     score,
     softmax,
+    summary,
 )
 from tests.predictions import make_predictions, make_table
 
@@ -231,6 +232,18 @@ def test_a_speaker_is_corpus_and_name(table):
     metrics = evaluate_predictions(both, n_bootstrap=50)
     assert metrics["n_speakers"] == 20
     assert {"ravdess/01", "other/01"} <= set(metrics["per_speaker"])
+
+
+def test_of_several_corpora_each_has_its_own_figures(table):
+    one, other = make_predictions(table), make_predictions(make_table(corpus="other"), skill=0.0)
+    metrics = evaluate_predictions(pd.concat([one, other]), n_bootstrap=10)
+    assert list(metrics["per_corpus"]) == ["other", "ravdess"]
+    for frame, name in ((one, "ravdess"), (other, "other")):
+        alone = evaluate_predictions(frame, n_bootstrap=10)
+        assert "per_corpus" not in alone
+        assert metrics["per_corpus"][name]["accuracy"] == pytest.approx(alone["accuracy"])
+        assert metrics["per_corpus"][name]["n"] == alone["n_clips"]
+        assert f"{name:<9} {alone['accuracy']:.3f}" in summary(metrics)
 
 
 def test_one_speaker_has_no_interval():
