@@ -47,6 +47,12 @@ def bars(scores: dict[str, float], top: str) -> str:
     return f'<ul class="ser-bars">{"".join(bar(name, score, name == top) for name, score in scores.items())}</ul>'
 
 
+def top(label: str, score: float, confident: bool) -> str:
+    """The likeliest emotion and its probability in [0, 1], with a word before it where that is not enough to count."""
+    closest = "" if confident else '<small class="ser-closest">Not sure. Closest:</small> '
+    return f'<p class="ser-top">{closest}{emotion(label)} <b>{percent(score)}</b></p>'
+
+
 def warnings(sentences: Iterable[str]) -> str:
     """A list of warnings, or nothing."""
     items = "".join(f"<li>{escape(sentence[0].upper() + sentence[1:])}.</li>" for sentence in sentences)

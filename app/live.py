@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 
-from app.elements import bars, color, emotion, percent, refusal, symbol
+from app.elements import bars, color, percent, refusal, symbol, top
 from ser_hf.audio import AudioError, EmptyAudioError, read_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.streaming import Moment, SpeechStream
@@ -117,11 +117,10 @@ def live_html(listening: Listening, max_seconds: float) -> str:
         return f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p></div>'
     prediction = answered[-1].prediction
     past = "" if now.prediction else " ser-past"
-    closest = "" if prediction.confident else '<small class="ser-closest">Not sure. Closest:</small> '
     return (
         f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p>'
-        f'<div class="ser-now{past}"><p class="ser-top">{closest}{emotion(prediction.label)} '
-        f"<b>{percent(prediction.scores[prediction.label])}</b></p>"
+        f'<div class="ser-now{past}">'
+        f"{top(prediction.label, prediction.scores[prediction.label], prediction.confident)}"
         f"{bars(prediction.scores, prediction.label)}</div>{_course(listening)}</div>"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from app.analysis import Answer, Explanation
-from app.elements import bars, emotion, model_name, percent, refusal, warnings
+from app.elements import bars, emotion, model_name, percent, refusal, top, warnings
 from app.limits import Limits
 from app.plots import counted_most, describe
 from ser_hf.streaming import HEARD_SECONDS
@@ -140,10 +140,8 @@ def _verdict(answer: Answer) -> str:
 
 def _card(title: str, part: Answer) -> str:
     label, scores = part["label"], part["scores"]
-    closest = "" if part["confident"] else '<small class="ser-closest">Not sure. Closest:</small> '
     return (
         f'<section class="ser-card" aria-label="{escape(title)}"><h3>{escape(title)} '
         f"<small>{escape(model_name(part['name']))}</small></h3>"
-        f'<p class="ser-top">{closest}{emotion(label)} <b>{percent(scores[label])}</b></p>'
-        f"{bars(scores, label)}{warnings(part['warnings'])}</section>"
+        f"{top(label, scores[label], part['confident'])}{bars(scores, label)}{warnings(part['warnings'])}</section>"
     )

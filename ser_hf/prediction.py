@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# Distances. Between the two lie many voices of other corpora; beyond the second, few of them and all but few sounds
+# without a voice (`train.robustness` counts both).
 UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
 
