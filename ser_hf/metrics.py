@@ -130,19 +130,18 @@ def coverage_table(
     return rows
 
 
-def answer_threshold(probabilities: np.ndarray, share: float = ANSWERED_SHARE) -> float:
-    """How sure an answer must be to count as one, so that ``share`` of the answers do; the others are doubtful.
+def answer_threshold(probabilities: np.ndarray) -> float:
+    """How sure an answer must be to count as one, so that four fifths of the answers do; the others are doubtful.
 
     Args:
         probabilities: (n, k) calibrated rows, n > 0, of clips that the model was not trained on. What they express is
             not asked: so many are answered, and `coverage_table` tells how well.
-        share: in (0, 1].
 
     Returns:
         A confidence in [0, 1], to four digits.
     """
     confidence = np.asarray(probabilities, dtype=float).max(axis=1)
-    return round(float(np.quantile(confidence, 1 - share)), 4)
+    return round(float(np.quantile(confidence, 1 - ANSWERED_SHARE)), 4)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

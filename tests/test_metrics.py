@@ -89,20 +89,19 @@ def test_classes_that_never_occur_are_left_out_without_warnings():
     assert figures["per_class"]["fearful"] == {"precision": 0.0, "recall": None, "f1": None, "support": 0}
 
 
-def test_threshold_is_reached_by_the_share_that_is_asked_for():
+def test_threshold_of_a_known_case():
     sure = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
     rows = np.column_stack([1 - sure, sure])
-    assert answer_threshold(rows, 0.8) == pytest.approx(0.58)
-    assert answer_threshold(rows, 1.0) == pytest.approx(0.5)
+    assert answer_threshold(rows) == pytest.approx(0.58)
     assert answer_threshold(rows[:1]) == pytest.approx(0.5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), share=st.floats(0.05, 1.0))
-def test_about_the_share_that_is_asked_for_reaches_the_threshold(seed, n, share):
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300))
+def test_about_four_fifths_reach_the_threshold(seed, n):
     rows = np.random.default_rng(seed).dirichlet(np.ones(8), n)
-    threshold = answer_threshold(rows, share)
+    threshold = answer_threshold(rows)
     assert 0 <= threshold <= 1
-    assert abs((rows.max(axis=1) >= threshold).sum() - share * n) <= 2
+    assert abs((rows.max(axis=1) >= threshold).sum() - 0.8 * n) <= 2
 
 
 def test_coverage_of_a_known_case():

@@ -224,7 +224,7 @@ def find_temperature(
     """The temperature that calibrates a fold's model on its validation speakers."""
     classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
     frame = predict_rows(classifier, table, fold.validation, fold.index)
-    probabilities = frame[[f"p_{label}" for label in LABELS]].to_numpy()
+    probabilities = probability_matrix(frame)[0]
     # The logarithm of a softmax is its logits but for a constant that the next softmax takes out again.
     return fit_temperature(np.log(np.clip(probabilities, 1e-12, None)), frame["emotion"].map(LABEL2ID).to_numpy())
 
