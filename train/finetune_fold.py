@@ -23,7 +23,7 @@ from ser_hf.augment import augmented_copies
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, probability_matrix
-from ser_hf.models.building import create_model, fit_head, freeze_lower, pooled_features, scale_logits
+from ser_hf.models.building import create_model, fit_head, freeze_lower, masks_itself, pooled_features, scale_logits
 from ser_hf.models.familiarity import FAMILIAR_LAYER, fit_familiarity, save_familiarity
 from ser_hf.models.neural import NeuralModel, save_neural, window_seconds
 from ser_hf.models.scratch import create_from_scratch
@@ -100,8 +100,7 @@ def run_fold(
         label_smoothing=args.label_smoothing_factor,
         mixup_alpha=augmentation.mixup_alpha,
         mixup_probability=augmentation.mixup_probability,
-        # Whisper and wav2vec2 do it themselves; waveforms have no frequencies to hide.
-        spec_augment=0.0 if hasattr(model.config, "apply_spec_augment") else augmentation.spec_augment,
+        spec_augment=0.0 if masks_itself(model) else augmentation.spec_augment,
     )
     train_set = dataset(fold.train, augment, augmentation.copies, augmentation.no_speech)
     callbacks = [EpochCallback(train_set)]

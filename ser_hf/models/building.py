@@ -41,7 +41,8 @@ def create_model(
         num_layers: keep only this many encoder layers, from the bottom (default: all).
         window: seconds that the model sees at once (default: what the checkpoint has, 5 s where it has no bound).
         weighted_layer_sum: classify a learned mean of all layers instead of the last one.
-        spec_augment: share of time frames and of frequency bins that SpecAugment masks in training (Park et al. 2019).
+        spec_augment: share of time frames and of frequency bins that SpecAugment masks in training (Park et al. 2019),
+            where the model does it itself (`masks_itself`).
 
     Raises:
         ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
@@ -68,6 +69,8 @@ def create_model(
     if hasattr(config, "apply_spec_augment"):
         config.apply_spec_augment = spec_augment > 0
         config.mask_time_prob = config.mask_feature_prob = spec_augment
+        if not hasattr(config, "mask_feature_min_masks"):  # WavLM's code asks for it, and its config forgot it
+            config.mask_feature_min_masks = 0
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
             folder,
@@ -88,9 +91,19 @@ def create_model(
         raise ModelError(
             f"{base_model} lacks weights below the head ({', '.join(sorted(random)[:4])}): wrong checkpoint"
         )
+    if hasattr(config, "apply_spec_augment") and not masks_itself(model):  # the config must not claim it
+        model.config.apply_spec_augment = False
     if window is not None:
         extractor = _set_window(model, extractor, window)
     return model, extractor
+
+
+def masks_itself(model: PreTrainedModel) -> bool:
+    """Whether a model hides parts of its input in training by itself, as wav2vec2 and its like do when told to.
+
+    Whisper's config can say so too, but only its speech recogniser heeds it, not its audio classifier.
+    """
+    return any(name.endswith("masked_spec_embed") for name, _ in model.named_parameters())
 
 
 def pretrained_folder(base_model: str | Path) -> Path:

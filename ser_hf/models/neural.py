@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel, WhisperFeatureExtractor
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
@@ -95,6 +95,11 @@ class NeuralModel:
 def has_fixed_length(feature_extractor: FeatureExtractionMixin) -> bool:
     """Whether the extractor pads or cuts each clip to one length (Whisper, AST) or keeps its own (wav2vec2)."""
     return hasattr(feature_extractor, "chunk_length") or hasattr(feature_extractor, "max_length")
+
+
+def frequency_first(feature_extractor: FeatureExtractionMixin) -> bool:
+    """Whether the extractor's spectrograms are (frequency, time), as Whisper's are, and not (time, frequency)."""
+    return isinstance(feature_extractor, WhisperFeatureExtractor)
 
 
 def window_seconds(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> float:

@@ -19,7 +19,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models.building import parameter_groups
-from ser_hf.models.neural import has_fixed_length
+from ser_hf.models.neural import frequency_first, has_fixed_length
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -92,7 +92,7 @@ class Collator:
         mixup_alpha: shape of the Beta distribution of mixup's weight (Zhang et al. 2018); 0 turns it off.
         mixup_probability: share of training batches that are mixed.
         spec_augment: share of time frames and of frequency bins of each training spectrogram that two masks each may
-            hide (Park et al. 2019); for models that do it themselves, or take waveforms, leave it at 0.
+            hide (Park et al. 2019); leave it at 0 for models that hide parts themselves.
     """
 
     feature_extractor: FeatureExtractionMixin
@@ -115,7 +115,8 @@ class Collator:
             name = self.feature_extractor.model_input_names[0]
             if self.spec_augment:
                 lengths = batch["attention_mask"].sum(dim=1).tolist() if "attention_mask" in batch else None
-                mask_spectrograms(batch[name], self.spec_augment, rng, lengths)
+                spectrograms = batch[name].mT if frequency_first(self.feature_extractor) else batch[name]
+                mask_spectrograms(spectrograms, self.spec_augment, rng, lengths)
             if self.mixup_alpha and rng.random() < self.mixup_probability:
                 weight = float(rng.beta(self.mixup_alpha, self.mixup_alpha))
                 partner = torch.as_tensor(rng.permutation(len(items)))

@@ -15,6 +15,7 @@ from ser_hf.models.building import (
     encoder_layers,
     fit_head,
     freeze_lower,
+    masks_itself,
     parameter_groups,
     pooled_features,
     scale_logits,
@@ -59,6 +60,43 @@ def test_every_kind_of_encoder_becomes_a_classifier_whose_head_is_the_regression
     expected = regression.predict_proba(scaler.transform(features))
     # AST normalises its pooled vector before the last layer, so features are taken behind that norm: the same holds.
     assert np.abs(torch.softmax(torch.tensor(logits), -1).numpy() - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_somebody_hides_parts_of_what_is_heard_in_training(bases, kind):
+    """Whisper's audio classifier takes no notice of ``apply_spec_augment``, so the batches must be masked for it."""
+    model, extractor = create_model(bases[kind], window=1 if kind == "whisper" else None, spec_augment=0.4)
+    items = [{"samples": make_clip("happy", seconds=1.0), "label": 2, "mix_seed": seed} for seed in range(4)]
+    if not masks_itself(model):
+        assert not getattr(model.config, "apply_spec_augment", False)
+        masked, plain = Collator(extractor, 8, spec_augment=0.4), Collator(extractor, 8)
+        name = extractor.model_input_names[0]
+        hidden = (masked(items)[name] != plain(items)[name]).float()
+        assert hidden.mean() > 0.05
+        return
+    seen = []
+    encoder = next(module for name, module in model.named_modules() if name.endswith(".encoder"))
+    encoder.register_forward_pre_hook(lambda module, inputs, options: seen.append(inputs[0]), with_kwargs=True)
+    inputs = Collator(extractor, 8)(items)
+    inputs.pop("labels")
+    model.train()(**inputs)
+    vector = next(value for name, value in model.named_parameters() if name.endswith("masked_spec_embed"))
+    hidden = torch.isclose(seen[0], vector).float()
+    assert 0.05 < hidden.mean() < 0.9
+
+
+def test_whisper_hides_whole_frames_and_whole_bands(bases):
+    _, extractor = create_model(bases["whisper"], window=1)
+    clips = [make_clip("sad", actor, seconds=1.0) for actor in range(1, 25)]
+    items = [{"samples": clip, "label": 3, "mix_seed": seed} for seed, clip in enumerate(clips)]
+    plain, masked = (Collator(extractor, 8, spec_augment=share)(items)["input_features"] for share in (0, 0.2))
+    hidden = (plain != masked).numpy()
+    frames, bands = hidden.all(axis=1), hidden.all(axis=2)
+    assert frames.any()
+    assert bands.any()
+    assert np.array_equal(hidden, frames[:, None] | bands[:, :, None])
+    assert frames.mean(axis=1).max() <= 0.2
+    assert bands.mean(axis=1).max() <= 0.2
 
 
 def test_pretrained_weights_below_the_head_are_kept(bases):
