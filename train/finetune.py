@@ -31,9 +31,12 @@ from ser_hf.splits import Fold, SplitError
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
+from train.finetune_learning import keep_all_states
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
+
+FROZEN = "frozen"  # in a run folder: what the frozen layers gave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +61,8 @@ def run(
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     model = model.resolved()
     augmentation.augmentation()  # fails now rather than after the clips are read
+    if model.frozen_versions and augmentation.copies:
+        raise UsageError("--frozen_versions keeps changed versions already: leave --copies out")
     resume = bool(training.resume_from_checkpoint)
     holds_out = data.protocol != "full" and model.hold_out_validation
     if not holds_out and model.calibrate and not model.reference_runs:
@@ -78,14 +83,16 @@ def run(
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
-    frames, records = [], []
+    from_here = dataclasses.replace(model, base_model=base and str(base))
+    frames, records, states = [], [], None
     for position, fold in enumerate(folds):
         fold_folder = folder / f"fold{fold.index}"
         if not (resume and (fold_folder / FOLD).exists()):
+            if model.frozen_versions and states is None:
+                states = keep_all_states(table, clips, folder / FROZEN, from_here, augmentation, training)
             print(f"Fold {fold.index} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train", flush=True)
-            from_here = dataclasses.replace(model, base_model=base and str(base))
             calibration = calibrations.get(fold.index, Calibration())
-            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration)
+            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration, states)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))
@@ -104,6 +111,7 @@ def run(
         seconds=sum(record["seconds"] for record in records),
         base_model_commit=base and commit_of(base),
     )
+    shutil.rmtree(folder / FROZEN, ignore_errors=True)  # gigabytes that nobody asks again
     if frames:
         print(summary(finish_run(folder, frames)))
     measured_by = model.reference_runs if data.protocol == "full" else [folder]

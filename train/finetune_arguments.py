@@ -56,6 +56,13 @@ class ModelArguments:
     frozen_layers: int = field(
         default=0, metadata={"help": "Lowest layers that stay as pretrained, with the front end (default: none)."}
     )
+    frozen_versions: int = field(
+        default=0,
+        metadata={
+            "help": "Changed versions of each clip that go through the --frozen_layers once for all folds, heard "
+            "by epochs in turns; 0: each epoch makes new ones, which takes longer. For Whisper."
+        },
+    )
     layer_decay: float | None = field(
         default=None, metadata={"help": "Factor of the rate per layer downward (default: 0.85; from scratch 1)."}
     )
@@ -98,8 +105,10 @@ class ModelArguments:
         """These arguments with every default that depends on another one filled in.
 
         Raises:
-            UsageError: arguments of a pretrained model and of one from scratch do not go together.
+            UsageError: arguments do not go together.
         """
+        if self.frozen_versions < 0 or (self.frozen_versions and not self.frozen_layers):
+            raise UsageError("--frozen_versions is 0 or more, and needs --frozen_layers")
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
                 if getattr(self, name) is not None:
@@ -108,7 +117,7 @@ class ModelArguments:
         else:
             if self.architecture not in ARCHITECTURES:  # of a recipe, which no parser has checked
                 raise UsageError(f"--architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
-            for name in ("base_model", "base_model_id", "weighted_layer_sum", "frozen_layers"):
+            for name in ("base_model", "base_model_id", "weighted_layer_sum", "frozen_layers", "frozen_versions"):
                 if getattr(self, name):
                     raise UsageError(
                         f"--{name} goes with a pretrained model, and --architecture starts from random weights: "

@@ -103,11 +103,7 @@ class Collator:
     spec_augment: float = 0.0
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
-        clips = [item["samples"] for item in items]
-        # Whisper and AST always pad to their own window; wav2vec2 and its like to the longest of the batch.
-        padding = "max_length" if has_fixed_length(self.feature_extractor) else True
-        inputs = self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt")
-        batch = dict(inputs)
+        batch = self.inputs([item["samples"] for item in items])
         labels = torch.stack([self._soft(item["label"]) for item in items])
         if items[0]["mix_seed"] is not None:
             labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_labels
@@ -127,11 +123,19 @@ class Collator:
         batch["labels"] = labels
         return batch
 
-    def _soft(self, label: int | None) -> torch.Tensor:
-        """All on one label, or, where nobody speaks, the same on each."""
-        return (
-            torch.full((self.num_labels,), 1 / self.num_labels) if label is None else torch.eye(self.num_labels)[label]
-        )
+    def inputs(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        """What the model is given of waveforms, as a batch of its own to write into."""
+        # Whisper and AST always pad to their own window; wav2vec2 and its like to the longest of the batch.
+        padding = "max_length" if has_fixed_length(self.feature_extractor) else True
+        return dict(self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt"))
+
+    def _soft(self, label: int | np.ndarray | None) -> torch.Tensor:
+        """All on one label, or, where nobody speaks, the same on each; what is soft already stays as it is."""
+        if isinstance(label, np.ndarray):
+            return torch.from_numpy(label.copy())
+        if label is None:
+            return torch.full((self.num_labels,), 1 / self.num_labels)
+        return torch.eye(self.num_labels)[label]
 
 
 def mask_spectrograms(

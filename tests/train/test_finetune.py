@@ -13,7 +13,7 @@ from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
 from tests.synthetic import make_clip, make_ravdess
 from tests.tiny_bases import save_tiny_base
-from train import finetune, finetune_fold, publish
+from train import finetune, finetune_learning, publish
 
 SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
 SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
@@ -60,14 +60,14 @@ def test_two_runs_with_one_seed_agree_and_a_broken_off_one_ends_the_same(common,
     class PulledPlugError(RuntimeError):
         pass
 
-    class Unplugged(finetune_fold.EpochCallback):
+    class Unplugged(finetune_learning.EpochCallback):
         def on_epoch_begin(self, args, state, control, **kwargs):
             if state.epoch >= 1:  # behind the checkpoint of the first of two epochs
                 raise PulledPlugError
             super().on_epoch_begin(args, state, control, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune_fold, "EpochCallback", Unplugged)
+        patch.setattr(finetune_learning, "EpochCallback", Unplugged)
         with pytest.raises(PulledPlugError):
             finetune.main([*common, "--folds", "0", "--output_dir", str(again)])
     assert len(list(again.glob("fold0/checkpoint-*"))) == 1

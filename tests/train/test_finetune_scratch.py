@@ -55,16 +55,16 @@ def test_a_run_from_scratch_beats_chance_and_again_is_the_same(architecture, siz
 
 @pytest.mark.slow
 def test_copies_that_are_made_once_are_trained_on_beside_the_clips(corpus_dir, tmp_path, monkeypatch):
-    from train import finetune_fold
+    from train import finetune_learning
 
     heard = []
 
-    class Remembered(finetune_fold.ClipDataset):
+    class Remembered(finetune_learning.ClipDataset):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
             heard.append(self)
 
-    monkeypatch.setattr(finetune_fold, "ClipDataset", Remembered)
+    monkeypatch.setattr(finetune_learning, "ClipDataset", Remembered)
     sizes = ["--hidden_size", "64", "--num_layers", "1", "--max_steps", "1", "--copies", "1", "--calibrate", "false"]
     assert train(corpus_dir, tmp_path / "run", "vit", *sizes) == 0
     training, validation = heard

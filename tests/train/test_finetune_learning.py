@@ -1,0 +1,68 @@
+"""Training on what the frozen layers gave: a whole run of it, a resumed one, and what it is refused with."""
+
+from __future__ import annotations
+
+import pytest
+from safetensors.torch import load_file
+
+from ser_hf.runs import read_predictions, read_run_json
+from tests.tiny_bases import save_tiny_base
+from train import finetune, finetune_learning
+
+SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
+SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
+
+
+@pytest.fixture(scope="module")
+def common(corpus_dir, tmp_path_factory):
+    base = save_tiny_base("whisper", tmp_path_factory.mktemp("base"))
+    return ["--base_model", str(base), "--data_dir", str(corpus_dir), *SMALL, "--spec_augment", "0.1"]
+
+
+@pytest.mark.slow
+def test_a_run_on_kept_states_ends_the_same_when_it_was_broken_off(common, tmp_path, monkeypatch, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = [*common, "--frozen_versions", "2", "--no_speech", "0.1", "--folds", "0,3"]
+    assert finetune.main([*words, "--output_dir", str(one)]) == 0
+    assert not (one / "frozen").exists()
+    assert read_run_json(one)["arguments"]["frozen_versions"] == 2
+    assert len(read_predictions(one)) == 80
+
+    class PulledPlugError(RuntimeError):
+        pass
+
+    class Unplugged(finetune_learning.EpochCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if state.epoch >= 1:
+                raise PulledPlugError
+            super().on_epoch_begin(args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune_learning, "EpochCallback", Unplugged)
+        with pytest.raises(PulledPlugError):
+            finetune.main([*words, "--output_dir", str(two)])
+    assert sorted(file.name for file in (two / "frozen").glob("?.npy")) == ["0.npy", "1.npy"]
+    assert finetune.main([*words, "--output_dir", str(two), "--resume_from_checkpoint", "true"]) == 0
+    for fold in (0, 3):
+        weights = [load_file(run / f"fold{fold}" / "model" / "model.safetensors") for run in (one, two)]
+        assert "encoder.conv1.weight" in weights[0]
+        for name, tensor in weights[0].items():
+            assert tensor.equal(weights[1][name]), name
+    other = load_file(one / "fold3" / "model" / "model.safetensors")
+    first = load_file(one / "fold0" / "model" / "model.safetensors")
+    assert other["encoder.layers.0.fc1.weight"].equal(first["encoder.layers.0.fc1.weight"])
+    assert not other["encoder.layers.1.fc1.weight"].equal(first["encoder.layers.1.fc1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--frozen_versions", "-1"], "--frozen_versions is 0 or more"),
+        (["--frozen_versions", "2", "--frozen_layers", "0"], "needs --frozen_layers"),
+        (["--frozen_versions", "2", "--copies", "1"], "leave --copies out"),
+        (["--frozen_versions", "2", "--weighted_layer_sum", "true"], "weighted sum"),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_words(common, tmp_path, capsys, options, words):
+    assert finetune.main([*common, *options, "--folds", "0", "--output_dir", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err

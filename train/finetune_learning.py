@@ -1,0 +1,226 @@
+"""What a fold's model hears in training, as sound or as what its frozen layers give, and how it learns from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset as Table
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.trainer_utils import get_last_checkpoint
+
+from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment import augmented_copies
+from ser_hf.labels import LABELS
+from ser_hf.models.building import create_model, fit_head, freeze_lower, masks_itself, pooled_features
+from ser_hf.models.frozen import (
+    AS_THEY_ARE,
+    FrozenStates,
+    StatesCollator,
+    StatesDataset,
+    check_states_can_be_kept,
+    keep_states,
+)
+from ser_hf.models.neural import window_seconds
+from ser_hf.models.scratch import create_from_scratch
+from ser_hf.models.training import (
+    Augment,
+    ClipDataset,
+    Collator,
+    EmotionTrainer,
+    EpochCallback,
+    bfloat16_pays,
+    compute_metrics,
+    unchanged,
+)
+from ser_hf.runs import write_json
+from ser_hf.splits import Fold
+from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Clips of a table as a model with a window hears them.
+
+    Attributes:
+        clips: float32 mono waveforms at 16 kHz, all of the table.
+        emotions: int (clips,), the label of each.
+        model, extractor: who hears them; the window is theirs.
+        seed: what all changes follow from.
+    """
+
+    clips: Sequence[np.ndarray]
+    emotions: np.ndarray
+    model: PreTrainedModel
+    extractor: FeatureExtractionMixin
+    seed: int
+
+    def of(
+        self, indices: np.ndarray, augment: Augment | None = None, copies: int = 0, no_speech: float = 0.0
+    ) -> ClipDataset:
+        """Rows of the table, as they are or changed (see `ClipDataset`)."""
+        heard = [self.clips[i] for i in indices]
+        if copies:
+            heard, augment = augmented_copies(heard, augment, copies, self.seed), unchanged
+        labels = np.tile(self.emotions[indices], 1 + copies).tolist()
+        window = int(window_seconds(self.model, self.extractor) * SAMPLE_RATE)
+        return ClipDataset(heard, labels, window, augment, seed=self.seed, no_speech=no_speech)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What one fold's model learns from.
+
+    Attributes:
+        train: what each epoch hears.
+        head: what the head is fitted on before.
+        validation: who is asked after each epoch; may be empty.
+        collator: makes batches of them, without mixing, masking and smoothing.
+        spec_augment: what the collator is to mask in training.
+    """
+
+    train: Dataset
+    head: Dataset
+    validation: Dataset
+    collator: Collator
+    spec_augment: float
+
+
+def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArguments) -> Lessons:
+    """Sound, changed anew in each epoch, through all layers."""
+    change = augmentation.augmentation()
+    return Lessons(
+        train=sound.of(fold.train, change, augmentation.copies, augmentation.no_speech),
+        head=sound.of(fold.train, change),
+        validation=sound.of(fold.validation),
+        collator=Collator(sound.extractor, num_labels=len(LABELS)),
+        spec_augment=0.0 if masks_itself(sound.model) else augmentation.spec_augment,
+    )
+
+
+def lessons_of_states(states: FrozenStates, fold: Fold, extractor: FeatureExtractionMixin, seed: int) -> Lessons:
+    """What frozen layers gave for a number of changed versions, in turns, through the layers above."""
+    changed = StatesDataset(states, fold.train, seed)
+    validation = StatesDataset(states, fold.validation)
+    return Lessons(changed, changed, validation, StatesCollator(extractor, num_labels=len(LABELS)), spec_augment=0.0)
+
+
+def learn(
+    model: PreTrainedModel,
+    lessons: Lessons,
+    folder: Path,
+    model_arguments: ModelArguments,
+    augmentation: AugmentationArguments,
+    args: FinetuneTrainingArguments,
+) -> bool:
+    """Fit the head of a model, then train it, and write ``log.json``.
+
+    Returns:
+        Whether it went on from a checkpoint.
+    """
+    if model_arguments.fit_head_first:
+        fit_head(model, *frozen_features(model, lessons.collator, lessons.head, args))
+    freeze_lower(model, model_arguments.frozen_layers)
+    collator = dataclasses.replace(
+        lessons.collator,
+        label_smoothing=args.label_smoothing_factor,
+        mixup_alpha=augmentation.mixup_alpha,
+        mixup_probability=augmentation.mixup_probability,
+        spec_augment=lessons.spec_augment,
+    )
+    callbacks = [EpochCallback(lessons.train)]
+    if args.early_stopping_patience and len(lessons.validation):
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    trainer = EmotionTrainer(
+        model=model,
+        args=args,
+        train_dataset=lessons.train,
+        eval_dataset=lessons.validation if len(lessons.validation) else None,
+        data_collator=collator,
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+        layer_decay=model_arguments.layer_decay,
+        head_factor=model_arguments.head_factor,
+    )
+    last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.exists() else None
+    trainer.train(resume_from_checkpoint=last)
+    model.eval()
+    write_json(folder / "log.json", trainer.state.log_history)
+    return last is not None
+
+
+def make_model(arguments: ModelArguments, spec_augment: float) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """The model that a fold starts from: a pretrained encoder with a new head, or random weights."""
+    if arguments.architecture:
+        return create_from_scratch(
+            arguments.architecture,
+            window=arguments.window_seconds,
+            hidden_size=arguments.hidden_size,
+            num_layers=arguments.num_layers,
+            dropout=arguments.dropout,
+        )
+    return create_model(
+        arguments.base_model,
+        num_layers=arguments.num_layers,
+        window=arguments.window_seconds,
+        weighted_layer_sum=arguments.weighted_layer_sum,
+        spec_augment=spec_augment,
+    )
+
+
+def fold_training_arguments(
+    training: FinetuneTrainingArguments, folder: Path, has_validation: bool
+) -> FinetuneTrainingArguments:
+    """The arguments of one fold: its own folder, this machine's arithmetic, no evaluation where nobody is held out."""
+    bfloat16 = bfloat16_pays() if training.precision == "auto" else training.precision == "bfloat16"
+    changes = {"output_dir": str(folder), "bf16": bfloat16, "use_cpu": not torch.cuda.is_available()}
+    changes["push_to_hub"] = False  # the finished model is, with its card, and not each checkpoint of each fold
+    if not has_validation:
+        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    return dataclasses.replace(training, **changes)
+
+
+def frozen_features(model, collator: Collator, dataset: ClipDataset, args: TrainingArguments):
+    """Pooled features and labels of the training clips as they are, from the encoder before any training."""
+    model.to(args.device)
+    size = args.per_device_eval_batch_size
+    starts = tqdm(range(0, len(dataset), size), desc="Fitting the head", unit="batch", leave=False)
+    batches = (collator([dataset[i] for i in range(start, min(start + size, len(dataset)))]) for start in starts)
+    return pooled_features(model, batches, bfloat16=args.bf16)
+
+
+def keep_all_states(
+    table: Table,
+    clips: Sequence[np.ndarray],
+    folder: Path,
+    model_arguments: ModelArguments,
+    augmentation: AugmentationArguments,
+    training: FinetuneTrainingArguments,
+) -> FrozenStates:
+    """Write what the frozen layers give for all clips of a table, as they are and changed, unless that is done.
+
+    Raises:
+        ModelError: the model does not allow it.
+    """
+    args = fold_training_arguments(training, folder, has_validation=False)
+    model, extractor = make_model(model_arguments, augmentation.spec_augment)
+    check_states_can_be_kept(model, model_arguments.frozen_layers)
+    model.to(args.device)
+    sound = Sound(clips, np.array(table["emotion"]), model, extractor, args.seed)
+    everything = np.arange(len(clips))
+    changed = sound.of(everything, augmentation.augmentation(), no_speech=augmentation.no_speech)
+    plain = Collator(extractor, num_labels=len(LABELS))
+    masked = dataclasses.replace(plain, spec_augment=augmentation.spec_augment)
+    how = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}
+    keep_states(model, model_arguments.frozen_layers, sound.of(everything), plain, folder / f"{AS_THEY_ARE}.npy", **how)
+    for version in range(model_arguments.frozen_versions):
+        changed.epoch = version
+        keep_states(model, model_arguments.frozen_layers, changed, masked, folder / f"{version}.npy", **how)
+    return FrozenStates(folder, model_arguments.frozen_versions)
