@@ -33,6 +33,7 @@ from ser_hf.augment import (
     shift_pitch,
     shift_time,
     stretch_time,
+    tilt_spectrum,
     vary_silence,
 )
 from ser_hf.augment.sounds import SOUNDS, make_sound
@@ -152,6 +153,8 @@ def single_changes(samples: np.ndarray, voices: Sequence[np.ndarray], seed: int)
         title = f"reverberation {rt60:g} s, direct to reverberant {drr_db:+d} dB"
         add("Room", title, f"room-rt{rt60:g}s-drr{drr_db:+d}dB", add_room(samples, rt60, drr_db, rng()))
     add("Band", "300 to 3400 Hz (telephone)", "band-300-3400Hz", limit_band(samples))
+    for tilt in (-4, 4):
+        add("Tone", f"{tilt:+d} dB an octave", f"tilt{tilt:+d}dB", tilt_spectrum(samples, tilt))
     for codec, settings in CODECS.items():
         for rate in sorted({min(settings.bit_rates), max(settings.bit_rates)}, reverse=True):
             kilobits = f"{rate / 1000:g}"

@@ -142,6 +142,7 @@ class AugmentationArguments:
     stretch: float = field(default=0.0, metadata={"help": "Largest change of length at the same pitch, share of 1."})
     shift: float = field(default=0.0, metadata={"help": "Largest shift in time, in seconds."})
     room_probability: float = field(default=0.0, metadata={"help": "Share of clips that are put into a made-up room."})
+    tilt_db: float = field(default=0.0, metadata={"help": "Largest tilt of the spectrum, in dB an octave."})
     band_probability: float = field(default=0.0, metadata={"help": "Share of clips that lose low and high sounds."})
     codec_probability: float = field(default=0.0, metadata={"help": "Share of clips that are coded and decoded."})
     no_speech: float = field(

@@ -17,7 +17,7 @@ from ser_hf.augment.codec import CODECS, apply_codec
 from ser_hf.augment.level import apply_gain, match_level, shift_time, vary_silence
 from ser_hf.augment.noise import add_babble, add_noise
 from ser_hf.augment.pitch import LARGEST_SHIFT, LONGEST_STRETCH, change_speed, shift_pitch, stretch_time
-from ser_hf.augment.room import RT60_RANGE, add_room, limit_band, room_response
+from ser_hf.augment.room import LARGEST_TILT, RT60_RANGE, add_room, limit_band, room_response, tilt_spectrum
 
 __all__ = [
     "CODECS",
@@ -35,6 +35,7 @@ __all__ = [
     "shift_pitch",
     "shift_time",
     "stretch_time",
+    "tilt_spectrum",
     "vary_silence",
 ]
 
@@ -54,7 +55,7 @@ class Augmentation:
     """One random change of a training clip, drawn anew each time it is called.
 
     What is 0 is left out and draws nothing. The order is that of the world: the voice (silence, speed, pitch, tempo,
-    place), the room, its noise, the recorder's level, and the way that the recording was sent.
+    place), the room, its noise, the recorder's tone and level, and the way that the recording was sent.
 
     Attributes:
         speed: largest change of speed, as a share of 1 (0.1: from 0.9 to 1.1 times).
@@ -68,6 +69,7 @@ class Augmentation:
         room_probability: share of clips that are put into a made-up room.
         room_rt60: range of that room's reverberation time in seconds.
         room_drr_db: range of its direct-to-reverberant ratio in dB.
+        tilt_db: largest tilt of the spectrum in dB an octave, either way.
         band_probability: share of clips that lose what lies outside of a band of frequencies.
         band_low_hz, band_high_hz: ranges of the edges of that band.
         codec_probability: share of clips that are coded and decoded again.
@@ -88,6 +90,7 @@ class Augmentation:
     room_probability: float = 0.0
     room_rt60: tuple[float, float] = (0.2, 0.8)
     room_drr_db: tuple[float, float] = (0.0, 15.0)
+    tilt_db: float = 0.0
     band_probability: float = 0.0
     band_low_hz: tuple[float, float] = (50.0, 400.0)
     band_high_hz: tuple[float, float] = (3000.0, 7000.0)
@@ -103,6 +106,7 @@ class Augmentation:
             "pitch_semitones": LARGEST_SHIFT,
             "stretch": 1 - 1 / LONGEST_STRETCH,
             "shift": 60.0,
+            "tilt_db": LARGEST_TILT,
         }
         for name, limit in largest.items():
             value = getattr(self, name)
@@ -138,6 +142,8 @@ class Augmentation:
             samples = add_room(samples, rng.uniform(*self.room_rt60), rng.uniform(*self.room_drr_db), rng)
         if self.noise_probability and rng.random() < self.noise_probability:
             samples = add_noise(samples, rng.uniform(*self.snr_db), rng, slope=rng.uniform(0, 2))
+        if self.tilt_db:
+            samples = tilt_spectrum(samples, rng.uniform(-self.tilt_db, self.tilt_db))
         if self.gain_db:
             samples = apply_gain(samples, rng.uniform(-self.gain_db, self.gain_db))
         if self.band_probability and rng.random() < self.band_probability:

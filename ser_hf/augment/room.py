@@ -1,9 +1,9 @@
-"""What lies between a mouth and a recording: a room, and a band of frequencies."""
+"""What lies between a mouth and a recording: a room, and how a microphone weighs frequencies."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import signal
+from scipy import fft, signal
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.level import match_level
@@ -12,6 +12,8 @@ TELEPHONE_HZ = (300.0, 3400.0)
 FILTER_ORDER = 4
 RT60_RANGE = (0.05, 5.0)  # seconds
 FIRST_REFLECTION = 0.002  # seconds after the direct sound
+TILT_HZ = (100.0, 1000.0)  # below the first, a tilt goes no further; at the second, it changes nothing
+LARGEST_TILT = 12.0  # dB an octave
 
 
 def room_response(rt60: float, drr_db: float, rng: np.random.Generator) -> np.ndarray:
@@ -81,3 +83,28 @@ def limit_band(samples: np.ndarray, low_hz: float = TELEPHONE_HZ[0], high_hz: fl
     sections = signal.butter(FILTER_ORDER, (low_hz, high_hz), "bandpass", fs=SAMPLE_RATE, output="sos")
     filtered = signal.sosfiltfilt(sections, samples, padtype=None)
     return np.clip(filtered, -1.0, 1.0).astype(np.float32)
+
+
+def tilt_spectrum(samples: np.ndarray, db_per_octave: float) -> np.ndarray:
+    """Make a clip brighter or duller, as loud as before: as another microphone, or another vocal effort, would.
+
+    Frequencies are weighed by a straight line over octaves that passes through 0 dB at 1 kHz and is level below 100 Hz.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        db_per_octave: slope of that line, from -12 to 12; positive is brighter.
+
+    Returns:
+        float32, as long as ``samples``.
+
+    Raises:
+        ValueError: the slope is out of range.
+    """
+    if not abs(db_per_octave) <= LARGEST_TILT:
+        raise ValueError(f"a tilt is {LARGEST_TILT:g} dB an octave at most, not {db_per_octave:g}")
+    if not samples.size:
+        return samples
+    size = fft.next_fast_len(samples.size, real=True)
+    octaves = np.log2(np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE), TILT_HZ[0]) / TILT_HZ[1])
+    weights = (10 ** (db_per_octave / 20 * octaves)).astype(np.float32)
+    return match_level(fft.irfft(fft.rfft(samples, size) * weights, size)[: samples.size], samples)

@@ -26,6 +26,7 @@ from ser_hf.augment import (
     shift_pitch,
     shift_time,
     stretch_time,
+    tilt_spectrum,
     vary_silence,
 )
 from tests.augment.measures import CLIP, SPEECH, VOICES
@@ -36,6 +37,7 @@ EVERYTHING = Augmentation(
     stretch=0.2,
     shift=0.5,
     room_probability=0.5,
+    tilt_db=3,
     band_probability=0.5,
     codec_probability=0.5,
 )
@@ -54,6 +56,7 @@ CHANGES = {
     "longer": (lambda x, rng: stretch_time(x, 1.3), lambda n: 1.3 * n),
     "shorter": (lambda x, rng: stretch_time(x, 0.5), lambda n: 0.5 * n),
     "room": (lambda x, rng: add_room(x, 0.4, 0, rng), lambda n: n),
+    "tilt": (lambda x, rng: tilt_spectrum(x, -3), lambda n: n),
     "band": (lambda x, rng: limit_band(x), lambda n: n),
     **{name: (lambda x, rng, name=name: apply_codec(x, name), lambda n: n) for name in CODECS},
     "everything": (EVERYTHING, None),
@@ -133,6 +136,7 @@ def test_nothing_asked_for_changes_nothing():
         ({"shift": 0.1}, "shift_time"),
         ({"room_probability": 1.0}, "add_room"),
         ({"noise_probability": 1.0}, "add_noise"),
+        ({"tilt_db": 3.0}, "tilt_spectrum"),
         ({"gain_db": 6.0}, "apply_gain"),
         ({"band_probability": 1.0}, "limit_band"),
         ({"codec_probability": 1.0}, "apply_codec"),
@@ -157,6 +161,7 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
         "semitones": (-2, 2),
         "seconds": (-0.1, 0.1),
         "gain_db": (-6, 6),
+        "db_per_octave": (-3, 3),
         "snr_db": augment.snr_db,
         "slope": (0, 2),
         "rt60": augment.room_rt60,
@@ -183,6 +188,7 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
         ({"noise_probability": -0.1}, "noise_probability must"),
         ({"room_probability": "often"}, "room_probability must be a number between 0 and 1, not 'often'"),
         ({"gain_db": float("nan")}, "gain_db must"),
+        ({"tilt_db": 13}, "tilt_db must be a number between 0 and 12, not 13"),
         ({"snr_db": (20, 10)}, r"snr_db must be two rising numbers within -60 and 120, not \(20, 10\)"),
         ({"room_rt60": 0.5}, "room_rt60 must be two rising numbers"),
         ({"band_low_hz": (50, 4000)}, "band_low_hz must end below band_high_hz"),

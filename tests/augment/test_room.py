@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.augment import add_room, limit_band, room_response
+from ser_hf.augment import add_room, limit_band, room_response, tilt_spectrum
 from tests.augment.measures import SPEECH, delay, level
 from tests.synthetic import tone
 
@@ -32,6 +32,24 @@ def test_a_room_keeps_loudness_and_place(seed, rt60, drr_db):
     assert level(changed) == pytest.approx(level(SPEECH), abs=0.1)
     assert abs(delay(changed, SPEECH)) <= (1 if drr_db > 3 else 800)  # reflections may be louder than the voice
     assert np.abs(changed).max() <= 1
+
+
+@pytest.mark.parametrize("slope", [-6, 3])
+def test_a_tilt_weighs_octaves_in_a_straight_line(slope):
+    notes = {hertz: tone(frequency=hertz) for hertz in (50, 100, 500, 1000, 2000, 4000)}
+    mixed = tilt_spectrum(sum(notes.values()) / 8, slope)
+    times = np.arange(mixed.size) / SAMPLE_RATE
+    heard = {hertz: 20 * np.log10(np.abs(np.mean(mixed * np.exp(-2j * np.pi * hertz * times)))) for hertz in notes}
+    for hertz, octaves in ((500, -1), (2000, 1), (4000, 2), (100, -np.log2(10)), (50, -np.log2(10))):
+        assert heard[hertz] - heard[1000] == pytest.approx(slope * octaves, abs=0.3)
+
+
+@given(slope=st.floats(-6, 6))
+def test_a_tilt_keeps_loudness_and_place(slope):
+    changed = tilt_spectrum(SPEECH, slope)
+    assert changed.dtype == np.float32
+    assert level(changed) == pytest.approx(level(SPEECH), abs=0.1)
+    assert abs(delay(changed, SPEECH)) <= 1
 
 
 def test_a_band_is_kept_and_the_rest_is_not():

@@ -26,6 +26,7 @@ KINDS = (
     "shift",
     "silence",
     "room",
+    "tilt",
     "band",
     "codec",
     "draw",
