@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ser_hf.ahead import read_ahead
 from ser_hf.audio import (
     SAMPLE_RATE,
     AudioError,
@@ -141,18 +142,23 @@ class EmotionClassifier:
     def predict_many(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> Iterator[Prediction | AudioError]:
         """Answer many recordings in their order, several windows at a time; a bad one yields its error.
 
-        Sources are read as answers are asked for, so memory does not grow with their number.
+        A thread reads as many windows ahead as the model hears at a time, and no more: memory does not grow with the
+        number of sources.
         """
         waiting: list[_Plan | AudioError] = []
-        for source in sources:
-            try:
-                waiting.append(self._plan(source))
-            except AudioError as error:
-                waiting.append(error)
-            if sum(len(plan.windows) if isinstance(plan, _Plan) else 1 for plan in waiting) >= batch_size:
+        for plan in read_ahead(self._plans(sources), _n_windows, limit=batch_size):
+            waiting.append(plan)
+            if sum(map(_n_windows, waiting)) >= batch_size:
                 yield from self._answer_all(waiting, batch_size)
                 waiting = []
         yield from self._answer_all(waiting, batch_size)
+
+    def _plans(self, sources: Iterable[Any]) -> Iterator[_Plan | AudioError]:
+        for source in sources:
+            try:
+                yield self._plan(source)
+            except AudioError as error:
+                yield error
 
     def _plan(self, source: Any) -> _Plan:
         recording = source if isinstance(source, Recording) else read_audio(source)
@@ -225,6 +231,10 @@ class EmotionClassifier:
 
     def _scores(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, row.tolist(), strict=True))
+
+
+def _n_windows(plan: _Plan | AudioError) -> int:
+    return len(plan.windows) if isinstance(plan, _Plan) else 1
 
 
 def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Which emotion do the voices in some recordings express? One row a recording, as soon as it is known.
+"""Which emotion do the voices in some recordings express? One row a recording, in their order.
 
 python -m ser_hf.predict clip.wav recordings/ --format jsonl
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_hf.journal import Journal, model_key
 from ser_hf.rows import FORMATS, Row, open_writer
 
 if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be right
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
+    from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
 
     try:
@@ -44,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _usage(str(error))
     inputs = [file for name in arguments.inputs for file in find_recordings(name)]
     try:
-        failed = _run(classifier, inputs, arguments.format, arguments.output)
+        if arguments.output is None or (arguments.output.exists() and not arguments.output.is_file()):
+            failed = stream(classifier, inputs, arguments.format, arguments.output)
+        else:
+            key = model_key(model_folder(arguments.model or DEFAULT_MODEL))
+            with Journal(arguments.output, key) as journal:
+                failed = fill(classifier, inputs, arguments.format, arguments.output, journal)
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ser_hf.predict",
         description="Say which emotion the voices in some recordings express.",
-        epilog="Exit status: 0 if every recording was answered, 1 if any was not, 2 on wrong usage.",
+        epilog="With --output, answers are kept as they come: after a kill, the same command goes on where it stopped. "
+        "Exit status: 0 if every recording was answered, 1 if any was not, 2 on wrong usage.",
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all their subfolders"
@@ -91,32 +99,66 @@ def find_recordings(name: str) -> Iterator[str | Row]:
         yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(AUDIO_SUFFIXES)})"}
 
 
-def _run(classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path | None) -> int:
-    """Answer every input and write the rows; returns how many failed."""
-    from tqdm import tqdm
-
+def stream(classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path | None) -> int:
+    """Write the row of every input as soon as it is known; returns how many failed."""
     # A bar would run through the rows where both go to the same terminal.
-    hidden = not sys.stderr.isatty() or (output is None and sys.stdout.isatty())
+    rows_are_seen = output is None and sys.stdout.isatty()
     failed = 0
     with open_writer(format, output, [_name(item) for item in inputs], classifier.labels) as writer:
-        for row in tqdm(answer(classifier, inputs), total=len(inputs), unit="clip", disable=hidden, file=sys.stderr):
+        for row in _progress(answer(classifier, inputs, one_by_one=rows_are_seen), len(inputs), hidden=rows_are_seen):
             failed += "error" in row
             writer.write(row)
     return failed
 
 
-def answer(classifier: EmotionClassifier, inputs: Sequence[str | Row]) -> Iterator[Row]:
-    """One row an input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``."""
-    from ser_hf.audio import AudioError
+def fill(classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path, journal: Journal) -> int:
+    """Answer what the journal lacks, then write all rows to the output; returns how many failed.
 
+    What breaks this off, be it a kill, leaves the journal: the next call goes on from there.
+    """
+    names = [_name(item) for item in inputs]
+    missing = list({_name(item): item for item in inputs if _name(item) not in journal}.values())
+    done = len(set(names)) - len(missing)
+    if done:
+        print(f"{done} of {len(set(names))} answers are known from a run that broke off", file=sys.stderr)
+    try:
+        for row in _progress(answer(classifier, missing), len(missing)):
+            journal.add(row)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise
+    failed = 0
+    with open_writer(format, output, names, classifier.labels) as writer:
+        for row in journal.rows(names):
+            failed += "error" in row
+            writer.write(row)
+    journal.remove()
+    return failed
+
+
+def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator[Row]:
+    from tqdm import tqdm
+
+    return tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
+
+
+def answer(classifier: EmotionClassifier, inputs: Sequence[str | Row], one_by_one: bool = False) -> Iterator[Row]:
+    """One row an input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
+
+    Args:
+        one_by_one: do not wait for a batch to be full, which takes longer in all.
+    """
+    from ser_hf.audio import AudioError
+    from ser_hf.classifier import BATCH_SIZE
+
+    recordings = (item for item in inputs if isinstance(item, str))
+    answers = classifier.predict_many(recordings, batch_size=1 if one_by_one else BATCH_SIZE)
     for item in inputs:
         if isinstance(item, dict):
             yield item
             continue
-        try:
-            yield classifier.predict(item).to_dict()
-        except AudioError as error:
-            yield {"file": item, "error": str(error)}
+        reply = next(answers)
+        yield {"file": item, "error": str(reply)} if isinstance(reply, AudioError) else reply.to_dict()
 
 
 def _name(item: str | Row) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -97,18 +98,60 @@ def test_parquet_keeps_the_rows_of_many_groups(model, folder, tmp_path, monkeypa
     assert len(pd.read_parquet(output)) == 5
 
 
-def test_output_that_fails_half_way_leaves_the_old_file(folder, model, tmp_path, monkeypatch):
-    output = tmp_path / "answers.csv"
+def test_output_that_breaks_off_leaves_the_old_file_and_is_gone_on_with(folder, model, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "answers.jsonl"
     output.write_text("old")
+    arguments = [folder, "--model", model, "--format", "jsonl", "--output", output]
+    whole, asked = predict.answer, []
 
-    def interrupted(*_):
-        yield {"file": "x", "error": "y"}
-        raise KeyboardInterrupt
+    def interrupted(classifier, inputs, **options):
+        for row in whole(classifier, inputs, **options):
+            if row["file"].endswith("a.FLAC"):
+                raise KeyboardInterrupt
+            yield row
+
+    def counted(classifier, inputs, **options):
+        asked.extend(Path(name).name for name in inputs)
+        return whole(classifier, inputs, **options)
 
     monkeypatch.setattr(predict, "answer", interrupted)
-    assert run(folder, "--model", model, "--format", "csv", "--output", output) == 130
+    assert run(*arguments) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
     assert output.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(predict, "answer", counted)
+    assert run(*arguments) == 1
+    assert asked == ["a.FLAC"]
+    assert "2 of 3 answers are known" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    assert run(folder, "--model", model, "--format", "jsonl") == 1
+    rows, expected = output.read_text().splitlines(), capsys.readouterr().out.splitlines()
+    assert [json.loads(row)["file"] for row in rows] == [json.loads(row)["file"] for row in expected]
+    for row, other in zip(map(json.loads, rows), map(json.loads, expected), strict=True):
+        assert row.get("scores", {}) == pytest.approx(other.get("scores", {}), abs=1e-5)
+
+
+def test_a_killed_command_does_no_recording_twice(model, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number in range(200):
+        soundfile.write(clips / f"{number:03}.wav", make_clip("happy", number % 24 + 1), SAMPLE_RATE)
+    output = tmp_path / "answers.csv"
+    command = [sys.executable, "-m", "ser_hf.predict", str(clips), "--model", model, "--format", "csv"]
+    command += ["--output", str(output)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(file.read_bytes() for file in tmp_path.glob(".answers.csv.*")):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    (journal,) = tmp_path.glob(".answers.csv.*")
+    before = journal.read_bytes().rsplit(b"\n", 1)[0].splitlines()
+    assert 0 < len(before) < 200
+    assert not output.exists()
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert f"{len(before)} of 200 answers are known" in done.stderr
+    assert pd.read_csv(output)["file"].tolist() == sorted(str(file) for file in clips.iterdir())
+    assert list(tmp_path.glob(".answers*")) == []
 
 
 def test_folder_without_recordings_and_absent_file_are_errors_in_words(folder, model, capsys):

@@ -1,0 +1,61 @@
+"""Reading ahead: what comes next is made ready while what came before is being used."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def read_ahead(items: Iterable[Item], weight: Callable[[Item], float], limit: float) -> Iterator[Item]:
+    """Items in their order, drawn by a thread while the caller is busy with those before.
+
+    Args:
+        items: drawn by one thread, one after the other; what they raise is raised here, in its place.
+        weight: of an item that waits, such as the memory it takes.
+        limit: no further item is drawn while those that wait weigh as much; one item may weigh more.
+    """
+    waiting: deque[tuple[Item | None, BaseException | None]] = deque()
+    changed = threading.Condition()
+    state = {"weight": 0.0, "closed": False}
+
+    def put(item: Item | None, error: BaseException | None, load: float) -> bool:
+        """Let an item wait; returns whether more is wanted, as soon as there is room."""
+        with changed:
+            waiting.append((item, error))
+            state["weight"] += load
+            changed.notify_all()
+            changed.wait_for(lambda: state["weight"] < limit or state["closed"])
+            return not state["closed"]
+
+    def draw() -> None:
+        try:
+            for item in items:
+                if not put(item, None, weight(item)):
+                    return
+        except BaseException as error:  # whatever it is, it belongs to who asked
+            put(None, error, 0)
+        else:
+            put(None, StopIteration(), 0)
+
+    threading.Thread(target=draw, daemon=True).start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting)
+                item, error = waiting.popleft()
+                if error is None:
+                    state["weight"] -= weight(item)
+                    changed.notify_all()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        with changed:
+            state["closed"] = True
+            changed.notify_all()
