@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,13 +35,14 @@ CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 # Engineered features are statistics over a whole clip, and were learned on clips of about this length.
 CLASSICAL_WINDOW_SECONDS = 5.0
 
+RUNTIMES = ("torch", "onnx")
 ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 
 
 class _Model(Protocol):
-    """What `load_neural` and `load_classical` return."""
+    """What `load_neural`, `load_onnx` and `load_classical` return."""
 
     labels: list[str]
 
@@ -90,7 +92,9 @@ class EmotionClassifier:
         self.metrics = metrics
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, device: str | None = None) -> EmotionClassifier:
+    def from_pretrained(
+        cls, model: str | Path, device: str | None = None, runtime: str | None = None
+    ) -> EmotionClassifier:
         """Load a model folder, or a model of the Hub by its id (``user/name`` or ``user/name@revision``).
 
         Which kind it is follows from its ``config.json``. Nothing is fetched for a folder. A model of the Hub is
@@ -99,12 +103,17 @@ class EmotionClassifier:
         Args:
             model: folder or Hub id; a revision is a branch, a tag or, for the same answers for ever, a commit.
             device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
+            runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
+                torch where it is installed).
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
+        if runtime not in (None, *RUNTIMES):
+            raise ModelError(f"there is no runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
+        runtime = runtime or ("torch" if find_spec("torch") else "onnx")
         try:
-            folder = model_folder(model)
+            folder = model_folder(model, onnx=runtime == "onnx")
         except HubError as error:
             raise ModelError(str(error)) from error
         is_local = Path(model).expanduser().exists()
@@ -118,9 +127,14 @@ class EmotionClassifier:
             from ser_hf.models.classical import load_classical
 
             return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold)
-        from ser_hf.models.neural import load_neural  # torch: only where it is needed
+        if runtime == "onnx":
+            from ser_hf.models.onnx_model import load_onnx
 
-        neural = load_neural(folder, device)
+            neural = load_onnx(folder)
+        else:
+            from ser_hf.models.neural import load_neural  # torch: only where it is needed
+
+            neural = load_neural(folder, device)
         return cls(neural, name, neural.window_seconds, metrics, threshold)
 
     def predict(self, source: Any) -> Prediction:

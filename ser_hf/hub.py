@@ -20,6 +20,7 @@ REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ID = re.compile(rf"{REPO_ID.pattern}(@[\w./-]+)?")
 # One form of the weights: repositories hold others beside it, for other programs or of other precision.
 MODEL_FILES = ("*.json", "*.skops", "model.safetensors", "model-*-of-*.safetensors", "familiarity.safetensors")
+ONNX_FILES = ("*.json", "*.skops", "model.onnx", "familiarity.safetensors")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
@@ -47,8 +48,12 @@ def looks_like_folder(model: str) -> bool:
     return first in ("models", "runs") or Path(first).exists()
 
 
-def model_folder(model: str | Path) -> Path:
+def model_folder(model: str | Path, onnx: bool = False) -> Path:
     """The folder of a model: the one that is named, or that of a Hub id (``user/name[@revision]``) in the local cache.
+
+    Args:
+        model: folder or Hub id.
+        onnx: fetch the network as ONNX and not its safetensors.
 
     Raises:
         HubError: there is neither, or it cannot be fetched.
@@ -61,7 +66,7 @@ def model_folder(model: str | Path) -> Path:
             f"there is no model folder {str(model)!r}. Name a folder that holds a config.json, or a model of the Hub "
             "as user/name or user/name@revision."
         )
-    return snapshot(model, MODEL_FILES)
+    return snapshot(model, ONNX_FILES if onnx else MODEL_FILES)
 
 
 def snapshot(hub_id: str, patterns: Sequence[str], repo_type: str = "model") -> Path:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ser_hf.models import ModelError
 
     try:
-        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL)
+        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
     except ModelError as error:
         return _usage(str(error))
     inputs = [file for name in arguments.inputs for file in find_recordings(name)]
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.output is None or (arguments.output.exists() and not arguments.output.is_file()):
             failed = stream(classifier, inputs, arguments.format, arguments.output)
         else:
-            key = model_key(model_folder(arguments.model or DEFAULT_MODEL))
+            key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
             with Journal(arguments.output, key) as journal:
                 failed = fill(classifier, inputs, arguments.format, arguments.output, journal)
     except BrokenPipeError:
@@ -76,6 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model", metavar="DIR|HUB_ID", help="model folder, or Hub id as user/name (default: models/ser-whisper)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("torch", "onnx"),
+        help="what runs a neural model: onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
     parser.add_argument("--output", type=Path, metavar="F", help="write here instead of to the terminal")

@@ -16,7 +16,7 @@ MODULES = sorted(path for room in ("ser_hf", "train", "app") for path in (REPOSI
 
 # From the bottom up; a module imports from its own layer and from those below.
 LAYERS = [
-    {"ser_hf.labels", "ser_hf.rows", "ser_hf.marks"},
+    {"ser_hf.labels", "ser_hf.rows", "ser_hf.journal", "ser_hf.marks", "ser_hf.ahead"},
     {"ser_hf.audio", "ser_hf.quality", "ser_hf.hub"},
     {
         "ser_hf.features",
@@ -102,12 +102,15 @@ def test_version_is_that_of_the_project():
     assert ser_hf.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-egemaps.txt", "requirements-dev.txt"])
+REQUIREMENTS = ["requirements.txt", "requirements-egemaps.txt", "requirements-onnx.txt", "requirements-dev.txt"]
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS)
 def test_requirements_are_pinned_exactly(file):
     lines = [line.split("#")[0].strip() for line in (REPOSITORY / file).read_text(encoding="utf-8").splitlines()]
     for line in filter(None, lines):
         is_pin = re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][\w.+]*( *;.*)?", line)
-        assert is_pin or line in ("-r requirements.txt", "-r requirements-egemaps.txt"), line
+        assert is_pin or line.removeprefix("-r ") in REQUIREMENTS, line
 
 
 def test_readme_begins_with_the_two_commands():
@@ -119,7 +122,7 @@ def test_readme_begins_with_the_two_commands():
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_installs_before_it_runs(target, tmp_path):
     """On a fresh clone: the environment first, then the pinned requirements, then the command."""
-    for name in ("Makefile", "requirements.txt", "requirements-egemaps.txt", "requirements-dev.txt"):
+    for name in ("Makefile", *REQUIREMENTS):
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
     done = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
     steps = [

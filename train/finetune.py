@@ -26,6 +26,7 @@ from ser_hf.hub import HubError, commit_of, log_in
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
+from ser_hf.models.onnx_model import export_onnx
 from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
@@ -117,6 +118,8 @@ def run(
     measured_by = model.reference_runs if data.protocol == "full" else [folder]
     if len(folds) == 1:  # one model, whole: all speakers' or, measured by this very run, that of one fold
         shutil.copytree(folder / f"fold{folds[0].index}" / "model", folder / "model", dirs_exist_ok=True)
+        if model.export_onnx:
+            export_onnx(folder / "model")
         if measured_by:
             describe_model(folder / "model", measured_by, f"ser-{model.family}")
     print(f"Written to {folder}", flush=True)

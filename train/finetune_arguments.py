@@ -80,6 +80,9 @@ class ModelArguments:
         default=True,
         metadata={"help": "Keep what the training clips are like, to warn of voices unlike them; never from scratch."},
     )
+    export_onnx: bool = field(
+        default=False, metadata={"help": "Write the finished model as ONNX besides (requirements-onnx.txt)."}
+    )
     reference_run: str | None = field(
         default=None,
         metadata={

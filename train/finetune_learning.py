@@ -20,6 +20,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import augmented_copies
 from ser_hf.labels import LABELS
 from ser_hf.models.building import create_model, fit_head, freeze_lower, masks_itself, pooled_features
+from ser_hf.models.extractors import window_seconds
 from ser_hf.models.frozen import (
     AS_THEY_ARE,
     FrozenStates,
@@ -28,7 +29,6 @@ from ser_hf.models.frozen import (
     check_states_can_be_kept,
     keep_states,
 )
-from ser_hf.models.neural import window_seconds
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
     Augment,

@@ -21,7 +21,9 @@ from ser_hf.card import write_card
 from ser_hf.corpora import CorpusError
 from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, Pushed, log_in, push_folder
+from ser_hf.models import ModelError
 from ser_hf.models.familiarity import FILE as FAMILIARITY
+from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
 from train.common import names_of
 from train.publishing.checks import MODEL_CODE, CheckError, check_model
 from train.publishing.dataset import build_dataset
@@ -30,7 +32,7 @@ from train.publishing.space import SpaceError, build_space
 # What a model folder may hold; whatever else lies there (checkpoints, optimiser states, pickles) stays at home.
 MODEL_FILES = (
     *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
-    *("model.safetensors.index.json", FAMILIARITY, "pipeline.skops", "metrics.json"),
+    *("model.safetensors.index.json", FAMILIARITY, ONNX_FILE, "pipeline.skops", "metrics.json"),
     *("example.flac", "example.json", "README.md"),
     *("evaluation/*/run.json", "evaluation/*/predictions.parquet", "evaluation/*/*.png"),
     *MODEL_CODE,
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         run(arguments)
-    except (PublishError, CheckError, CardError, SpaceError, CorpusError) as error:
+    except (PublishError, CheckError, CardError, SpaceError, CorpusError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except HubError as error:
@@ -101,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="RUN",
         help="runs whose figures the model's card gets besides",
+    )
+    parser.add_argument(
+        "--export_onnx", action="store_true", help="publish the network as ONNX besides, for who has no torch"
     )
     parser.add_argument("--private", action="store_true", help="hide repositories that are created")
     parser.add_argument("--create_pr", action="store_true", help="propose the commits as pull requests")
@@ -163,6 +168,7 @@ def stage_all(arguments: argparse.Namespace, stage: Path) -> list[Publication]:
                 arguments.repo,
                 arguments.runs,
                 baseline_id=arguments.baseline_repo,
+                onnx=arguments.export_onnx,
                 **links,
             )
         )
@@ -187,6 +193,7 @@ def stage_model(
     runs: Sequence[Path] = (),
     baseline_id: str | None = None,
     dataset_id: str | None = None,
+    onnx: bool = False,
 ) -> Publication:
     """Copy what a model's repository is to hold into ``staged``, check it as it will be downloaded, and write its card.
 
@@ -202,6 +209,8 @@ def stage_model(
             print(f"  {name} is not part of a published model and stays here")
     for run_folder in runs:
         add_evaluation(staged, run_folder)
+    if onnx:
+        export_onnx(staged)
     check_model(staged)
     write_card(staged, repo_id.split("/")[-1], hub_id=repo_id, baseline_id=baseline_id, dataset_id=dataset_id)
     return Publication("model", repo_id, staged, MODEL_LEFTOVERS)

@@ -17,7 +17,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.models.neural import has_fixed_length, output_layer
+from ser_hf.models.extractors import has_fixed_length
+from ser_hf.models.neural import output_layer
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 HEAD_MODULES = ("projector", "classifier", "layer_weights")

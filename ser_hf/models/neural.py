@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel, WhisperFeatureExtractor
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError
+from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
-
-DEFAULT_WINDOW_SECONDS = 5.0
 
 
 @dataclass
@@ -90,25 +89,6 @@ class NeuralModel:
             if layer is not None:
                 states.append(output.hidden_states[layer].float().mean(dim=1).cpu().numpy())
         return np.concatenate(rows), np.concatenate(states) if states else None
-
-
-def has_fixed_length(feature_extractor: FeatureExtractionMixin) -> bool:
-    """Whether the extractor pads or cuts each clip to one length (Whisper, AST) or keeps its own (wav2vec2)."""
-    return hasattr(feature_extractor, "chunk_length") or hasattr(feature_extractor, "max_length")
-
-
-def frequency_first(feature_extractor: FeatureExtractionMixin) -> bool:
-    """Whether the extractor's spectrograms are (frequency, time), as Whisper's are, and not (time, frequency)."""
-    return isinstance(feature_extractor, WhisperFeatureExtractor)
-
-
-def window_seconds(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> float:
-    """The longest stretch of audio, in seconds, that a model sees at once."""
-    if hasattr(feature_extractor, "chunk_length"):
-        return float(feature_extractor.chunk_length)
-    if hasattr(feature_extractor, "max_length"):  # AST: frames of 10 ms
-        return feature_extractor.max_length / 100
-    return float(getattr(model.config, "window_seconds", DEFAULT_WINDOW_SECONDS))
 
 
 def load_neural(source: Path, device: str | None = None) -> NeuralModel:

@@ -19,7 +19,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models.building import parameter_groups
-from ser_hf.models.neural import frequency_first, has_fixed_length
+from ser_hf.models.extractors import frequency_first, has_fixed_length
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -20,7 +20,8 @@ from ser_hf.models.building import (
     pooled_features,
     scale_logits,
 )
-from ser_hf.models.neural import output_layer, window_seconds
+from ser_hf.models.extractors import window_seconds
+from ser_hf.models.neural import output_layer
 from ser_hf.models.training import Collator
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base

@@ -14,6 +14,7 @@ from ser_hf.classifier import EmotionClassifier
 from ser_hf.evidence import CardError, check_metrics
 from ser_hf.models import ModelError
 from ser_hf.models.neural import NeuralModel
+from ser_hf.models.onnx_model import ONNX_FILE
 from train.publishing.describe import ANSWER, EXAMPLE
 
 TOLERANCE = 0.01  # between two machines' arithmetic
@@ -49,10 +50,20 @@ def check_model(folder: Path) -> None:
         samples = load_audio(folder / EXAMPLE)[: int(classifier.window_seconds * SAMPLE_RATE)]
         ours = dict(zip(classifier.labels, classifier.probabilities([samples])[0].tolist(), strict=True))
         _compare(folder, "the stock pipeline", _stock_pipeline_scores(folder, samples), ours, SAME_TOLERANCE)
+        if (folder / ONNX_FILE).is_file():
+            _compare(folder, ONNX_FILE, _onnx_scores(folder, samples), ours, SAME_TOLERANCE)
     try:
         check_metrics(folder)
     except CardError as error:
         raise CheckError(str(error)) from error
+
+
+def _onnx_scores(folder: Path, samples: np.ndarray) -> dict[str, float]:
+    try:
+        classifier = EmotionClassifier.from_pretrained(folder, runtime="onnx")
+    except ModelError as error:
+        raise CheckError(str(error)) from error
+    return dict(zip(classifier.labels, classifier.probabilities([samples])[0].tolist(), strict=True))
 
 
 def _check_code(folder: Path) -> None:
