@@ -6,7 +6,7 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,17 @@ def with_base_model(job: Job, folder: str | None) -> Job:
     return replace(job, arguments={**job.arguments, "base_model": folder})
 
 
-def run_jobs(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
-    """Run what is not kept yet, one after the other, and keep it; returns the names of what failed."""
+def run_jobs(
+    jobs: Sequence[Job], runs_dir: Path, kept_dir: Path, is_kept: Callable[[Job, Path], bool] | None = None
+) -> list[str]:
+    """Run what is not kept yet, one after the other, and keep it; returns the names of what failed.
+
+    Args:
+        is_kept: whether all that is wanted of a job lies in its kept folder (default: its run has ended).
+    """
     failed = []
     for job in jobs:
-        if is_finished(kept_dir / job.name):
+        if is_kept(job, kept_dir / job.name) if is_kept else is_finished(kept_dir / job.name):
             tell_changes(job, kept_dir / job.name)
             continue
         folder = runs_dir / job.name

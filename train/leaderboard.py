@@ -21,6 +21,7 @@ from train.leaderboard_report import write_leaderboard
 from train.robustness import is_measured
 
 TABLE = Path(__file__).with_suffix(".yaml")
+ASKED_AGAIN = "actor"  # the protocol whose models are asked again under other conditions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,11 +69,11 @@ def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None =
 def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
     """Run what is not kept yet (see `train.jobs.run_jobs`); returns the names of what failed.
 
-    Then ask the models of unseen voices again under other conditions, all in one go. That is where it counts; who has
-    only the answers of a run cannot ask its models again.
+    Then ask the models of unseen voices again under other conditions, all in one go. That is where it counts. Only a
+    run's models can be asked, not its answers: a run that is kept without the conditions is made again if need be.
     """
-    failed = run_jobs(jobs, runs_dir, kept_dir)
-    folders = [runs_dir / job.name for job in jobs if job.protocol == "actor"]
+    failed = run_jobs(jobs, runs_dir, kept_dir, is_kept)
+    folders = [runs_dir / job.name for job in jobs if job.protocol == ASKED_AGAIN]
     asked = [folder for folder in folders if is_finished(folder) and not is_measured(folder)]
     if asked:
         words = [sys.executable, "-m", "train.robustness", *(str(folder) for folder in asked)]
@@ -81,6 +82,11 @@ def run_all(jobs: Sequence[Job], runs_dir: Path, kept_dir: Path) -> list[str]:
     for folder in asked:
         keep(folder, kept_dir / folder.name)
     return failed
+
+
+def is_kept(job: Job, kept: Path) -> bool:
+    """Whether a run and, on unseen voices, its answers under every condition are kept."""
+    return is_finished(kept) and (job.protocol != ASKED_AGAIN or is_measured(kept))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ser_hf.conditions import CONDITIONS, NO_SPEECH
 from ser_hf.metrics import softmax
 from ser_hf.runs import finish_run, write_run_json
 from tests.predictions import make_predictions, make_run, make_table
@@ -40,6 +41,11 @@ def finished_run(folder: Path, seed: int = 0, temperature: float = 1.0, **facts)
     records = [{"index": fold, "temperature": temperature, "seconds": 90.0, "n_parameters": 2e6} for fold in (0, 1)]
     write_run_json(folder, **{"protocol": "actor", "folds": records, "cores": 2, "arguments": {}} | facts)
     return folder
+
+
+def write_conditions(folder: Path) -> None:
+    (folder / "conditions.json").write_text(json.dumps({name: {"accuracy": 0.5} for name in CONDITIONS}))
+    (folder / "no_speech.json").write_text(json.dumps({name: {"sure": 0.1} for name in NO_SPEECH}))
 
 
 class TestPlan:
@@ -85,7 +91,9 @@ class TestPlan:
 class TestRunAll:
     def test_what_is_kept_is_not_run_what_is_finished_is_kept_and_the_rest_is_run(self, tmp_path, monkeypatch):
         runs, kept = tmp_path / "runs", tmp_path / "kept"
-        finished_run(kept / "svm-actor")
+        write_conditions(finished_run(kept / "svm-actor"))
+        # Kept without conditions, and its models are gone.
+        jobs.keep(finished_run(tmp_path / "elsewhere"), kept / "whisper-actor-seed42")
         finished_run(runs / "svm-random")
         ran, asked = [], []
 
@@ -93,8 +101,7 @@ class TestRunAll:
             if "train.robustness" in command:
                 asked.extend(Path(word).name for word in command[3:])
                 for word in command[3:]:
-                    (Path(word) / "conditions.json").write_text("{}")
-                    (Path(word) / "no_speech.json").write_text("{}")
+                    write_conditions(Path(word))
                 return subprocess.CompletedProcess(command, 0)
             folder = Path(command[command.index("--output_dir") + 1])
             ran.append(folder.name)
