@@ -69,6 +69,7 @@ ARGUMENTS = {
     "stretch": "largest change of tempo without pitch, as a share of 1",
     "shift": "largest shift in time, s",
     "room_probability": "share of clips that are put into a room",
+    "level_range_db": "range of the voice's level, dB",
     "tilt_db": "largest tilt of the spectrum, dB an octave",
     "band_probability": "share of clips that are limited to a telephone's band",
     "codec_probability": "share of clips that go through a codec",

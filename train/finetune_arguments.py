@@ -69,6 +69,9 @@ class ModelArguments:
     head_factor: float | None = field(
         default=None, metadata={"help": "Factor of the rate for the head (default: 10; from scratch 1)."}
     )
+    balance_labels: bool = field(
+        default=False, metadata={"help": "Give each label the same weight in training, however many clips it has."}
+    )
     fit_head_first: bool = field(
         default=True,
         metadata={"help": "Start from logistic regression on the frozen encoder's output; never from scratch."},
@@ -139,6 +142,12 @@ class AugmentationArguments:
 
     speed: float = field(default=0.1, metadata={"help": "Largest change of speed, as a share of 1."})
     gain_db: float = field(default=6.0, metadata={"help": "Largest change of level, in dB."})
+    level_range_db: float = field(
+        default=0.0,
+        metadata={
+            "help": "Width in dB of the range that the voice's level is drawn from, whatever it was."
+        },
+    )
     noise_probability: float = field(default=0.3, metadata={"help": "Share of clips with noise of 10 to 40 dB SNR."})
     silence_probability: float = field(default=0.5, metadata={"help": "Share of clips that lose outer silence."})
     pitch_semitones: float = field(default=0.0, metadata={"help": "Largest change of pitch, in semitones."})

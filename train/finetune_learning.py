@@ -36,6 +36,7 @@ from ser_hf.models.training import (
     Collator,
     EmotionTrainer,
     EpochCallback,
+    balanced_weights,
     bfloat16_pays,
     compute_metrics,
     unchanged,
@@ -80,6 +81,7 @@ class Lessons:
 
     Attributes:
         train: what each epoch hears.
+        labels: int (clips,), the label of each clip that it hears a version of.
         head: what the head is fitted on before.
         validation: who is asked after each epoch; may be empty.
         collator: makes batches of them, without mixing, masking and smoothing.
@@ -87,6 +89,7 @@ class Lessons:
     """
 
     train: Dataset
+    labels: np.ndarray
     head: Dataset
     validation: Dataset
     collator: Collator
@@ -98,6 +101,7 @@ def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArgumen
     change = augmentation.augmentation()
     return Lessons(
         train=sound.of(fold.train, change, augmentation.copies, augmentation.no_speech),
+        labels=sound.emotions[fold.train],
         head=sound.of(fold.train, change),
         validation=sound.of(fold.validation),
         collator=Collator(sound.extractor, num_labels=len(LABELS)),
@@ -108,8 +112,14 @@ def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArgumen
 def lessons_of_states(states: FrozenStates, fold: Fold, extractor: FeatureExtractionMixin, seed: int) -> Lessons:
     """What frozen layers gave for a number of changed versions, in turns, through the layers above."""
     changed = StatesDataset(states, fold.train, seed)
-    validation = StatesDataset(states, fold.validation)
-    return Lessons(changed, changed, validation, StatesCollator(extractor, num_labels=len(LABELS)), spec_augment=0.0)
+    return Lessons(
+        train=changed,
+        labels=states.read(AS_THEY_ARE)[1][fold.train].argmax(axis=1),
+        head=changed,
+        validation=StatesDataset(states, fold.validation),
+        collator=StatesCollator(extractor, num_labels=len(LABELS)),
+        spec_augment=0.0,
+    )
 
 
 def learn(
@@ -126,7 +136,8 @@ def learn(
         Whether it went on from a checkpoint.
     """
     if model_arguments.fit_head_first:
-        fit_head(model, *frozen_features(model, lessons.collator, lessons.head, args))
+        features, labels = frozen_features(model, lessons.collator, lessons.head, args)
+        fit_head(model, features, labels, balanced=model_arguments.balance_labels)
     freeze_lower(model, model_arguments.frozen_layers)
     collator = dataclasses.replace(
         lessons.collator,
@@ -148,6 +159,7 @@ def learn(
         callbacks=callbacks,
         layer_decay=model_arguments.layer_decay,
         head_factor=model_arguments.head_factor,
+        label_weights=balanced_weights(lessons.labels, len(LABELS)) if model_arguments.balance_labels else None,
     )
     last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.exists() else None
     trainer.train(resume_from_checkpoint=last)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.codec import CODECS, apply_codec
-from ser_hf.augment.level import apply_gain, match_level, shift_time, vary_silence
+from ser_hf.augment.level import apply_gain, match_level, set_level, shift_time, vary_silence
 from ser_hf.augment.noise import add_babble, add_noise
 from ser_hf.augment.pitch import LARGEST_SHIFT, LONGEST_STRETCH, change_speed, shift_pitch, stretch_time
 from ser_hf.augment.room import LARGEST_TILT, RT60_RANGE, add_room, limit_band, room_response, tilt_spectrum
@@ -32,6 +32,7 @@ __all__ = [
     "limit_band",
     "match_level",
     "room_response",
+    "set_level",
     "shift_pitch",
     "shift_time",
     "stretch_time",
@@ -47,6 +48,7 @@ BOUNDS = {
     "band_low_hz": (1, SAMPLE_RATE / 2 - 1),
     "band_high_hz": (1, SAMPLE_RATE / 2 - 1),
 }
+LEVEL_CENTRE_DB = -28.0  # below full scale: halfway between a shy voice on a phone and one that is nearly clipped
 COPIES = 0xC0B1E5  # keeps the randomness of copies apart from that of the epochs of the same seed
 
 
@@ -60,6 +62,8 @@ class Augmentation:
     Attributes:
         speed: largest change of speed, as a share of 1 (0.1: from 0.9 to 1.1 times).
         gain_db: largest change of level in dB, either way.
+        level_range_db: width in dB of the range, around 28 dB below full scale, that the level of the voice is drawn
+            from, however loud it was recorded (`set_level`): a model then learns nothing of loudness itself.
         noise_probability: share of clips that get noise.
         snr_db: range of the signal-to-noise ratio of that noise.
         silence_probability: share of clips whose surrounding silence is cut by a random amount.
@@ -81,6 +85,7 @@ class Augmentation:
 
     speed: float = 0.1
     gain_db: float = 6.0
+    level_range_db: float = 0.0
     noise_probability: float = 0.3
     snr_db: tuple[float, float] = (10.0, 40.0)
     silence_probability: float = 0.5
@@ -103,6 +108,7 @@ class Augmentation:
         largest = dict.fromkeys(probabilities, 1.0) | {
             "speed": 0.9,
             "gain_db": 60.0,
+            "level_range_db": -2 * LEVEL_CENTRE_DB,
             "pitch_semitones": LARGEST_SHIFT,
             "stretch": 1 - 1 / LONGEST_STRETCH,
             "shift": 60.0,
@@ -144,6 +150,8 @@ class Augmentation:
             samples = add_noise(samples, rng.uniform(*self.snr_db), rng, slope=rng.uniform(0, 2))
         if self.tilt_db:
             samples = tilt_spectrum(samples, rng.uniform(-self.tilt_db, self.tilt_db))
+        if self.level_range_db:
+            samples = set_level(samples, LEVEL_CENTRE_DB + self.level_range_db * rng.uniform(-0.5, 0.5))
         if self.gain_db:
             samples = apply_gain(samples, rng.uniform(-self.gain_db, self.gain_db))
         if self.band_probability and rng.random() < self.band_probability:

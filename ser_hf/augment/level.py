@@ -1,4 +1,4 @@
-"""Changes of level and of place in time: gain, the silence around the voice, a shift, and keeping loudness."""
+"""Changes of level and of place in time: gain, loudness set or kept, the silence around the voice, a shift."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from ser_hf.audio import SAMPLE_RATE, speech_span
 def apply_gain(samples: np.ndarray, gain_db: float) -> np.ndarray:
     """Make a clip louder or quieter by ``gain_db`` decibels, clipped to [-1, 1] as a recorder would."""
     return np.clip(samples * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
+
+
+def set_level(samples: np.ndarray, level_db: float) -> np.ndarray:
+    """Make the voice as loud as is asked, however loud it was recorded.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        level_db: root mean square of what lies between its first sound and its last, in dB below full scale.
+
+    Returns:
+        float32, as long as ``samples``, clipped to [-1, 1] as a recorder would; silence stays silence.
+    """
+    start, end = speech_span(samples)
+    power = np.mean(np.square(samples[start:end], dtype=np.float64)) if end > start else 0.0
+    return apply_gain(samples, level_db - 10 * np.log10(power)) if power else samples
 
 
 def vary_silence(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -205,7 +205,8 @@ def pooled_features(
     """What the frozen model's output layer sees: the encoder's output, pooled over time by the model's own code.
 
     Returns:
-        float32 (clips, hidden size) features and int (clips,) labels of the batches, in their order.
+        float32 (clips, hidden size) features and int (clips,) labels of the batches, in their order, without those
+        clips in which nobody speaks (their label is the same for all).
     """
     model.eval()
     # With the linear layers taken out, the stock forward pass returns the pooled hidden states as its logits.
@@ -220,10 +221,12 @@ def pooled_features(
         features, labels = [], []
         for batch in batches:
             batch = dict(batch)
-            labels.append(batch.pop("labels").argmax(-1).numpy())
+            soft = batch.pop("labels")
+            speech = (soft.amax(-1) > soft.amin(-1)).numpy()
+            labels.append(soft.argmax(-1).numpy()[speech])
             inputs = {key: value.to(model.device) for key, value in batch.items()}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                features.append(model(**inputs).logits.float().cpu().numpy())
+                features.append(model(**inputs).logits.float().cpu().numpy()[speech])
     finally:
         setattr(owner, name, output)
         if projector is not None:
@@ -232,7 +235,13 @@ def pooled_features(
 
 
 @torch.no_grad()
-def fit_head(model: PreTrainedModel, features: np.ndarray, labels: np.ndarray, regularisation: float = 0.01) -> None:
+def fit_head(
+    model: PreTrainedModel,
+    features: np.ndarray,
+    labels: np.ndarray,
+    regularisation: float = 0.01,
+    balanced: bool = False,
+) -> None:
     """Set the head to logistic regression on frozen pooled features, so that fine-tuning starts from a good answer.
 
     Args:
@@ -240,13 +249,16 @@ def fit_head(model: PreTrainedModel, features: np.ndarray, labels: np.ndarray, r
         features: (clips, hidden size), from ``pooled_features``.
         labels: int (clips,); two labels at least. One that does not occur is never answered until it is learned.
         regularisation: scikit-learn's ``C`` on standardised features.
+        balanced: give each label the same weight, however many clips it has.
     """
     scaler = StandardScaler().fit(features)
     output = output_layer(model)
     present = np.unique(labels)
     if len(present) < 2:
         raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
-    regression = LogisticRegression(C=regularisation, max_iter=1000).fit(scaler.transform(features), labels)
+    weight = "balanced" if balanced else None
+    regression = LogisticRegression(C=regularisation, max_iter=1000, class_weight=weight)
+    regression.fit(scaler.transform(features), labels)
     rows, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row stands for both
         rows, intercepts = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercepts, intercepts]) / 2

@@ -164,13 +164,22 @@ class EmotionTrainer(Trainer):
     Args:
         layer_decay: factor of the rate for each layer further down.
         head_factor: factor of the rate for the head.
+        label_weights: (labels,), how much a clip of each label counts; a clip of several counts as its share of each
+            (default: all the same).
     """
 
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *args, layer_decay: float = 1.0, head_factor: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        layer_decay: float = 1.0,
+        head_factor: float = 1.0,
+        label_weights: np.ndarray | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
-        self.layer_decay, self.head_factor = layer_decay, head_factor
+        self.layer_decay, self.head_factor, self.label_weights = layer_decay, head_factor, label_weights
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -188,9 +197,27 @@ class EmotionTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs.pop("labels")
         outputs = model(**inputs)
-        loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
+        losses = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="none")
+        if self.label_weights is not None:
+            losses = losses * (labels @ torch.as_tensor(self.label_weights, dtype=labels.dtype, device=labels.device))
+        loss = losses.mean()
         inputs["labels"] = labels
         return (loss, outputs) if return_outputs else loss
+
+
+def balanced_weights(labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """Weights that make every label count the same, and a clip 1 on average.
+
+    Args:
+        labels: int (clips,), those of the training clips.
+        num_labels: how many there are; one without clips gets 0.
+
+    Returns:
+        float32 (num_labels,).
+    """
+    counts = np.bincount(labels, minlength=num_labels)
+    weights = len(labels) / np.maximum(counts, 1) / np.count_nonzero(counts)
+    return np.where(counts, weights, 0.0).astype(np.float32)
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

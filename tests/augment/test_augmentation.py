@@ -23,6 +23,7 @@ from ser_hf.augment import (
     augmented_copies,
     change_speed,
     limit_band,
+    set_level,
     shift_pitch,
     shift_time,
     stretch_time,
@@ -38,6 +39,7 @@ EVERYTHING = Augmentation(
     shift=0.5,
     room_probability=0.5,
     tilt_db=3,
+    level_range_db=30,
     band_probability=0.5,
     codec_probability=0.5,
 )
@@ -46,6 +48,7 @@ EVERYTHING = Augmentation(
 # name: (function of samples and generator, length of what it gives for n samples; None where that is random)
 CHANGES = {
     "gain": (lambda x, rng: apply_gain(x, 6), lambda n: n),
+    "level": (lambda x, rng: set_level(x, -20), lambda n: n),
     "silence": (vary_silence, None),
     "shift": (lambda x, rng: shift_time(x, rng.uniform(-1, 1)), lambda n: n),
     "noise": (lambda x, rng: add_noise(x, 5, rng, slope=rng.uniform(0, 2)), lambda n: n),
@@ -138,6 +141,7 @@ def test_nothing_asked_for_changes_nothing():
         ({"noise_probability": 1.0}, "add_noise"),
         ({"tilt_db": 3.0}, "tilt_spectrum"),
         ({"gain_db": 6.0}, "apply_gain"),
+        ({"level_range_db": 20.0}, "set_level"),
         ({"band_probability": 1.0}, "limit_band"),
         ({"codec_probability": 1.0}, "apply_codec"),
     ],
@@ -162,6 +166,7 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
         "seconds": (-0.1, 0.1),
         "gain_db": (-6, 6),
         "db_per_octave": (-3, 3),
+        "level_db": (-38, -18),
         "snr_db": augment.snr_db,
         "slope": (0, 2),
         "rt60": augment.room_rt60,
@@ -188,6 +193,7 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
         ({"noise_probability": -0.1}, "noise_probability must"),
         ({"room_probability": "often"}, "room_probability must be a number between 0 and 1, not 'often'"),
         ({"gain_db": float("nan")}, "gain_db must"),
+        ({"level_range_db": 60}, "level_range_db must be a number between 0 and 56, not 60"),
         ({"tilt_db": 13}, "tilt_db must be a number between 0 and 12, not 13"),
         ({"snr_db": (20, 10)}, r"snr_db must be two rising numbers within -60 and 120, not \(20, 10\)"),
         ({"room_rt60": 0.5}, "room_rt60 must be two rising numbers"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_hf.audio import speech_span
-from ser_hf.augment import apply_gain, match_level, shift_time, vary_silence
+from ser_hf.augment import apply_gain, match_level, set_level, shift_time, vary_silence
 from tests.augment.measures import CLIP, level
 
 
@@ -29,6 +29,21 @@ def test_level_is_matched_as_far_as_full_scale_allows():
     loud = match_level(CLIP, np.ones(10, np.float32))
     assert np.abs(loud).max() == pytest.approx(1)
     assert loud / np.abs(loud).max() == pytest.approx(CLIP / np.abs(CLIP).max(), abs=1e-5)
+
+
+@given(recorded_db=st.floats(-60, 0), wanted_db=st.floats(-60, -30))
+def test_the_voice_is_as_loud_as_asked_however_loud_it_was_recorded(recorded_db, wanted_db):
+    start, end = speech_span(CLIP)
+    changed = set_level(apply_gain(CLIP, recorded_db), wanted_db)
+    assert level(changed[start:end]) == pytest.approx(wanted_db, abs=0.01)
+    assert np.array_equal(changed, changed.astype(np.float32))
+
+
+def test_what_is_louder_than_full_scale_is_clipped_and_silence_stays_silence():
+    assert np.abs(set_level(CLIP, 0)).max() == 1
+    silence = np.zeros(100, np.float32)
+    assert np.array_equal(set_level(silence, -20), silence)
+    assert set_level(silence[:0], -20).size == 0
 
 
 @given(seed=st.integers(0, 2**32 - 1))

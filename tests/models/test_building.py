@@ -230,6 +230,30 @@ def test_a_head_that_is_fitted_without_some_labels_answers_only_the_others(bases
     assert np.abs(torch.softmax(logits, -1).numpy()[:, list(present)] - expected).max() < 1e-2
 
 
+def test_sounds_without_speech_are_no_example_of_any_label(bases):
+    model, extractor = create_model(bases["whisper"], window=1)
+    made = batches(extractor)
+    features, labels = pooled_features(model, made)
+    made[0]["labels"][1] = 1 / 8
+    fewer, left = pooled_features(model, made)
+    assert np.array_equal(left, np.delete(labels, 1))
+    assert np.array_equal(fewer, np.delete(features, 1, axis=0))
+
+
+def test_a_balanced_head_hears_a_rare_label_more_often(bases):
+    model, _ = create_model(bases["whisper"])
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [20, 200])
+    features = rng.normal(size=(220, 16)) + 0.5 * labels[:, None]
+    answers = []
+    for balanced in (False, True):
+        fit_head(model, features, labels, balanced=balanced)
+        with torch.inference_mode():
+            logits = model.classifier(model.projector(torch.as_tensor(features, dtype=torch.float32)))
+        answers.append((logits.argmax(-1) == 0).float().mean().item())
+    assert answers[0] < answers[1]
+
+
 def test_a_head_is_not_fitted_on_clips_of_one_label(bases):
     model, _ = create_model(bases["whisper"])
     features = np.random.default_rng(0).normal(size=(20, 16))

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import EvalPrediction, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from ser_hf.augment import Augmentation
 from ser_hf.models.scratch import create_from_scratch
-from ser_hf.models.training import ClipDataset, Collator, compute_metrics, mask_spectrograms, unchanged
+from ser_hf.models.training import (
+    ClipDataset,
+    Collator,
+    EmotionTrainer,
+    balanced_weights,
+    compute_metrics,
+    mask_spectrograms,
+    unchanged,
+)
 from tests.synthetic import make_clip
 
 CLIPS = [make_clip("happy", seconds=2.0), make_clip("sad", seconds=1.0)]
@@ -119,6 +131,30 @@ def test_waveform_models_are_padded_to_the_longest_clip():
     batch = Collator(extractor, 8)([dataset(window=32_000)[i] for i in range(2)])
     assert batch["input_values"].shape == (2, 32_000)
     assert batch["attention_mask"].sum(dim=1).tolist() == [32_000, 16_000]
+
+
+@given(labels=st.lists(st.integers(0, 7), min_size=1, max_size=50))
+def test_balanced_labels_weigh_the_same_together_and_a_clip_weighs_one_on_average(labels):
+    weights = balanced_weights(np.array(labels), 8)
+    assert weights.dtype == np.float32
+    together = weights * np.bincount(labels, minlength=8)
+    assert together[together > 0] == pytest.approx(len(labels) / len(set(labels)), rel=1e-5)
+    assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_a_clip_counts_as_its_label_does_and_a_mixed_one_as_its_shares():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+    def loss(weights):
+        trainer = SimpleNamespace(label_weights=weights)
+        model = lambda **inputs: SimpleNamespace(logits=logits)  # noqa: E731
+        return EmotionTrainer.compute_loss(trainer, model, {"labels": labels}).item()
+
+    assert loss(None) == pytest.approx(losses.mean().item())
+    expected = losses @ torch.tensor([3.0, 1.0, 2.0]) / 3
+    assert loss(np.float32([3, 1])) == pytest.approx(expected.item())
 
 
 def test_metrics_take_logits_and_soft_labels():
