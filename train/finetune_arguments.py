@@ -144,9 +144,7 @@ class AugmentationArguments:
     gain_db: float = field(default=6.0, metadata={"help": "Largest change of level, in dB."})
     level_range_db: float = field(
         default=0.0,
-        metadata={
-            "help": "Width in dB of the range that the voice's level is drawn from, whatever it was."
-        },
+        metadata={"help": "Width in dB of the range that the voice's level is drawn from, whatever it was."},
     )
     noise_probability: float = field(default=0.3, metadata={"help": "Share of clips with noise of 10 to 40 dB SNR."})
     silence_probability: float = field(default=0.5, metadata={"help": "Share of clips that lose outer silence."})
