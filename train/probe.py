@@ -1,6 +1,6 @@
 """Find out what a pretrained encoder's answers lean on that is no emotion, by changing one thing at a time.
 
-python -m train.probe [--base_model DIR] [--layer 3] [--output reports/probe.md]
+python -m train.probe [--base_model DIR] [--num_layers 3] [--output reports/probe.md]
 
 A logistic regression on the mean over time of one frozen layer is a minute's stand-in for a fine-tuned network. It is
 trained on RAVDESS as it was recorded or changed, and tested on speakers that no fold of `actor` tests, and on EmoDB.
@@ -100,13 +100,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.probe", description=__doc__.splitlines()[0])
     shown = "(default: %(default)s)"
     parser.add_argument("--base_model", default=PRETRAINED, help=f"folder or Hub id of the encoder {shown}")
-    parser.add_argument("--layer", type=int, default=3, help=f"counted from 1 {shown}")
+    parser.add_argument("--num_layers", type=int, default=3, help=f"that are kept; the top one is asked {shown}")
     parser.add_argument("--window_seconds", type=float, default=4, help=f"of the encoder {shown}")
     parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
     parser.add_argument("--output", type=Path, default=Path("reports/probe.md"), help=f"the report {shown}")
     arguments = parser.parse_args(argv)
     try:
-        report = probe(arguments.base_model, arguments.layer, arguments.window_seconds, arguments.data_dir)
+        report = probe(arguments.base_model, arguments.num_layers, arguments.window_seconds, arguments.data_dir)
     except (CorpusError, ModelError, SplitError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -122,9 +122,9 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
     Raises:
         CorpusError, ModelError, SplitError, AudioError: a corpus or the encoder cannot be used.
     """
+    ours, other = (load_corpus(name, data_dir) for name in ("ravdess", "emodb"))
     model, extractor = create_model(str(pretrained_folder(base_model)), num_layers=layer, window=window)
     hear = partial(mean_states, NeuralModel(model.eval(), extractor), layer)
-    ours, other = (load_corpus(name, data_dir) for name in ("ravdess", "emodb"))
     states = {
         name: (hear(ours, VERSIONS[name]), hear(other, VERSIONS[name])) for name in tqdm(VERSIONS, unit="version")
     }

@@ -28,7 +28,7 @@ def test_the_report_has_a_row_for_every_trial(data_dir, tmp_path, monkeypatch):
     trials = [probe.Trial("as recorded"), probe.Trial("12 dB louder", "silence cut"), *probe.TRIALS[-2:]]
     monkeypatch.setattr(probe, "TRIALS", trials)
     base = save_tiny_base("whisper", tmp_path / "base")
-    command = ["--base_model", str(base), "--layer", "2", "--window_seconds", "1", "--data_dir", str(data_dir)]
+    command = ["--base_model", str(base), "--num_layers", "2", "--window_seconds", "1", "--data_dir", str(data_dir)]
     reports = []
     for name in ("one.md", "two.md"):
         assert probe.main([*command, "--output", str(tmp_path / name)]) == 0
@@ -68,12 +68,13 @@ def test_each_version_changes_what_it_is_called_by():
     assert made["in a room"].size == clip.size
 
 
-def test_what_cannot_be_used_is_told_in_words(tmp_path, capsys):
+def test_what_cannot_be_used_is_told_in_words(data_dir, tmp_path, capsys):
     base = save_tiny_base("whisper", tmp_path / "base")
-    assert probe.main(["--base_model", str(base), "--window_seconds", "1", "--layer", "9"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    command = ["--base_model", str(base), "--window_seconds", "1", "--output", str(tmp_path / "probe.md")]
+    assert probe.main([*command, "--num_layers", "9", "--data_dir", str(data_dir)]) == 2
+    assert "error: " in (told := capsys.readouterr().err)
+    assert "has 3 layers, so --num_layers 9 is out" in told
     (tmp_path / "ravdess").mkdir()
-    command = ["--base_model", str(base), "--window_seconds", "1", "--data_dir", str(tmp_path)]
-    assert probe.main([*command, "--output", str(tmp_path / "probe.md")]) == 2
+    assert probe.main([*command, "--data_dir", str(tmp_path)]) == 2
     assert "ravdess" in capsys.readouterr().err
     assert not (tmp_path / "probe.md").exists()
