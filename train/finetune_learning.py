@@ -135,10 +135,10 @@ def learn(
     Returns:
         Whether it went on from a checkpoint.
     """
+    freeze_lower(model, model_arguments.frozen_layers)
     if model_arguments.fit_head_first:
         features, labels = frozen_features(model, lessons.collator, lessons.head, args)
         fit_head(model, features, labels, balanced=model_arguments.balance_labels)
-    freeze_lower(model, model_arguments.frozen_layers)
     collator = dataclasses.replace(
         lessons.collator,
         label_smoothing=args.label_smoothing_factor,

@@ -21,6 +21,7 @@ from ser_hf.models.extractors import has_fixed_length
 from ser_hf.models.neural import output_layer
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
+LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
 HEAD_MODULES = ("projector", "classifier", "layer_weights")
 ABSENT_LOGIT = -10.0  # of a label that no training clip has
 
@@ -153,7 +154,10 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
-    """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing."""
+    """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing.
+
+    A weighted sum of layers then begins with the highest frozen one.
+    """
     if num_frozen == 0:
         return
     layers = encoder_layers(model)
@@ -165,6 +169,8 @@ def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
             parameter.requires_grad_(False)
     for layer in layers[:num_frozen]:
         layer.requires_grad_(False)
+    if getattr(model.config, "use_weighted_layer_sum", False):
+        model.layer_weights.data[:num_frozen] = LEFT_OUT
 
 
 def _in_top_norm(parameter_name: str) -> bool:

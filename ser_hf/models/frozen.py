@@ -34,8 +34,6 @@ def check_states_can_be_kept(model: PreTrainedModel, num_frozen: int) -> None:
     """
     if model.config.model_type != "whisper":
         raise ModelError(f"what frozen layers give is kept for Whisper alone, not for {model.config.model_type!r}")
-    if model.config.use_weighted_layer_sum:
-        raise ModelError("a weighted sum of all layers asks the frozen ones, too, so what they give cannot be kept")
     if not 1 <= num_frozen <= model.config.num_hidden_layers:
         raise ModelError(f"1 to {model.config.num_hidden_layers} layers can be frozen and kept, not {num_frozen}")
 
@@ -52,12 +50,20 @@ class UpperEncoder(nn.Module):
         super().__init__()
         self.layers, self.layer_norm, self.num_frozen = encoder.layers, encoder.layer_norm, num_frozen
 
-    def forward(self, input_features: torch.Tensor, **kwargs) -> BaseModelOutput:
-        """Take states (clips, time, hidden size) through the layers above and the last norm."""
+    def forward(self, input_features: torch.Tensor, output_hidden_states: bool = False, **kwargs) -> BaseModelOutput:
+        """Take states (clips, time, hidden size) through the layers above and the last norm.
+
+        For a weighted sum, what lies below the input counts as zeros: `freeze_lower` leaves it out of the sum.
+        """
         states = input_features
+        below = torch.zeros_like(states)
+        given = [below] * self.num_frozen
         for layer in self.layers[self.num_frozen :]:
+            given.append(states)
             states = layer(states, None)
-        return BaseModelOutput(last_hidden_state=self.layer_norm(states))
+        states = self.layer_norm(states)
+        hidden = (*given, states) if output_hidden_states else None
+        return BaseModelOutput(last_hidden_state=states, hidden_states=hidden)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def test_a_run_on_kept_states_ends_the_same_when_it_was_broken_off(common, tmp_p
         (["--frozen_versions", "-1"], "--frozen_versions is 0 or more"),
         (["--frozen_versions", "2", "--frozen_layers", "0"], "needs --frozen_layers"),
         (["--frozen_versions", "2", "--copies", "1"], "leave --copies out"),
-        (["--frozen_versions", "2", "--weighted_layer_sum", "true"], "weighted sum"),
+        (["--frozen_versions", "2", "--frozen_layers", "4"], "1 to 2 layers can be frozen"),
     ],
 )
 def test_what_does_not_go_together_is_told_in_words(common, tmp_path, capsys, options, words):
