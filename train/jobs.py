@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_run_json
+import pandas as pd
+
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
 from train.common import UsageError, read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
 RECIPES = Path(__file__).parent / "recipes"
 # Small files that say what a run answered and what it is worth; checkpoints stay where they were trained.
-KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", CONDITIONS_FILE, NO_SPEECH_FILE)
+ASKED = (CONDITIONS_FILE, NO_SPEECH_FILE)
+KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", *ASKED)
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,19 @@ def is_finished(folder: Path) -> bool:
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copy the small files of a run to where the report reads them."""
+    """Copy the small files of a run to where the report reads them.
+
+    Of a run that is kept already and was only made again to ask its models, what they were asked is added, as long as
+    they answer as they did: figures that are quoted elsewhere do not change in their last digits with the machine.
+    """
     kept.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
+    for name in ASKED if is_finished(kept) and _answers(kept).equals(_answers(folder)) else KEPT:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, kept / name)
+
+
+def _answers(folder: Path) -> pd.DataFrame:
+    return read_predictions(folder)[["corpus", "clip", "fold", "predicted"]]
 
 
 def tell_changes(job: Job, kept: Path) -> None:

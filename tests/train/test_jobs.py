@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.train.test_leaderboard import finished_run
-from train.jobs import Job, run_jobs, with_base_model
+from train.jobs import Job, keep, run_jobs, with_base_model
 
 SVM = Job("svm-actor", "svm", "actor", "baseline", {})
 WHISPER = Job("whisper-actor-seed42", "whisper", "actor", "finetune", {"weighted_layer_sum": True, "speed": 0.2})
@@ -27,6 +27,19 @@ def test_what_broke_off_goes_on_or_is_made_anew(tmp_path):
 def test_a_local_copy_goes_to_what_has_a_pretrained_model(job, has_one):
     assert ("base_model" in with_base_model(job, "folder").arguments) == has_one
     assert with_base_model(job, None) is job
+
+
+@pytest.mark.parametrize(("seed", "changed"), [(0, ["conditions.json"]), (1, ["conditions.json", "run.json"])])
+def test_a_run_made_again_adds_what_it_was_asked_and_replaces_what_it_answered_otherwise(tmp_path, seed, changed):
+    kept = tmp_path / "kept"
+    keep(finished_run(tmp_path / "first"), kept)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    again = finished_run(tmp_path / "again", seed=seed, seconds=1.0)
+    (again / "conditions.json").write_text("{}")
+    keep(again, kept)
+    after = {path.name: path.read_bytes() for path in kept.iterdir()}
+    files = {"conditions.json", "run.json"}
+    assert sorted(name for name in files if after.get(name) != before.get(name)) == changed
 
 
 def test_a_kept_run_of_an_older_recipe_is_told(tmp_path, capsys):
