@@ -22,20 +22,21 @@ from ser_hf.audio import (
     sliding_windows,
     speech_span,
 )
-from ser_hf.hub import HubError, model_folder
+from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
+from ser_hf.names import unknown_name
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, too_unsure, unfamiliar
 from ser_hf.quality import quality_doubts
 
-BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
 DEFAULT_BASELINE = BUNDLED_MODELS / "ser-svm"
 CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 # Engineered features are statistics over a whole clip, and were learned on clips of about this length.
 CLASSICAL_WINDOW_SECONDS = 5.0
 
-RUNTIMES = ("torch", "onnx")
+NEEDED_BY = {"torch": ("torch", "transformers"), "onnx": ("onnxruntime", "transformers")}
+RUNTIMES = tuple(NEEDED_BY)
 ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
@@ -110,8 +111,8 @@ class EmotionClassifier:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
         if runtime not in (None, *RUNTIMES):
-            raise ModelError(f"there is no runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
-        runtime = runtime or ("torch" if find_spec("torch") else "onnx")
+            raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
+        runtime = runtime or ("onnx" if find_spec("onnxruntime") and not find_spec("torch") else "torch")
         try:
             folder = model_folder(model, onnx=runtime == "onnx")
         except HubError as error:
@@ -127,6 +128,13 @@ class EmotionClassifier:
             from ser_hf.models.classical import load_classical
 
             return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold)
+        missing = [package for package in NEEDED_BY[runtime] if find_spec(package) is None]
+        if missing:
+            raise ModelError(
+                f"{name} is a neural network, which needs {' and '.join(missing)}: install ser_hf[{runtime}] "
+                f"(pip install '.[{runtime}]' in the folder of the repository), or take the model ser-svm, which needs "
+                "neither"
+            )
         if runtime == "onnx":
             from ser_hf.models.onnx_model import load_onnx
 
