@@ -73,7 +73,7 @@ def serve(words: Sequence[str]) -> int:
 
 
 def repository() -> Path | None:
-    """The folder that the library lies in or, if it was installed elsewhere, the working folder; None without a page."""
+    """The folder of the page: the one that the library lies in, else the working folder; None where there is none."""
     places = (Path(__file__).resolve().parent.parent, Path.cwd())
     return next((place for place in places if (place / APP).is_file() and (place / "ser_hf").is_dir()), None)
 

@@ -15,7 +15,7 @@ METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Each option once, in one spelling, with its default where it has one; indented lines of a text stay as they are."""
+    """Each option in one spelling and with its default, if it has one; indented lines of a text stay as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = textwrap.dedent(text).strip("\n").split("\n\n")
@@ -26,7 +26,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
-        tells_nothing = action.default in (None, argparse.SUPPRESS, "", False) or action.default == []
+        tells_nothing = action.default is False or action.default in (None, argparse.SUPPRESS, "", [])
         if not text or tells_nothing or not action.option_strings or "default" in text:
             return text
         default = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
@@ -46,7 +46,7 @@ class HelpFormatter(argparse.HelpFormatter):
         return f"{names} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        if action.nargs == "?" and action.const is True:
+        if getattr(action.type, "__name__", "") == "string_to_bool":  # that of transformers' parser
             return "true|false"
         return METAVARS.get(action.type, action.dest.upper())  # type: ignore[arg-type]
 

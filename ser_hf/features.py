@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.feature_cache import FeatureCache
 from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
+from ser_hf.names import unknown_name
 
 EGEMAPS_LICENCE = (
     "openSMILE is free for non-commercial purposes only (research, teaching, personal use); without a licence of "
@@ -275,7 +276,7 @@ def _row(source: Any, groups: tuple[str, ...], cache: FeatureCache | None) -> np
 def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:
     unknown = [group for group in groups if group not in _GROUP_FUNCTIONS]
     if unknown:
-        raise ValueError(f"there is no feature group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+        raise ValueError(unknown_name("feature group", unknown[0], GROUPS))
     frames = Frames(samples)
     return {name: value for group in groups for name, value in _GROUP_FUNCTIONS[group](frames).items()}
 

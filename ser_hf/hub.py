@@ -78,8 +78,8 @@ def model_folder(model: str | Path, onnx: bool = False) -> Path:
         near = nearest(str(folder), beside) or nearest(folder.name, bundled_models())
         hint = f"; did you mean {near!r}?" if near else "."
         raise HubError(
-            f"there is no model folder {str(model)!r}{hint} Name a folder that holds a config.json, or a model of the Hub "
-            "as user/name or user/name@revision."
+            f"there is no model folder {str(model)!r}{hint} Name a folder that holds a config.json, or a model of the "
+            "Hub as user/name or user/name@revision."
         )
     return snapshot(model, ONNX_FILES if onnx else MODEL_FILES)
 

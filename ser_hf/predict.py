@@ -6,9 +6,9 @@ Examples:
     python -m ser_hf.predict recordings/ --format jsonl > answers.jsonl
     python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output answers.parquet
 
-Answers are a label, how sure the model is (0 to 1 for each label), the length in seconds and warnings. With --output, they
-are kept as they come: after a kill, the same command goes on where it stopped. Exit status: 0 if every recording was
-answered, 1 if any was not, 2 on wrong usage.
+Answers are a label, how sure the model is (0 to 1 for each label), the length in seconds and warnings. With --output,
+they are kept as they come: after a kill, the same command goes on where it stopped. Exit status: 0 if every recording
+was answered, 1 if any was not, 2 on wrong usage.
 """
 
 from __future__ import annotations

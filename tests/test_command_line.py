@@ -4,7 +4,7 @@ import pytest
 
 from ser_hf.command_line import CommandParser
 
-DOC = """Do a thing with some files, which is said in one sentence that is long enough to need more than a line of eighty.
+DOC = """Do a thing with some files, which is said in one sentence that is long enough to need two lines of eighty.
 
 Examples:
 

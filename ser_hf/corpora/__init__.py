@@ -25,6 +25,7 @@ import pyarrow
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from ser_hf.labels import LABEL2ID, LABELS
+from ser_hf.names import unknown_name
 
 CORPORA = ("ravdess", "tess", "cremad", "savee", "emodb")  # each a module here, with a function `load`
 UNMAPPED = ("drop", "keep")
@@ -57,7 +58,7 @@ def load_corpus(
             download; folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
     """
     if name not in CORPORA:
-        raise CorpusError(f"there is no corpus {name!r}; there are: {', '.join(CORPORA)}")
+        raise CorpusError(unknown_name("corpus", name, CORPORA))
     load = importlib.import_module(f"ser_hf.corpora.{name}").load
     known = list(inspect.signature(load).parameters)[2:]  # after data_dir and download
     for option in options:

@@ -24,6 +24,7 @@ from ser_hf.models import ModelError
 from ser_hf.models.cnn import CnnConfig, CnnForAudioClassification, CnnLstmConfig, CnnLstmForAudioClassification
 from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.lstm import LstmConfig, LstmForAudioClassification
+from ser_hf.names import unknown_name
 
 CUSTOM = {
     "lstm": (LstmConfig, LstmForAudioClassification, MfccExtractor),
@@ -60,7 +61,7 @@ def create_from_scratch(
         ModelError: there is no such architecture, or it cannot have these sizes.
     """
     if architecture not in ARCHITECTURES:
-        raise ModelError(f"there is no architecture {architecture!r}; take one of {', '.join(ARCHITECTURES)}")
+        raise ModelError(unknown_name("architecture", architecture, ARCHITECTURES))
     if window is not None and window <= 0:
         raise ModelError(f"the window must be longer than 0 seconds, not {window}")
     if num_layers is not None and num_layers < 1:
