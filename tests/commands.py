@@ -10,7 +10,15 @@ from typing import Any
 
 # Every module that a person starts.
 COMMANDS = (
-    *("ser_hf", "ser_hf.predict", "app.app", "app.examples.make", "benchmarks.page", "docs.screenshots"),
+    *(
+        "ser_hf",
+        "ser_hf.predict",
+        "app.app",
+        "app.examples.make",
+        "benchmarks.page",
+        "docs.licences",
+        "docs.screenshots",
+    ),
     *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
 )

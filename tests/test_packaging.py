@@ -23,7 +23,17 @@ PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="ut
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # What the commands and the page never import: the tests' own packages, and what the licence keeps out of extras.
-TESTS_ALONE = {"pytest", "pytest-xdist", "hypothesis", "ruff", "playwright", "hatchling", "packaging", "opensmile"}
+TESTS_ALONE = {
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "ruff",
+    "playwright",
+    "hatchling",
+    "packaging",
+    "pip-audit",
+    "opensmile",
+}
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pyarrow", "onnxruntime", "matplotlib", "plotly"}
 
 
