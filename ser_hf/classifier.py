@@ -26,7 +26,7 @@ from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.names import unknown_name
-from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, too_unsure, unfamiliar
+from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, too_unsure, unfamiliar
 from ser_hf.quality import quality_doubts
 
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
@@ -45,9 +45,17 @@ WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 class _Model(Protocol):
     """What `load_neural`, `load_onnx` and `load_classical` return."""
 
-    labels: list[str]
+    @property
+    def labels(self) -> list[str]: ...
 
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
+
+
+class _Neural(_Model, Protocol):
+    """What `load_neural` and `load_onnx` return."""
+
+    @property
+    def window_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class EmotionClassifier:
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
-        if runtime not in (None, *RUNTIMES):
+        if runtime is not None and runtime not in RUNTIMES:
             raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
         runtime = runtime or ("onnx" if find_spec("onnxruntime") and not find_spec("torch") else "torch")
         try:
@@ -138,7 +146,7 @@ class EmotionClassifier:
         if runtime == "onnx":
             from ser_hf.models.onnx_model import load_onnx
 
-            neural = load_onnx(folder)
+            neural: _Neural = load_onnx(folder)
         else:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
@@ -218,24 +226,25 @@ class EmotionClassifier:
 
     def _ask(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
         """`probabilities`, and how far each clip is from those the model learned from; NaN if it does not know."""
-        knows = getattr(self.model, "familiarity", None) is not None
-        rows, distances = [], []
+        model: Any = self.model
+        knows = getattr(model, "familiarity", None) is not None
+        answers, distances = [], []
         for start in range(0, len(clips), batch_size):
             batch = clips[start : start + batch_size]
-            answer = self.model.predict_with_distance(batch) if knows else (self.model.predict_proba(batch), np.nan)
-            rows.append(answer[0])
+            answer = model.predict_with_distance(batch) if knows else (model.predict_proba(batch), np.nan)
+            answers.append(answer[0])
             distances.append(np.broadcast_to(answer[1], len(batch)))
-        rows = np.concatenate(rows).astype(np.float64)[:, self._order]
+        rows = np.concatenate(answers).astype(np.float64)[:, self._order]
         return rows / rows.sum(axis=1, keepdims=True), np.concatenate(distances)
 
     def _answer(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
         recording = plan.recording
         mean = self._scores(rows.mean(axis=0))
-        label = max(mean, key=mean.get)
+        label = likeliest(mean)
         timeline = []
         for (start, end), row in zip(plan.windows, rows, strict=True):
             scores = self._scores(row)
-            timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, max(scores, key=scores.get), scores))
+            timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(scores), scores))
         warnings = [*recording.warnings, *quality_doubts(recording)]
         if len(timeline) > 1:
             warnings.append(
@@ -248,8 +257,10 @@ class EmotionClassifier:
         if mean[label] < self.answer_threshold:
             warnings.append(too_unsure(label, mean[label], self.answer_threshold))
         confident = mean[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
-        distance = None if math.isnan(distance) else distance
-        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline, confident, distance)
+        known_distance = None if math.isnan(distance) else distance
+        return Prediction(
+            recording.name, label, mean, recording.duration, warnings, timeline, confident, known_distance
+        )
 
     def _scores(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, row.tolist(), strict=True))

@@ -48,7 +48,7 @@ class HelpFormatter(argparse.HelpFormatter):
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         if getattr(action.type, "__name__", "") == "string_to_bool":  # that of transformers' parser
             return "true|false"
-        return METAVARS.get(action.type, action.dest.upper())  # type: ignore[arg-type]
+        return next((name for kind, name in METAVARS.items() if action.type is kind), action.dest.upper())
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -64,7 +64,8 @@ class CommandParser(argparse.ArgumentParser):
         if doc is not None:
             first, _, rest = doc.strip().partition("\n\n")
             options |= {"description": first, "epilog": rest}
-        super().__init__(*positional, formatter_class=HelpFormatter, **options)
+        options["formatter_class"] = HelpFormatter
+        super().__init__(*positional, **options)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse's, but that the process ends with status 2 and a message where an option is not known.

@@ -36,6 +36,11 @@ class HubError(ValueError):
 def split_revision(hub_id: str) -> tuple[str, str | None]:
     """``user/name`` and the branch, tag or commit of ``user/name@revision``; None without one.
 
+    >>> split_revision("user/name@v1")
+    ('user/name', 'v1')
+    >>> split_revision("user/name")
+    ('user/name', None)
+
     Raises:
         HubError: it is no such name.
     """
@@ -287,7 +292,7 @@ def _open_proposal(api: HfApi, folder: Path, repo_id: str, repo_type: str) -> tu
     ):
         revision = f"refs/pr/{discussion.num}"
         if _holds(api, folder, repo_id, repo_type, revision):
-            return discussion.num, api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha
+            return discussion.num, str(api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
     return None
 
 

@@ -155,7 +155,7 @@ def fill(classifier: EmotionClassifier, inputs: list[str | Row], format: str, ou
 def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator[Row]:
     from tqdm import tqdm
 
-    return tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
+    yield from tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
 
 
 def answer(classifier: EmotionClassifier, inputs: Sequence[str | Row], one_by_one: bool = False) -> Iterator[Row]:

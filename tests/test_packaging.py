@@ -24,15 +24,9 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # What the commands and the page never import: the tests' own packages, and what the licence keeps out of extras.
 TESTS_ALONE = {
-    "pytest",
-    "pytest-xdist",
-    "hypothesis",
-    "ruff",
-    "playwright",
-    "hatchling",
-    "packaging",
-    "pip-audit",
-    "opensmile",
+    *("pytest", "pytest-xdist", "hypothesis", "playwright", "opensmile"),
+    *("ruff", "mypy", "types-pyyaml", "types-requests", "types-tqdm"),
+    *("hatchling", "packaging", "pip-audit"),
 }
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pyarrow", "onnxruntime", "matplotlib", "plotly"}
 

@@ -142,7 +142,8 @@ def read_augmentation(recipe: Path) -> Augmentation:
     if not values:
         raise UsageError(f"{recipe} names no augmentation; it could name {', '.join(FIELDS)}")
     try:
-        return Augmentation(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Augmentation(**chosen)
     except ValueError as error:
         raise UsageError(f"{recipe}: {error}") from None
 

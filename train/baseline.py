@@ -237,7 +237,7 @@ def importance_record(importances: list[tuple[int, dict[str, tuple[float, float]
     ``drop`` is the mean over the folds and ``deviation`` that of the folds around it; of each fold, it is the mean and
     the deviation over its permutations.
     """
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for group in importances[0][1]:
         drops = [fold_drops[group][0] for _, fold_drops in importances]
         folds = [

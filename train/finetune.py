@@ -91,7 +91,7 @@ def run(
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
-    from_here = dataclasses.replace(model, base_model=base and str(base))
+    from_here = dataclasses.replace(model, base_model=None if base is None else str(base))
     frames, records, states = [], [], None
     for position, fold in enumerate(folds):
         fold_folder = folder / f"fold{fold.index}"

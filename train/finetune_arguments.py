@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -117,6 +118,7 @@ class ModelArguments:
         """
         if self.frozen_versions < 0 or (self.frozen_versions and not self.frozen_layers):
             raise UsageError("--frozen_versions is 0 or more, and needs --frozen_layers")
+        defaults: dict[str, Any]
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
                 if getattr(self, name) is not None:
@@ -130,7 +132,7 @@ class ModelArguments:
                         "leave one of the two out"
                     )
             defaults = {"family": self.architecture, "layer_decay": 1.0, "head_factor": 1.0}
-        changes = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        changes: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         if self.architecture is not None:
             changes |= {"fit_head_first": False, "familiarity": False}
         return dataclasses.replace(self, **changes)

@@ -129,7 +129,7 @@ def read_found(path: Path) -> Found:
 
 def read_clips(frame: pd.DataFrame, data_dir: str | None) -> Samples:
     """The samples of every clip of a table of predictions, by corpus and clip."""
-    found = {}
+    found: Samples = {}
     for corpus in frame["corpus"].unique():
         table = load_corpus(corpus, data_dir)
         rows = zip(table["clip"], table["audio"], strict=True)

@@ -44,6 +44,11 @@ def load_corpus(
 ) -> Dataset:
     """The clip table of a corpus, in the corpus's official order.
 
+    >>> load_corpus("ravdes")
+    Traceback (most recent call last):
+        ...
+    ser_hf.corpora.CorpusError: there is no corpus 'ravdes'; did you mean 'ravdess'? There are: ravdess, ...
+
     Args:
         name: one of `CORPORA`.
         data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data.

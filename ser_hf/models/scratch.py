@@ -7,6 +7,7 @@ their folders without ``trust_remote_code``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import (
     ASTConfig,
@@ -26,7 +27,7 @@ from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.lstm import LstmConfig, LstmForAudioClassification
 from ser_hf.names import unknown_name
 
-CUSTOM = {
+CUSTOM: dict[str, tuple[Any, Any, Any]] = {  # configuration, network, extractor
     "lstm": (LstmConfig, LstmForAudioClassification, MfccExtractor),
     "cnn": (CnnConfig, CnnForAudioClassification, LogMelExtractor),
     "cnn-lstm": (CnnLstmConfig, CnnLstmForAudioClassification, LogMelExtractor),
@@ -66,7 +67,10 @@ def create_from_scratch(
         raise ModelError(f"the window must be longer than 0 seconds, not {window}")
     if num_layers is not None and num_layers < 1:
         raise ModelError(f"a model has 1 layer at least, not --num_layers {num_layers}")
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     sizes = {"hidden_size": hidden_size, "num_hidden_layers": num_layers}
     given = names | {name: size for name, size in sizes.items() if size is not None}
     window = 5.0 if window is None else window

@@ -164,8 +164,8 @@ def _built_in(table: Dataset, protocol: str) -> list[Fold]:
             by_index.setdefault(fold.index, []).append(Fold(fold.index, *parts))
     made = []
     for index, folds in by_index.items():
-        parts = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
-        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in parts))
+        together = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
+        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in together))
         if len(fold.test):
             made.append(fold)
     return made
