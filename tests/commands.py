@@ -36,6 +36,7 @@ def parser_of(command: str) -> Callable[[list[str]], Any]:
 
 def examples(text: str) -> Iterator[str]:
     """The indented shell lines of a document: continuations joined, comments and what follows --help left out."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     for line in lines:
         if re.match(r" {4}\S", line):
