@@ -71,7 +71,7 @@ OTHERS = (
     "pip-compile ",
     "pip install ",
 )
-NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests)/ ")
+NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")
 
 
 def is_ours(line: str) -> bool:

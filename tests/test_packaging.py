@@ -24,7 +24,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # What the commands and the page never import: the tests' own packages, and what the licence keeps out of extras.
 TESTS_ALONE = {
-    *("pytest", "pytest-xdist", "hypothesis", "playwright", "opensmile"),
+    *("pytest", "pytest-xdist", "hypothesis", "playwright", "nbformat", "nbclient", "ipykernel", "opensmile"),
     *("ruff", "mypy", "types-pyyaml", "types-requests", "types-tqdm"),
     *("hatchling", "packaging", "pip-audit"),
 }
