@@ -103,7 +103,7 @@ def test_commands_within_sentences_have_the_options_that_they_name(document, cap
             parser_of(command)(["--help"])
         known = capsys.readouterr().out
         for option in re.findall(r"--\w+", words):
-            assert f"  {option}" in known, f"{document}: {command} {option}"
+            assert re.search(rf" {option}\b", known), f"{document}: {command} {option}"
 
 
 def test_files_and_folders_that_the_documents_link_to_are_there():
