@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test leaderboard lint format clean
+.PHONY: demo test leaderboard lint audit format clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/python -m app.app
@@ -25,13 +25,17 @@ leaderboard: $(VENV)/.demo-installed
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+audit: $(VENV)/.test-installed
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .gradio
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .gradio
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -164,8 +164,10 @@ def _protocol(metrics: Metrics) -> str:
     folds = len(as_dict(metrics.get("per_fold")))
     words = f"Measured on {clips} clips of {speakers} speakers" if clips and speakers else "Measured"
     words += f" of {corpora}" if corpora else ""
-    known = isinstance(protocol, str)
-    words += f": {PROTOCOL_WORDS.get(protocol, protocol)}." if known else "; by which protocol is not said."
+    if isinstance(protocol, str):
+        words += f": {PROTOCOL_WORDS.get(protocol, protocol)}."
+    else:
+        words += "; by which protocol is not said."
     if folds > 1:
         words += (
             " Accuracy is the mean over the folds. A published model learned from all actors by the same recipe, "

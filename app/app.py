@@ -1,6 +1,13 @@
 """The demo: a page that says what a voice expresses, by two models side by side.
 
-python -m app.app [--model DIR|HUB_ID] [--baseline DIR|HUB_ID] [--host H] [--port P]
+Examples:
+
+    python -m app.app
+    python -m app.app --model runs/mine/model --baseline ser-svm
+    python -m app.app --host 0.0.0.0 --port 8000
+
+What one visitor may ask is set in the environment, as in SER_HF_LIMIT_SECONDS=120 (app/limits.py lists all limits).
+Exit status: 0 when it is ended by Ctrl+C or SIGTERM, 2 when it cannot start.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ from app.analysis import Analyser
 from app.limits import Limits
 from app.page import build
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
+from ser_hf.command_line import CommandParser
 from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
@@ -114,10 +122,10 @@ def _own_uploads() -> Iterator[None]:
         yield
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line; its defaults come from the environment, then from the bundled models."""
     environment = os.environ.get
-    parser = argparse.ArgumentParser(prog="python -m app.app", description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="python -m app.app", doc=__doc__)
     parser.add_argument(
         "--model",
         metavar="DIR|HUB_ID",
@@ -130,8 +138,17 @@ def build_parser() -> argparse.ArgumentParser:
         default=environment("SER_HF_BASELINE") or DEFAULT_BASELINE,
         help="the model beside it (default: $SER_HF_BASELINE, else models/ser-svm)",
     )
-    parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME") or HOST, help=f"default: {HOST}")
-    parser.add_argument("--port", type=int, default=environment("GRADIO_SERVER_PORT") or PORT, help=f"default: {PORT}")
+    parser.add_argument(
+        "--host",
+        default=environment("GRADIO_SERVER_NAME") or HOST,
+        help=f"address to listen on; 0.0.0.0 is all of them (default: $GRADIO_SERVER_NAME, else {HOST})",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=environment("GRADIO_SERVER_PORT") or PORT,
+        help=f"port to listen on (default: $GRADIO_SERVER_PORT, else {PORT})",
+    )
     return parser
 
 

@@ -87,8 +87,11 @@ def run_batch(
         if rest:
             rows.append(rest)
             break
-        row = recording if isinstance(recording, dict) else _too_much(analyser, recording, room)
-        if row is None:
+        if isinstance(recording, dict):
+            row = recording
+        elif refused := _too_much(analyser, recording, room):
+            row = refused
+        else:
             room -= recording.size
             row = _row(analyser, recording)
         rows.append(row)
@@ -141,8 +144,7 @@ def _in_archive(path: str, name: str) -> Iterator[Recording | Answer]:
         yield _refusal(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
     else:
         if empty:
-            error = f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})"
-            yield _refusal(name, "unreadable", error)
+            yield _refusal(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
 
 
 class _Archive(io.FileIO):

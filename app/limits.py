@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from ser_hf.names import unknown_name
+
 PREFIX = "SER_HF_LIMIT_"
 
 
@@ -52,7 +54,7 @@ class Limits:
             if not variable.startswith(PREFIX):
                 continue
             if variable not in names:
-                raise ValueError(f"{variable} names no limit; there are: {', '.join(names)}")
+                raise ValueError(unknown_name("limit", variable, names))
             if not value.isascii() or not value.isdigit() or int(value) < 1:
                 raise ValueError(f"{variable}={value!r}: a limit is a whole number above zero")
             chosen[names[variable]] = int(value)

@@ -111,11 +111,11 @@ def stop(listening: Listening | None, max_seconds: float) -> str:
 
 def live_html(listening: Listening, max_seconds: float) -> str:
     """The latest answer, and the course of the answers before it."""
-    answered = [moment for moment in listening.moments if moment.prediction]
+    answered = [moment.prediction for moment in listening.moments if moment.prediction]
     now = listening.moments[-1]
     if not answered:
         return f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p></div>'
-    prediction = answered[-1].prediction
+    prediction = answered[-1]
     past = "" if now.prediction else " ser-past"
     return (
         f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p>'

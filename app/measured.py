@@ -36,8 +36,9 @@ def as_list(value: Any) -> list[Any]:
 
 def interval(metrics: Metrics, key: str) -> str:
     """The 95 % interval of a figure in words, or nothing."""
-    bounds = [share(bound) for bound in as_list(as_dict(metrics.get("intervals")).get(key))]
-    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}" if len(bounds) == 2 and None not in bounds else ""
+    shares = [share(bound) for bound in as_list(as_dict(metrics.get("intervals")).get(key))]
+    bounds = [100 * bound for bound in shares if bound is not None]
+    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if len(bounds) == len(shares) == 2 else ""
 
 
 def groups(metrics: Metrics, key: str) -> dict[str, dict[str, Any]]:

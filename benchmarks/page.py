@@ -1,11 +1,13 @@
 """How long the page makes people wait, and what many visitors at once do to it. Needs Chromium.
 
-python -m benchmarks.page [--clip FILE] [--rounds 11]
+Examples:
+
+    python -m benchmarks.page
+    python -m benchmarks.page --clip app/examples/changing.flac --rounds 3
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import statistics
 import sys
@@ -23,6 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 from app.examples import examples
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
+from ser_hf.command_line import CommandParser
 from tests.app.browser import find_chromium, launch_chromium, served_page
 
 CLIP_SECONDS = 4.0
@@ -57,10 +60,7 @@ navigator.mediaDevices.getUserMedia = async () => {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print a table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__.splitlines()[0])
-    parser.add_argument("--clip", type=Path, default=examples()[0].path, help="uploaded, cut or repeated to 4 s")
-    parser.add_argument("--rounds", type=int, default=11, help="of which the median is told (default: 11)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if find_chromium() is None:
         print("Chromium is needed (on Debian: apt-get install chromium)", file=sys.stderr)
         return 2
@@ -72,6 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m benchmarks.page", doc=__doc__)
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        metavar="FILE",
+        default=examples()[0].path,
+        help="uploaded, cut or repeated to 4 s (default: the page's first example)",
+    )
+    parser.add_argument("--rounds", type=int, default=11, help="measurements of which the median is told")
+    return parser
 
 
 def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:

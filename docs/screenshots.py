@@ -1,11 +1,13 @@
 """Take the pictures of the page: README's two, or every tab in both themes and both widths. Needs Chromium.
 
-python -m docs.screenshots [--all] [--output docs]
+Examples:
+
+    python -m docs.screenshots
+    python -m docs.screenshots --all --output runs/pictures
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.examples import Example, examples
 from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.command_line import CommandParser
 from tests.app.browser import find_chromium, launch_chromium, served_page
 
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -29,10 +32,7 @@ COLORS = 256  # of a committed picture: a third of the size
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pictures; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="every tab, theme and width, not README's two alone")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder (default: docs)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if find_chromium() is None:
         print("Chromium is needed (on Debian: apt-get install chromium)", file=sys.stderr)
         return 2
@@ -52,6 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             take(browser, address, tab, theme, WIDTHS[width], arguments.output / name)
         browser.close()
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m docs.screenshots", doc=__doc__)
+    parser.add_argument("--all", action="store_true", help="every tab, theme and width, not README's two alone")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=Path(__file__).parent,
+        help="folder that is written (default: docs)",
+    )
+    return parser
 
 
 def take(browser: Browser, address: str, tab: str, theme: str, width: int, path: Path) -> None:

@@ -1,7 +1,13 @@
 """Speech emotion recognition on the Hugging Face stack, measured on voices never heard.
 
-from ser_hf import EmotionClassifier
-EmotionClassifier.from_pretrained("models/ser-whisper").predict("clip.wav").label
+>>> from ser_hf import EmotionClassifier
+>>> classifier = EmotionClassifier.from_pretrained("ser-svm")
+>>> classifier.labels
+['neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised']
+>>> classifier.predict("clip.wav")
+Traceback (most recent call last):
+    ...
+ser_hf.audio.UnreadableAudioError: clip.wav: there is no such file
 """
 
 from importlib import import_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -18,7 +18,7 @@ def read_ahead(items: Iterable[Item], weight: Callable[[Item], float], limit: fl
         weight: of an item that waits, such as the memory it takes.
         limit: no further item is drawn while those that wait weigh as much; one item may weigh more.
     """
-    waiting: deque[tuple[Item | None, BaseException | None]] = deque()
+    waiting: deque[tuple[Any, BaseException | None]] = deque()  # an item, or what was raised in its place
     changed = threading.Condition()
     state = {"weight": 0.0, "closed": False}
 

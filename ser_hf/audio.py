@@ -184,6 +184,11 @@ def sliding_windows(n_samples: int, window: int, hop: int) -> list[tuple[int, in
     """Windows (start, end) that cover `n_samples`: each `window` long, `hop` apart, the last aligned to the end.
 
     A recording that fits one window is one window of its own length.
+
+    >>> sliding_windows(10, window=4, hop=2)
+    [(0, 4), (2, 6), (4, 8), (6, 10)]
+    >>> sliding_windows(3, window=4, hop=2)
+    [(0, 3)]
     """
     if window < 1 or not 1 <= hop <= window:
         raise ValueError(f"need window >= 1 and 1 <= hop <= window, not window={window} and hop={hop}")

@@ -22,20 +22,21 @@ from ser_hf.audio import (
     sliding_windows,
     speech_span,
 )
-from ser_hf.hub import HubError, model_folder
+from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, too_unsure, unfamiliar
+from ser_hf.names import unknown_name
+from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, too_unsure, unfamiliar
 from ser_hf.quality import quality_doubts
 
-BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
 DEFAULT_BASELINE = BUNDLED_MODELS / "ser-svm"
 CLASSICAL_MODEL_TYPE = "ser_hf-classical"
 # Engineered features are statistics over a whole clip, and were learned on clips of about this length.
 CLASSICAL_WINDOW_SECONDS = 5.0
 
-RUNTIMES = ("torch", "onnx")
+NEEDED_BY = {"torch": ("torch", "transformers"), "onnx": ("onnxruntime", "transformers")}
+RUNTIMES = tuple(NEEDED_BY)
 ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
@@ -44,9 +45,17 @@ WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 class _Model(Protocol):
     """What `load_neural`, `load_onnx` and `load_classical` return."""
 
-    labels: list[str]
+    @property
+    def labels(self) -> list[str]: ...
 
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
+
+
+class _Neural(_Model, Protocol):
+    """What `load_neural` and `load_onnx` return."""
+
+    @property
+    def window_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,9 @@ class EmotionClassifier:
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
-        if runtime not in (None, *RUNTIMES):
-            raise ModelError(f"there is no runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
-        runtime = runtime or ("torch" if find_spec("torch") else "onnx")
+        if runtime is not None and runtime not in RUNTIMES:
+            raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
+        runtime = runtime or ("onnx" if find_spec("onnxruntime") and not find_spec("torch") else "torch")
         try:
             folder = model_folder(model, onnx=runtime == "onnx")
         except HubError as error:
@@ -127,10 +136,17 @@ class EmotionClassifier:
             from ser_hf.models.classical import load_classical
 
             return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold)
+        missing = [package for package in NEEDED_BY[runtime] if find_spec(package) is None]
+        if missing:
+            raise ModelError(
+                f"{name} is a neural network, which needs {' and '.join(missing)}: install ser_hf[{runtime}] "
+                f"(pip install '.[{runtime}]' in the folder of the repository), or take the model ser-svm, which needs "
+                "neither"
+            )
         if runtime == "onnx":
             from ser_hf.models.onnx_model import load_onnx
 
-            neural = load_onnx(folder)
+            neural: _Neural = load_onnx(folder)
         else:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
@@ -210,24 +226,25 @@ class EmotionClassifier:
 
     def _ask(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
         """`probabilities`, and how far each clip is from those the model learned from; NaN if it does not know."""
-        knows = getattr(self.model, "familiarity", None) is not None
-        rows, distances = [], []
+        model: Any = self.model
+        knows = getattr(model, "familiarity", None) is not None
+        answers, distances = [], []
         for start in range(0, len(clips), batch_size):
             batch = clips[start : start + batch_size]
-            answer = self.model.predict_with_distance(batch) if knows else (self.model.predict_proba(batch), np.nan)
-            rows.append(answer[0])
+            answer = model.predict_with_distance(batch) if knows else (model.predict_proba(batch), np.nan)
+            answers.append(answer[0])
             distances.append(np.broadcast_to(answer[1], len(batch)))
-        rows = np.concatenate(rows).astype(np.float64)[:, self._order]
+        rows = np.concatenate(answers).astype(np.float64)[:, self._order]
         return rows / rows.sum(axis=1, keepdims=True), np.concatenate(distances)
 
     def _answer(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
         recording = plan.recording
         mean = self._scores(rows.mean(axis=0))
-        label = max(mean, key=mean.get)
+        label = likeliest(mean)
         timeline = []
         for (start, end), row in zip(plan.windows, rows, strict=True):
             scores = self._scores(row)
-            timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, max(scores, key=scores.get), scores))
+            timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(scores), scores))
         warnings = [*recording.warnings, *quality_doubts(recording)]
         if len(timeline) > 1:
             warnings.append(
@@ -240,8 +257,10 @@ class EmotionClassifier:
         if mean[label] < self.answer_threshold:
             warnings.append(too_unsure(label, mean[label], self.answer_threshold))
         confident = mean[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
-        distance = None if math.isnan(distance) else distance
-        return Prediction(recording.name, label, mean, recording.duration, warnings, timeline, confident, distance)
+        known_distance = None if math.isnan(distance) else distance
+        return Prediction(
+            recording.name, label, mean, recording.duration, warnings, timeline, confident, known_distance
+        )
 
     def _scores(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, row.tolist(), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,11 +142,12 @@ def standout_features(classifier: EmotionClassifier, recording: Recording, predi
         recording: at 16 kHz, the one that ``prediction`` is of.
         prediction: what ``classifier`` answered.
     """
-    if not hasattr(classifier.model, "feature_statistics"):
+    answers: Any = classifier.model
+    if not hasattr(answers, "feature_statistics"):
         return []
     from ser_hf.features import extract, feature_names
 
-    model: ClassicalModel = classifier.model
+    model: ClassicalModel = answers
     segment = decisive_segment(prediction)
     window = recording.samples[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
     usual = model.feature_statistics()

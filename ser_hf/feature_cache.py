@@ -33,7 +33,7 @@ class FeatureCache:
 
     def path(self, samples: np.ndarray) -> Path:
         """The file that holds, or would hold, the features of these samples."""
-        content = hashlib.sha256(np.ascontiguousarray(samples)).digest()
+        content = hashlib.sha256(np.ascontiguousarray(samples).data).digest()
         return self.folder / f"{hashlib.sha256(content + self._settings).hexdigest()}.npz"
 
     def read(self, samples: np.ndarray) -> np.ndarray | None:

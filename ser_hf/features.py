@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import librosa
 import numpy as np
 import pandas as pd
-import scipy
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.feature_cache import FeatureCache
 from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
+from ser_hf.names import unknown_name
 
 EGEMAPS_LICENCE = (
     "openSMILE is free for non-commercial purposes only (research, teaching, personal use); without a licence of "
@@ -250,7 +250,7 @@ def extract_table(
     names = feature_names(groups)
     cache = None
     if cache_dir is not None:
-        versions = {"librosa": librosa.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
+        versions = {name: importlib.metadata.version(name) for name in ("librosa", "numpy", "scipy")}
         if "egemaps" in groups:
             versions["opensmile"] = importlib.metadata.version("opensmile")
         cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
@@ -275,7 +275,7 @@ def _row(source: Any, groups: tuple[str, ...], cache: FeatureCache | None) -> np
 def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:
     unknown = [group for group in groups if group not in _GROUP_FUNCTIONS]
     if unknown:
-        raise ValueError(f"there is no feature group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+        raise ValueError(unknown_name("feature group", unknown[0], GROUPS))
     frames = Frames(samples)
     return {name: value for group in groups for name, value in _GROUP_FUNCTIONS[group](frames).items()}
 
@@ -293,12 +293,12 @@ def _statistics(name: str, rows: np.ndarray) -> Features:
 
 
 def _percentiles(name: str, values: np.ndarray) -> Features:
-    return {f"{name}_p{q:02d}": _or_nan(lambda x, q=q: np.percentile(x, q), values) for q in (5, 25, 50, 75, 95)}
+    return {f"{name}_p{q:02d}": _or_nan(partial(np.percentile, q=q), values) for q in (5, 25, 50, 75, 95)}
 
 
 def _named(name: str, what: str, values: np.ndarray) -> Features:
     if np.ndim(values) == 0:
-        return {f"{name}_{what}": values}
+        return {f"{name}_{what}": float(values)}
     return {f"{name}{index:02d}_{what}": value for index, value in enumerate(values)}
 
 

@@ -56,7 +56,8 @@ class Frames:
     @cached_property
     def mfcc_deltas(self) -> tuple[np.ndarray, np.ndarray]:
         """First and second differences of the MFCCs over nine frames, each (30, frames)."""
-        return tuple(librosa.feature.delta(self.mfcc, width=9, order=order, mode="nearest") for order in (1, 2))
+        first, second = (librosa.feature.delta(self.mfcc, width=9, order=order, mode="nearest") for order in (1, 2))
+        return first, second
 
     @cached_property
     def level(self) -> np.ndarray:

@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_hf.names import nearest
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+# In the repository they lie beside the library; in an installed package, within it.
+_HERE = Path(__file__).resolve().parent
+BUNDLED_MODELS = _HERE / "bundled" if (_HERE / "bundled").is_dir() else _HERE.parent / "models"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ID = re.compile(rf"{REPO_ID.pattern}(@[\w./-]+)?")
 # One form of the weights: repositories hold others beside it, for other programs or of other precision.
@@ -30,6 +35,11 @@ class HubError(ValueError):
 
 def split_revision(hub_id: str) -> tuple[str, str | None]:
     """``user/name`` and the branch, tag or commit of ``user/name@revision``; None without one.
+
+    >>> split_revision("user/name@v1")
+    ('user/name', 'v1')
+    >>> split_revision("user/name")
+    ('user/name', None)
 
     Raises:
         HubError: it is no such name.
@@ -48,11 +58,16 @@ def looks_like_folder(model: str) -> bool:
     return first in ("models", "runs") or Path(first).exists()
 
 
+def bundled_models() -> list[str]:
+    """The names of the models that come with the library."""
+    return sorted(path.parent.name for path in BUNDLED_MODELS.glob("*/config.json"))
+
+
 def model_folder(model: str | Path, onnx: bool = False) -> Path:
     """The folder of a model: the one that is named, or that of a Hub id (``user/name[@revision]``) in the local cache.
 
     Args:
-        model: folder or Hub id.
+        model: folder, Hub id, or name of a bundled model, such as ``ser-svm``, where no folder of that name lies.
         onnx: fetch the network as ONNX and not its safetensors.
 
     Raises:
@@ -61,10 +76,15 @@ def model_folder(model: str | Path, onnx: bool = False) -> Path:
     folder = Path(model).expanduser()
     if folder.exists():
         return folder
+    if isinstance(model, str) and model in bundled_models():
+        return BUNDLED_MODELS / model
     if isinstance(model, Path) or looks_like_folder(model):
+        beside = [str(path) for path in folder.parent.glob("*/") if not path.name.startswith(".")]
+        near = nearest(str(folder), beside) or nearest(folder.name, bundled_models())
+        hint = f"; did you mean {near!r}?" if near else "."
         raise HubError(
-            f"there is no model folder {str(model)!r}. Name a folder that holds a config.json, or a model of the Hub "
-            "as user/name or user/name@revision."
+            f"there is no model folder {str(model)!r}{hint} Name a folder that holds a config.json, or a model of the "
+            "Hub as user/name or user/name@revision."
         )
     return snapshot(model, ONNX_FILES if onnx else MODEL_FILES)
 
@@ -272,7 +292,7 @@ def _open_proposal(api: HfApi, folder: Path, repo_id: str, repo_type: str) -> tu
     ):
         revision = f"refs/pr/{discussion.num}"
         if _holds(api, folder, repo_id, repo_type, revision):
-            return discussion.num, api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha
+            return discussion.num, str(api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
     return None
 
 

@@ -76,7 +76,7 @@ class Journal:
 def model_key(folder: Path) -> str:
     """What tells the answers of one model folder from those of another: the sizes and times of its files."""
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".skops"))
-    return json.dumps([(file.name, *_stamp(str(file))) for file in files])
+    return json.dumps([(file.name, *(_stamp(str(file)) or ())) for file in files])
 
 
 def _stamp(name: str) -> list[int] | None:

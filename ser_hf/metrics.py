@@ -191,7 +191,7 @@ def score(
         labels, predicted, labels=classes, zero_division=np.nan
     )
     occurs = support > 0
-    figures = {
+    figures: dict[str, Any] = {
         "accuracy": float((labels == predicted).mean()),
         "balanced_accuracy": float(recall[occurs].mean()),
         "macro_f1": float(f1[occurs].mean()),

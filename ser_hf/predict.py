@@ -1,17 +1,27 @@
-"""Which emotion do the voices in some recordings express? One row a recording, in their order.
+"""Say which emotion the voices in some recordings express: one row a recording, in their order.
 
-python -m ser_hf.predict clip.wav recordings/ --format jsonl
+Examples:
+
+    python -m ser_hf.predict clip.wav recordings/
+    python -m ser_hf.predict recordings/ --format jsonl > answers.jsonl
+    python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output answers.parquet
+
+Answers are a label, how sure the model is (0 to 1 for each label), the length in seconds and warnings. With --output,
+they are kept as they come: after a kill, the same command goes on where it stopped. Exit status: 0 if every recording
+was answered, 1 if any was not, 2 on wrong usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_hf.command_line import CommandParser
 from ser_hf.journal import Journal, model_key
 from ser_hf.rows import FORMATS, Row, open_writer
 
@@ -22,18 +32,22 @@ AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
     *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
 )
+PROG = "python -m ser_hf.predict"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit status: 0, 1 if a recording failed, 2 on wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser(prog).parse_args(argv)
+    usage = partial(_complain, prog)
     if arguments.format == "parquet" and arguments.output is None:
-        return _usage("--format parquet writes a file: name it with --output F")
+        return usage("--format parquet writes a file: name it with --output F")
+    if arguments.format == "parquet" and find_spec("pyarrow") is None:
+        return usage("--format parquet needs pyarrow: pip install pyarrow, or take --format csv")
     if arguments.output is not None and not arguments.output.parent.is_dir():
-        return _usage(f"--output {arguments.output}: there is no folder {arguments.output.parent}")
+        return usage(f"--output {arguments.output}: there is no folder {arguments.output.parent}")
     if arguments.output is not None and arguments.output.is_dir():
-        return _usage(f"--output {arguments.output} is a folder; name a file")
+        return usage(f"--output {arguments.output} is a folder; name a file")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
@@ -43,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
     except ModelError as error:
-        return _usage(str(error))
+        return usage(str(error))
     inputs = [file for name in arguments.inputs for file in find_recordings(name)]
     try:
         if arguments.output is None or (arguments.output.exists() and not arguments.output.is_file()):
@@ -59,23 +73,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
-        return _usage(f"cannot write {arguments.output or 'the answers'}: {error.strerror or error}")
+        return usage(f"cannot write {arguments.output or 'the answers'}: {error.strerror or error}")
     return EXIT_SOME_FAILED if failed else 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str = PROG) -> CommandParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ser_hf.predict",
-        description="Say which emotion the voices in some recordings express.",
-        epilog="With --output, answers are kept as they come: after a kill, the same command goes on where it stopped. "
-        "Exit status: 0 if every recording was answered, 1 if any was not, 2 on wrong usage.",
-    )
+    parser = CommandParser(prog=prog, doc=__doc__)
     parser.add_argument(
         "inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all their subfolders"
     )
     parser.add_argument(
-        "--model", metavar="DIR|HUB_ID", help="model folder, or Hub id as user/name (default: models/ser-whisper)"
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="model folder, Hub id as user/name, or one of the bundled: ser-whisper, ser-svm (default: ser-whisper)",
     )
     parser.add_argument(
         "--runtime",
@@ -144,7 +155,7 @@ def fill(classifier: EmotionClassifier, inputs: list[str | Row], format: str, ou
 def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator[Row]:
     from tqdm import tqdm
 
-    return tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
+    yield from tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
 
 
 def answer(classifier: EmotionClassifier, inputs: Sequence[str | Row], one_by_one: bool = False) -> Iterator[Row]:
@@ -170,8 +181,8 @@ def _name(item: str | Row) -> str:
     return item if isinstance(item, str) else item["file"]
 
 
-def _usage(message: str) -> int:
-    print(f"{build_parser().prog}: {message}", file=sys.stderr)
+def _complain(prog: str, message: str) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)
     return EXIT_USAGE
 
 

@@ -11,6 +11,15 @@ UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
 
 
+def likeliest(scores: dict[str, float]) -> str:
+    """The label of the highest probability; of several, the first.
+
+    >>> likeliest({"neutral": 0.2, "calm": 0.7, "happy": 0.1})
+    'calm'
+    """
+    return max(scores, key=lambda label: scores[label])
+
+
 @dataclass(frozen=True)
 class Segment:
     """One window of a recording and what the voice expresses in it; ``start`` and ``end`` are seconds."""

@@ -37,6 +37,7 @@ def open_writer(format: str, output: Path | None, names: Sequence[str], labels: 
 
     with contextlib.ExitStack() as stack:
         if format == "parquet":
+            assert output is not None, "parquet is written to a file"
             yield stack.enter_context(_ParquetWriter(stack.enter_context(_replacing(output)), labels))
             return
         if output is None:

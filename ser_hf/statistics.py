@@ -123,7 +123,11 @@ def log_loss_terms(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of a family of tests, adjusted for their number (Holm 1979), in the given order."""
+    """p-values of a family of tests, adjusted for their number (Holm 1979), in the given order.
+
+    >>> holm([0.01, 0.5, 0.02])
+    [0.03, 0.5, 0.04]
+    """
     order = np.argsort(p_values, kind="stable")
     steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))

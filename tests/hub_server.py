@@ -11,7 +11,6 @@ By hand: ``python -m tests.hub_server --root FOLDER`` serves one until Ctrl+C.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import socket
@@ -26,6 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from ser_hf.command_line import CommandParser
 from tests.local_hub.access import Access
 from tests.local_hub.accounts import Accounts
 from tests.local_hub.client import environment, point_client_at
@@ -163,11 +163,19 @@ class HubServer:
         await self._app(scope, receive, send)
 
 
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m tests.hub_server", doc=main.__doc__)
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="where its repositories are kept (default: a new folder)"
+    )
+    parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 for a free one")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve a Hub until Ctrl+C, and say how to reach it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hub_server", description=main.__doc__)
-    parser.add_argument("--root", type=Path, help="where its repositories are kept (default: a new folder)")
-    parser.add_argument("--port", type=int, default=8765, help="default: 8765; 0 for a free one")
+    parser = build_parser()
     options = parser.parse_args(arguments)
     root = options.root or Path(tempfile.mkdtemp(prefix="hub-"))
     try:

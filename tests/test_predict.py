@@ -175,6 +175,9 @@ def test_folder_without_recordings_and_absent_file_are_errors_in_words(folder, m
         (["x.wav", "--output", "absent/folder/answers.csv"], "no folder"),
         (["x.wav", "--output", "."], "is a folder"),
         (["x.wav", "--model", "models/absent"], "no model folder"),
+        (["x.wav", "--model", "models/ser-wisper"], "did you mean 'models/ser-whisper'?"),
+        (["x.wav", "--model", "elsewhere/ser-svm/"], "did you mean 'ser-svm'?"),
+        (["x.wav", "--model", "ser-swm"], "did you mean 'ser-svm'?"),
     ],
 )
 def test_wrong_usage_exits_with_two_and_says_why(arguments, words, capsys):
@@ -205,6 +208,31 @@ def test_names_that_are_no_utf8_or_break_lines_do_not_stop_the_others(model, tmp
     with open(outputs["csv"], newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
     assert len(pd.read_parquet(outputs["parquet"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("absent", "words", "told"),
+    [
+        ("torch transformers onnxruntime", [], "ser-whisper is a neural network, which needs torch and transformers"),
+        ("torch transformers", ["--runtime", "onnx"], "needs transformers: install ser_hf[onnx]"),
+        ("pyarrow", ["--format", "parquet", "--output", "answers.parquet"], "--format parquet needs pyarrow"),
+    ],
+)
+def test_packages_that_only_some_need_are_named(absent, words, told, monkeypatch, capsys):
+    def find(name):
+        return None if name in absent.split() else object()
+
+    for module in ("ser_hf.classifier", "ser_hf.predict"):
+        monkeypatch.setattr(f"{module}.find_spec", find)
+    assert run("x.wav", *words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_bundled_model_is_known_by_its_name(folder, capsys):
+    assert run(folder / "b.wav", "--model", "ser-svm", "--format", "jsonl") == 0
+    by_name = json.loads(capsys.readouterr().out)
+    assert run(folder / "b.wav", "--model", REPOSITORY / "models" / "ser-svm", "--format", "jsonl") == 0
+    assert by_name == json.loads(capsys.readouterr().out)
 
 
 def test_help_does_not_wait_for_heavy_imports():

@@ -1,8 +1,15 @@
-"""Let people hear augmentation: one wav of each kind, draws of a recipe's whole, and a page to listen to them."""
+"""Let people hear augmentation: one wav of each kind, draws of a recipe's whole, and a page to listen to them.
+
+Examples:
+
+    python -m train.augmented --output runs/heard
+    python -m train.augmented clip.wav --output runs/heard --recipe train/recipes/whisper.yaml --draws 12
+
+Open index.html in the folder. Exit status: 0, or 2 for what the message says.
+"""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import dataclasses
 import io
@@ -37,6 +44,7 @@ from ser_hf.augment import (
     vary_silence,
 )
 from ser_hf.augment.sounds import SOUNDS, make_sound
+from ser_hf.command_line import CommandParser
 from train.common import UsageError, read_recipe
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "app" / "examples"
@@ -66,13 +74,7 @@ class Example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 for what the message says)."""
-    parser = argparse.ArgumentParser(prog="python -m train.augmented", description=__doc__.splitlines()[0])
-    parser.add_argument("clip", nargs="?", type=Path, default=CLIP, help="recording (default: app/examples/plain.flac)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new or empty folder for the sounds")
-    parser.add_argument("--recipe", type=Path, help="recipe whose augmentation is drawn (default: ser_hf's own)")
-    parser.add_argument("--draws", type=int, default=6, help="draws of the whole augmentation (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default: %(default)s)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         if arguments.draws < 0 or arguments.seed < 0:
             raise UsageError("--draws and --seed are whole numbers of 0 or more")
@@ -85,6 +87,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(f"written: {page}")
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m train.augmented", doc=__doc__)
+    parser.add_argument(
+        "clip",
+        nargs="?",
+        type=Path,
+        default=CLIP,
+        metavar="FILE",
+        help=f"recording, of at most {MAX_SECONDS:.0f} s (default: app/examples/plain.flac)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new or empty folder for the sounds")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="F", help="recipe whose augmentation is drawn (default: ser_hf's own)"
+    )
+    parser.add_argument("--draws", type=int, default=6, help="draws of the whole augmentation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is random")
+    return parser
 
 
 def write_examples(clip: Path, folder: Path, recipe: Path | None = None, draws: int = 6, seed: int = 0) -> Path:
@@ -120,7 +142,8 @@ def read_augmentation(recipe: Path) -> Augmentation:
     if not values:
         raise UsageError(f"{recipe} names no augmentation; it could name {', '.join(FIELDS)}")
     try:
-        return Augmentation(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Augmentation(**chosen)
     except ValueError as error:
         raise UsageError(f"{recipe}: {error}") from None
 

@@ -1,9 +1,14 @@
 """Tune, fit and test a classical model on a protocol's folds, and write a run folder.
 
+Examples:
+
     python -m train.baseline --model svm --protocol actor --output_dir runs/svm-actor
+    python -m train.baseline --recipe train/recipes/svm-smote.yaml --protocol random
+    python -m train.baseline --model knn --features mfcc,pitch --folds 0 --output_dir runs/knn-quick
 
 With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder. All other
 protocols also write ``importance.json``: which groups of features the answers to the tested clips need.
+Exit status: 0, or 2 if arguments or data allow no run.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel, fit_classical, save_classical
 from ser_hf.models.families import FAMILIES
 from ser_hf.models.importance import group_importance
+from ser_hf.names import unknown_name
 from ser_hf.runs import (
     METRICS,
     RunError,
@@ -58,6 +64,8 @@ TUNED = ("parameters", "temperature", "answer_threshold", "cross_validation_accu
 @dataclass
 class BaselineArguments:
     """Which classical model is fitted on which features."""
+
+    _argument_group_name = "model: what is fitted on which features"
 
     model: str = field(
         default="svm",
@@ -107,7 +115,7 @@ class BaselineArguments:
         groups = list(dict.fromkeys(part.strip() for part in self.features.split(",")))
         unknown = [group for group in groups if group not in GROUPS]
         if unknown:
-            raise UsageError(f"--features: there is no group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+            raise UsageError(f"--features: {unknown_name('group', unknown[0], GROUPS)}")
         try:
             feature_names(groups)
         except MissingPackageError as error:
@@ -115,10 +123,13 @@ class BaselineArguments:
         return groups
 
 
+ARGUMENTS = (DataArguments, BaselineArguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the arguments or the data do not allow a run)."""
     try:
-        data, baseline = parse_arguments((DataArguments, BaselineArguments), argv, __doc__)
+        data, baseline = parse_arguments(ARGUMENTS, argv, "python -m train.baseline", __doc__)
         run(data, baseline)
     except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -226,7 +237,7 @@ def importance_record(importances: list[tuple[int, dict[str, tuple[float, float]
     ``drop`` is the mean over the folds and ``deviation`` that of the folds around it; of each fold, it is the mean and
     the deviation over its permutations.
     """
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for group in importances[0][1]:
         drops = [fold_drops[group][0] for _, fold_drops in importances]
         folds = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import dataclasses
 import json
 import sys
 import time
@@ -17,7 +17,9 @@ from datasets import Dataset, concatenate_datasets
 from transformers import HfArgumentParser
 
 from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.command_line import CommandParser
 from ser_hf.corpora import load_corpus
+from ser_hf.names import nearest, unknown_name
 from ser_hf.splits import PROTOCOLS, Fold, column_names, make_folds
 
 TIMED_CLIPS = 20
@@ -30,6 +32,8 @@ class UsageError(ValueError):
 @dataclass
 class DataArguments:
     """What is trained and tested on. With protocol "cross", `corpora` is what `train_corpora` names."""
+
+    _argument_group_name = "data: which clips train, and which are tested"
 
     corpora: list[str] = field(
         default_factory=lambda: ["ravdess"],
@@ -166,17 +170,74 @@ def _check_corpora(data: DataArguments) -> None:
         raise UsageError(f"corpus {twice[0]} is named twice; name each once")
 
 
-def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None = None, description: str = "") -> tuple:
+class RecipeParser(CommandParser, HfArgumentParser):
+    """The command line of a command whose arguments are dataclasses, and whose defaults a ``--recipe`` may give.
+
+    Its help groups the options by dataclass. Those that a dataclass inherits from another library, as
+    FinetuneTrainingArguments has a hundred of `transformers.TrainingArguments`, are shown by ``--help_all`` alone.
+
+    Args:
+        dataclass_types: each may name its group of options as ``_argument_group_name``.
+        prog: the command, as ``python -m train.baseline``.
+        doc: the docstring of its module (see `CommandParser`).
+    """
+
+    def __init__(self, dataclass_types: Sequence[type], prog: str, doc: str | None = None) -> None:
+        self._hidden: list[tuple[argparse.Action, str | None]] = []
+        super().__init__(dataclass_types, prog=prog, doc=doc, usage=f"{prog} [--recipe F] [OPTIONS]")
+        self.add_argument(
+            "--recipe", metavar="F", help="YAML or JSON file of arguments by name; the command line wins over it."
+        )
+        own = {name for one in dataclass_types for name in one.__annotations__}
+        inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
+        for action in self._actions:
+            # "--no_calibrate" is "--calibrate false", which stands before it.
+            if action.dest in inherited or (action.nargs == 0 and action.const is False):
+                self._hidden.append((action, action.help))
+                action.help = argparse.SUPPRESS
+        if inherited:
+            names = ", ".join(sorted({kind.__bases__[0].__name__ for kind in dataclass_types} - {"object"}))
+            self.add_argument(
+                "--help_all",
+                action=_HelpAll,
+                help=f"list the other {len(inherited)} options, too, which are those of transformers' {names}",
+            )
+
+    def show_inherited(self) -> None:
+        """Let the help list every option."""
+        for action, text in self._hidden:
+            action.help = text
+
+
+class _HelpAll(argparse.Action):
+    """Print the help of every option and end."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, RecipeParser)
+        parser.show_inherited()
+        parser.print_help()
+        parser.exit()
+
+
+def parse_arguments(
+    dataclass_types: Sequence[type], argv: Sequence[str] | None = None, prog: str = "train", doc: str | None = None
+) -> tuple:
     """Parse a command line whose defaults come from an optional ``--recipe`` file.
 
     A recipe is a YAML or JSON mapping of argument names to values; what the command line says wins over it.
+
+    Args:
+        dataclass_types, prog, doc: see `RecipeParser`.
+        argv: the words after the command (default: those of this process).
 
     Raises:
         UsageError: the recipe cannot be read, is no mapping, or names an argument that does not exist.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(dataclass_types, description=description)
-    parser.add_argument("--recipe", help="YAML or JSON file of arguments; the command line wins over it.")
+    parser = RecipeParser(dataclass_types, prog, doc)
     # Read before the rest, because a recipe may give what the command line would otherwise have to.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe")
@@ -186,14 +247,21 @@ def parse_arguments(dataclass_types: Sequence[type], argv: Sequence[str] | None 
         known = {action.dest for action in parser._actions}
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest(name, known)
+                hint = f"; did you mean {near!r}?" if near else ""
                 raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
+        for action in parser._actions:  # argparse checks the words of a command line alone
+            value = values.get(action.dest)
+            if action.choices is not None and value is not None and value not in action.choices:
+                raise UsageError(f"{recipe}: {unknown_name(action.dest, value, action.choices)}")
         parser.set_defaults(**values)
         for action in parser._actions:
             if action.dest in values:
                 action.required = False
-    *parsed, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    # The last two are what is no dataclass's, and the words that nothing took.
+    *parsed, _, rest = parser.parse_args_into_dataclasses(argv, True, look_for_args_file=False)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return tuple(parsed)
 
 

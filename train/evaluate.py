@@ -1,8 +1,12 @@
 """Test a trained model on whole corpora: every clip is answered once, and a run folder is written.
 
-    python -m train.evaluate --model models/ser-whisper --corpora emodb --output_dir runs/whisper-cross-emodb
+Examples:
 
-This measures what a stranger's voice will meet only if the model was not trained on these corpora.
+    python -m train.evaluate --model models/ser-whisper --corpora emodb --output_dir runs/whisper-cross-emodb
+    python -m train.evaluate --model USER/NAME --corpora tess savee --output_dir runs/theirs-cross
+
+This measures what a stranger's voice will meet only if the model was not trained on these corpora. Exit status: 0, or 2
+for what the message says.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 class EvaluateArguments:
     """Which model is tested on what."""
 
+    _argument_group_name = "test: which model on what"
+
     model: str = field(metadata={"help": "Model folder or Hub id."})
     output_dir: str = field(metadata={"help": "Run folder to write, e.g. runs/whisper-cross-emodb."})
     corpora: list[str] = field(metadata={"help": "Corpora to test on, e.g. emodb."})
@@ -51,11 +57,14 @@ class EvaluateArguments:
         self.corpora = names_of(self.corpora)
 
 
+ARGUMENTS = (EvaluateArguments,)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 for what the message says)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        (arguments,) = parse_arguments([EvaluateArguments], argv, description=__doc__.splitlines()[0])
+        (arguments,) = parse_arguments(ARGUMENTS, argv, "python -m train.evaluate", __doc__)
         evaluate(arguments, command=shlex.join(["python", "-m", "train.evaluate", *argv]))
     except (UsageError, CorpusError, RunError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,19 +1,24 @@
 """Run the experiments of train/experiments.yaml, keep what they answered, and write reports/experiments.md.
 
-python -m train.experiments [--names no-speech,soup] [--base_model DIR] [--report_only]
+Examples:
+
+    python -m train.experiments
+    python -m train.experiments --names as-it-was,kept-states --base_model pretrained/whisper-base-encoder
+    python -m train.experiments --report_only
 
 Each is one recipe with one change, on folds that leave every fold's test speakers alone (`--protocol develop`). One
-that is kept in reports/experiments is not run again, one that broke off goes on where it stopped.
+that is kept in reports/experiments is not run again, one that broke off goes on where it stopped. Exit status: 0, 1 if
+a run failed, 2 on wrong usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ser_hf.command_line import CommandParser
 from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, mcnemar
 from train.common import UsageError, read_recipe
@@ -37,11 +42,7 @@ accuracy; *against* the accuracy over all clips minus that of another experiment
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a run failed, 2 on wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m train.experiments", description=__doc__.splitlines()[0])
-    parser.add_argument("--names", help="only these experiments, separated by commas")
-    kept, output = Path("reports/experiments"), Path("reports/experiments.md")
-    add_arguments(parser, TABLE, Path("runs/experiments"), kept, output)
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         experiments = read_experiments(arguments.table)
         jobs = {one["name"]: with_base_model(job_of(one), arguments.base_model) for one in experiments}
@@ -54,6 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return tell_end(arguments.output, failed)
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m train.experiments", doc=__doc__)
+    parser.add_argument("--names", metavar="NAMES", help="experiments, separated by commas (default: all)")
+    kept, output = Path("reports/experiments"), Path("reports/experiments.md")
+    add_arguments(parser, TABLE, Path("runs/experiments"), kept, output)
+    return parser
 
 
 def read_experiments(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,15 @@
 """Fine-tune a checkpoint, or train an architecture from scratch, on a protocol's folds and write a run folder.
 
-python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed42
-python -m train.finetune --recipe train/recipes/cnn.yaml --output_dir runs/cnn-actor
+Examples:
+
+    python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed42
+    python -m train.finetune --recipe train/recipes/whisper.yaml --folds 0 --num_train_epochs 2 --output_dir runs/quick
+    python -m train.finetune --recipe train/recipes/cnn.yaml --output_dir runs/cnn-actor
+    python -m train.finetune --recipe train/recipes/whisper.yaml --protocol cross --train_corpora ravdess \\
+        --test_corpora emodb --output_dir runs/whisper-cross
+
+A run that broke off goes on with --resume_from_checkpoint true. Exit status: 0, 1 if only the push to the Hub failed, 2
+if arguments or data allow no run.
 """
 
 from __future__ import annotations
@@ -37,15 +45,14 @@ from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
 
+ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 FROZEN = "frozen"  # in a run folder: what the frozen layers gave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if only the push failed, 2 if arguments or data allow no run."""
     try:
-        arguments = parse_arguments(
-            (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments), argv, __doc__
-        )
+        arguments = parse_arguments(ARGUMENTS, argv, "python -m train.finetune", __doc__)
         run(*arguments)
     except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -84,7 +91,7 @@ def run(
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
     clips = load_clips(table)
-    from_here = dataclasses.replace(model, base_model=base and str(base))
+    from_here = dataclasses.replace(model, base_model=None if base is None else str(base))
     frames, records, states = [], [], None
     for position, fold in enumerate(folds):
         fold_folder = folder / f"fold{fold.index}"

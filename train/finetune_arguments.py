@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -17,6 +18,8 @@ PRETRAINED = "openai/whisper-base"
 @dataclass
 class ModelArguments:
     """Which checkpoint is fine-tuned and how much of it, or which architecture is trained from random weights."""
+
+    _argument_group_name = "model: what is fine-tuned, or trained from random weights"
 
     base_model: str | None = field(
         default=None,
@@ -115,14 +118,13 @@ class ModelArguments:
         """
         if self.frozen_versions < 0 or (self.frozen_versions and not self.frozen_layers):
             raise UsageError("--frozen_versions is 0 or more, and needs --frozen_layers")
+        defaults: dict[str, Any]
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
                 if getattr(self, name) is not None:
                     raise UsageError(f"--{name} goes with --architecture: that of a pretrained model is what it is")
             defaults = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85, "head_factor": 10.0}
         else:
-            if self.architecture not in ARCHITECTURES:  # of a recipe, which no parser has checked
-                raise UsageError(f"--architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
             for name in ("base_model", "base_model_id", "weighted_layer_sum", "frozen_layers", "frozen_versions"):
                 if getattr(self, name):
                     raise UsageError(
@@ -130,7 +132,7 @@ class ModelArguments:
                         "leave one of the two out"
                     )
             defaults = {"family": self.architecture, "layer_decay": 1.0, "head_factor": 1.0}
-        changes = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        changes: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         if self.architecture is not None:
             changes |= {"fit_head_first": False, "familiarity": False}
         return dataclasses.replace(self, **changes)
@@ -139,6 +141,8 @@ class ModelArguments:
 @dataclass
 class AugmentationArguments:
     """How training clips are varied."""
+
+    _argument_group_name = "augmentation: how training clips are varied (0 leaves a kind out)"
 
     speed: float = field(default=0.1, metadata={"help": "Largest change of speed, as a share of 1."})
     gain_db: float = field(default=6.0, metadata={"help": "Largest change of level, in dB."})
@@ -191,8 +195,19 @@ class AugmentationArguments:
 class FinetuneTrainingArguments(TrainingArguments):
     """TrainingArguments with this project's defaults."""
 
+    _argument_group_name = "training: the schedule, and what is written"
+
     output_dir: str = field(default="runs/whisper-actor", metadata={"help": "Run folder that is written."})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a run folder that exists."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "true: go on with the run in --output_dir where it broke off."}
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of all that is random."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish the finished model on the Hub."})
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "Its repository, as USER/NAME (default: the run folder's name, yours)."}
+    )
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Hide a repository that is created."})
     precision: str = field(
         default="auto",
         metadata={"help": "Arithmetic: bfloat16 where it pays, or fixed.", "choices": ["auto", "bfloat16", "float32"]},

@@ -77,6 +77,7 @@ def run_fold(
     set_seed(args.seed)
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
     sound = Sound(clips, np.array(table["emotion"]), model, extractor, args.seed)
+    learning: contextlib.AbstractContextManager[None]
     if states is None:
         lessons, learning = lessons_of_sound(sound, fold, augmentation), contextlib.nullcontext()
     else:

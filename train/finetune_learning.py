@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,7 @@ class Sound:
         """Rows of the table, as they are or changed (see `ClipDataset`)."""
         heard = [self.clips[i] for i in indices]
         if copies:
+            assert augment is not None, "copies are changed copies"
             heard, augment = augmented_copies(heard, augment, copies, self.seed), unchanged
         labels = np.tile(self.emotions[indices], 1 + copies).tolist()
         window = int(window_seconds(self.model, self.extractor) * SAMPLE_RATE)
@@ -135,7 +137,13 @@ def learn(
     Returns:
         Whether it went on from a checkpoint.
     """
+<<<<<<< HEAD
     freeze_lower(model, model_arguments.frozen_layers)
+=======
+    decay, head_factor = model_arguments.layer_decay, model_arguments.head_factor
+    assert decay is not None, "arguments are resolved"
+    assert head_factor is not None, "arguments are resolved"
+>>>>>>> work-door
     if model_arguments.fit_head_first:
         features, labels = frozen_features(model, lessons.collator, lessons.head, args)
         fit_head(model, features, labels, balanced=model_arguments.balance_labels)
@@ -157,8 +165,8 @@ def learn(
         data_collator=collator,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
-        layer_decay=model_arguments.layer_decay,
-        head_factor=model_arguments.head_factor,
+        layer_decay=decay,
+        head_factor=head_factor,
         label_weights=balanced_weights(lessons.labels, len(LABELS)) if model_arguments.balance_labels else None,
     )
     last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.exists() else None
@@ -178,6 +186,7 @@ def make_model(arguments: ModelArguments, spec_augment: float) -> tuple[PreTrain
             num_layers=arguments.num_layers,
             dropout=arguments.dropout,
         )
+    assert arguments.base_model is not None, "arguments are resolved"
     return create_model(
         arguments.base_model,
         num_layers=arguments.num_layers,
@@ -192,7 +201,7 @@ def fold_training_arguments(
 ) -> FinetuneTrainingArguments:
     """The arguments of one fold: its own folder, this machine's arithmetic, no evaluation where nobody is held out."""
     bfloat16 = bfloat16_pays() if training.precision == "auto" else training.precision == "bfloat16"
-    changes = {"output_dir": str(folder), "bf16": bfloat16, "use_cpu": not torch.cuda.is_available()}
+    changes: dict[str, Any] = {"output_dir": str(folder), "bf16": bfloat16, "use_cpu": not torch.cuda.is_available()}
     changes["push_to_hub"] = False  # the finished model is, with its card, and not each checkpoint of each fold
     if not has_validation:
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ser_hf.names import unknown_name
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
 from train.common import UsageError, read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
@@ -59,13 +60,18 @@ class Job:
 
 def add_arguments(parser: argparse.ArgumentParser, table: Path, runs_dir: Path, kept_dir: Path, output: Path) -> None:
     """Add what every command takes that runs jobs and reports on them, with its defaults."""
-    shown = "(default: %(default)s)"
-    parser.add_argument("--runs_dir", type=Path, default=runs_dir, help=f"where runs are made {shown}")
-    parser.add_argument("--kept_dir", type=Path, default=kept_dir, help=f"where their answers are kept {shown}")
-    parser.add_argument("--output", type=Path, default=output, help=f"the report {shown}")
-    parser.add_argument("--base_model", help="folder of the pretrained model, for recipes that name one of the Hub")
+    parser.add_argument("--runs_dir", type=Path, metavar="DIR", default=runs_dir, help="where runs are made")
+    parser.add_argument("--kept_dir", type=Path, metavar="DIR", default=kept_dir, help="where their answers are kept")
+    parser.add_argument("--output", type=Path, metavar="F", default=output, help="the report")
+    parser.add_argument(
+        "--base_model",
+        metavar="DIR",
+        help="folder of the pretrained model, for recipes that name one (default: that of the recipe)",
+    )
     parser.add_argument("--report_only", action="store_true", help="run nothing, only write the report anew")
-    parser.add_argument("--table", type=Path, default=table, help=f"what is run {shown}")
+    parser.add_argument(
+        "--table", type=Path, metavar="F", default=table, help=f"what is run (default: train/{table.name})"
+    )
 
 
 def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
@@ -77,7 +83,7 @@ def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
     chosen = known if words is None else [word.strip() for word in words.split(",")]
     unknown = [word for word in chosen if word not in known]
     if unknown:
-        raise UsageError(f"{option}: there is no {unknown[0]!r}; there are: {', '.join(known)}")
+        raise UsageError(f"{option}: {unknown_name(option.strip('-s'), unknown[0], known)}")
     return chosen
 
 

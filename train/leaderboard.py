@@ -1,19 +1,24 @@
 """Run every recipe of train/leaderboard.yaml on every protocol, keep what it answered, and write the leaderboard.
 
-python -m train.leaderboard [--rows svm,cnn] [--protocols actor] [--report_only]
+Examples:
 
-A run that is kept in reports/runs is not run again, one that broke off goes on where it stopped.
+    python -m train.leaderboard
+    python -m train.leaderboard --rows svm,cnn --protocols actor
+    python -m train.leaderboard --report_only
+
+All of it takes hours. A run that is kept in reports/runs is not run again, one that broke off goes on where it stopped.
+Exit status: 0, 1 if a run failed, 2 on wrong usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ser_hf.command_line import CommandParser
 from ser_hf.runs import RunError
 from train.common import UsageError, read_recipe
 from train.jobs import RECIPES, Job, add_arguments, chosen_names, is_finished, keep, run_jobs, tell_end, with_base_model
@@ -26,11 +31,7 @@ ASKED_AGAIN = "actor"  # the protocol whose models are asked again under other c
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a run failed, 2 on wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m train.leaderboard", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", help="only these rows of the table, separated by commas")
-    parser.add_argument("--protocols", help="only these protocols, separated by commas")
-    add_arguments(parser, TABLE, Path("runs"), Path("reports/runs"), Path("reports/leaderboard.md"))
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         table = read_recipe(arguments.table)
         jobs = plan(table, arguments.rows, arguments.protocols)
@@ -41,6 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return tell_end(arguments.output, failed)
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m train.leaderboard", doc=__doc__)
+    parser.add_argument("--rows", metavar="NAMES", help="rows of the table, separated by commas (default: all)")
+    parser.add_argument("--protocols", metavar="NAMES", help="protocols, separated by commas (default: all)")
+    add_arguments(parser, TABLE, Path("runs"), Path("reports/runs"), Path("reports/leaderboard.md"))
+    return parser
 
 
 def plan(table: dict[str, Any], rows: str | None = None, protocols: str | None = None) -> list[Job]:

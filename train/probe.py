@@ -1,6 +1,9 @@
 """Find out what a pretrained encoder's answers lean on that is no emotion, by changing one thing at a time.
 
-python -m train.probe [--base_model DIR] [--num_layers 3] [--output reports/probe.md]
+Examples:
+
+    python -m train.probe
+    python -m train.probe --base_model pretrained/whisper-base-encoder --num_layers 3 --output reports/probe.md
 
 A logistic regression on the mean over time of one frozen layer is a minute's stand-in for a fine-tuned network. It is
 trained on RAVDESS as it was recorded or changed, and tested on speakers that no fold of `actor` tests, and on EmoDB.
@@ -8,7 +11,6 @@ trained on RAVDESS as it was recorded or changed, and tested on speakers that no
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio, trim_silence
 from ser_hf.augment import apply_gain, set_level, vary_silence
+from ser_hf.command_line import CommandParser
 from ser_hf.conditions import Condition, as_recorded, room
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.labels import LABELS
@@ -97,14 +100,7 @@ the clips."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the model or the data do not allow it)."""
-    parser = argparse.ArgumentParser(prog="python -m train.probe", description=__doc__.splitlines()[0])
-    shown = "(default: %(default)s)"
-    parser.add_argument("--base_model", default=PRETRAINED, help=f"folder or Hub id of the encoder {shown}")
-    parser.add_argument("--num_layers", type=int, default=3, help=f"that are kept; the top one is asked {shown}")
-    parser.add_argument("--window_seconds", type=float, default=4, help=f"of the encoder {shown}")
-    parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
-    parser.add_argument("--output", type=Path, default=Path("reports/probe.md"), help=f"the report {shown}")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         report = probe(arguments.base_model, arguments.num_layers, arguments.window_seconds, arguments.data_dir)
     except (CorpusError, ModelError, SplitError, AudioError) as error:
@@ -114,6 +110,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.output.write_text(report, encoding="utf-8")
     print(f"written: {arguments.output}")
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m train.probe", doc=__doc__)
+    parser.add_argument("--base_model", metavar="DIR|HUB_ID", default=PRETRAINED, help="the encoder")
+    parser.add_argument("--num_layers", type=int, default=3, help="layers that are kept; the top one is asked")
+    parser.add_argument("--window_seconds", type=float, default=4, help="seconds that the encoder hears at once")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
+    )
+    parser.add_argument("--output", type=Path, metavar="F", default=Path("reports/probe.md"), help="the report")
+    return parser
 
 
 def probe(base_model: str, layer: int, window: float, data_dir: str | None = None) -> str:

@@ -1,7 +1,13 @@
 """Put a model, its baseline, the page and the table of clips on the Hugging Face Hub.
 
-python -m train.publish --model models/ser-whisper --repo USER/ser-whisper \\
-    --baseline models/ser-svm --space USER/speech-emotion --dataset USER/ravdess-folds
+Examples:
+
+    python -m train.publish --model models/ser-whisper --repo USER/ser-whisper --dry_run
+    python -m train.publish --model models/ser-whisper --repo USER/ser-whisper \\
+        --baseline models/ser-svm --space USER/speech-emotion --dataset USER/ravdess-folds
+
+One commit each. The token is that of `hf auth login` or of HF_TOKEN. Exit status: 0 if all is there, 1 if the Hub did
+not take it (run it again: it goes on), 2 if it must not be sent.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ser_hf.card import write_card
+from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError
 from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, Pushed, log_in, push_folder
@@ -74,14 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.publish",
-        description="Put a model, its baseline, the page and the table of clips on the Hugging Face Hub.",
-        epilog="One commit each. The token is that of `hf auth login` or of HF_TOKEN. Exit status: 0 if all is there, "
-        "1 if the Hub did not take it (run it again: it goes on), 2 if it must not be sent.",
-    )
+    parser = CommandParser(prog="python -m train.publish", doc=__doc__)
     parser.add_argument("--model", type=Path, metavar="DIR", help="model folder, such as models/ser-whisper")
     parser.add_argument("--repo", metavar="USER/NAME", help="repository of the model")
     parser.add_argument("--baseline", type=Path, metavar="DIR", help="model folder of the baseline")
@@ -94,15 +96,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset", metavar="USER/NAME", help="dataset repository of the clips' labels and folds, no audio"
     )
-    parser.add_argument("--corpora", default="ravdess", help="corpora of the dataset, separated by commas")
-    parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
+    parser.add_argument(
+        "--corpora", default="ravdess", metavar="NAMES", help="corpora of the dataset, separated by commas"
+    )
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
+    )
     parser.add_argument(
         "--runs",
         type=Path,
         nargs="+",
         default=[],
         metavar="RUN",
-        help="runs whose figures the model's card gets besides",
+        help="runs whose figures the model's card gets besides (default: those that lie in the model's folder)",
     )
     parser.add_argument(
         "--export_onnx", action="store_true", help="publish the network as ONNX besides, for who has no torch"

@@ -1,6 +1,8 @@
 """Measure how a run's models hold up: the same test clips in noise, over a telephone, cut short; and what is no voice.
 
-python -m train.robustness runs/svm-actor runs/knn-actor runs/cnn-actor-seed42
+Examples:
+
+    python -m train.robustness runs/svm-actor runs/knn-actor runs/cnn-actor-seed42
 
 Writes two files into each run folder. conditions.json: condition -> accuracy, changed, confidence, unfamiliar,
 answered, n. no_speech.json: kind of sound -> sure, confidence, unfamiliar, answered, n. What is in them already is not
@@ -9,7 +11,6 @@ measured again: a command that broke off goes on, and who deletes them begins an
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import zlib
@@ -23,6 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
+from ser_hf.command_line import CommandParser
 from ser_hf.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.metrics import answer_threshold, probability_matrix
@@ -41,10 +43,7 @@ Samples = dict[tuple[str, str], np.ndarray]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the run or the data do not allow it)."""
-    parser = argparse.ArgumentParser(prog="python -m train.robustness", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders whose fold*/model are still there")
-    parser.add_argument("--data_dir", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir).items():
             print(f"{run}: right {_words(held_up, 'accuracy')}; sure of {_words(sounds, 'sure')}")
@@ -52,6 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m train.robustness", doc=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folders whose fold*/model are still there"
+    )
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
+    )
+    return parser
 
 
 def _words(found: Found, figure: str) -> str:
@@ -118,7 +129,7 @@ def read_found(path: Path) -> Found:
 
 def read_clips(frame: pd.DataFrame, data_dir: str | None) -> Samples:
     """The samples of every clip of a table of predictions, by corpus and clip."""
-    found = {}
+    found: Samples = {}
     for corpus in frame["corpus"].unique():
         table = load_corpus(corpus, data_dir)
         rows = zip(table["clip"], table["audio"], strict=True)

@@ -26,7 +26,7 @@ class FeatureMemory:
 
     def recall(self, samples: np.ndarray, groups: Sequence[str]) -> np.ndarray:
         """What `ser_hf.features.extract` returns."""
-        known = self._groups.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).digest(), {})
+        known = self._groups.setdefault(hashlib.sha256(np.ascontiguousarray(samples).data).digest(), {})
         missing = [group for group in groups if group not in known]
         if missing:
             ends = np.cumsum([len(feature_names([group])) for group in missing])[:-1]

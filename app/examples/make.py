@@ -1,11 +1,15 @@
 """Make the page's example clips from their table, with the speech synthesizer espeak-ng.
 
-python -m app.examples.make [--output DIR]
+Examples:
+
+    python -m app.examples.make
+    python -m app.examples.make --output runs/examples
+
+Exit status: 0, or 2 where espeak-ng is not there or fails.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -22,6 +26,7 @@ from scipy.signal import butter, lfilter, sosfilt
 
 from app.examples import FOLDER
 from app.examples.table import CLIPS, ESPEAK_NG_VERSION, Clip, Passage
+from ser_hf.command_line import CommandParser
 
 PROGRAM = "espeak-ng"
 PAUSE_SECONDS = 0.4  # between two passages
@@ -100,9 +105,7 @@ def room_noise(n_samples: int, level_db: float) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write every clip; returns the exit status: 2 where espeak-ng is not there or fails."""
-    parser = argparse.ArgumentParser(prog="python -m app.examples.make", description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR", help="default: app/examples")
-    folder = parser.parse_args(argv).output
+    folder = build_parser().parse_args(argv).output
     try:
         version = espeak_version()
         made = {clip: make_clip(clip) for clip in CLIPS}
@@ -120,6 +123,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m app.examples.make", doc=__doc__)
+    parser.add_argument(
+        "--output", type=Path, default=FOLDER, metavar="DIR", help="folder that is written (default: app/examples)"
+    )
+    return parser
 
 
 def _espeak(*arguments: str) -> str:

@@ -6,7 +6,7 @@ generator that it is given: the same generator state gives the same clip. None b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -116,7 +116,7 @@ class Augmentation:
         }
         for name, limit in largest.items():
             value = getattr(self, name)
-            if not (isinstance(value, Real) and 0 <= value <= limit):
+            if not (isinstance(value, Real) and 0 <= float(value) <= limit):
                 raise ValueError(f"{name} must be a number between 0 and {limit:g}, not {value!r}")
         for name, (lowest, highest) in BOUNDS.items():
             value = getattr(self, name)
@@ -163,13 +163,16 @@ class Augmentation:
 
 
 def augmented_copies(
-    clips: Sequence[np.ndarray], augmentation: Augmentation, copies: int, seed: int
+    clips: Sequence[np.ndarray],
+    augmentation: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    copies: int,
+    seed: int,
 ) -> list[np.ndarray]:
     """The clips and ``copies`` changed versions of each, made once: the "doubling" of the field where ``copies`` is 1.
 
     Args:
         clips: float32 mono training clips at 16 kHz.
-        augmentation: how the copies differ from their clips.
+        augmentation: how the copies differ from their clips, such as an `Augmentation`.
         copies: how many of each; 0 gives the clips alone.
         seed: what the copies follow from, together with a clip's place in ``clips``.
 

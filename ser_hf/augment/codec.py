@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.names import unknown_name
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def apply_codec(samples: np.ndarray, codec: str, bit_rate: int | None = None) ->
         ValueError: ``codec`` is not known, or ``bit_rate`` lies beyond those that it is used with.
     """
     if codec not in CODECS:
-        raise ValueError(f"there is no codec {codec!r}; there are {', '.join(CODECS)}")
+        raise ValueError(unknown_name("codec", codec, CODECS))
     chosen = CODECS[codec]
     bit_rate = bit_rate or chosen.bit_rates[0]
     if not min(chosen.bit_rates) <= bit_rate <= max(chosen.bit_rates):

@@ -63,7 +63,8 @@ def tones(size: int, rng: np.random.Generator) -> np.ndarray:
     """One to three steady tones, or one that glides up and down as a siren does."""
     time = _time(size)
     if rng.random() < 0.5:
-        return sum(np.sin(2 * np.pi * rng.uniform(80, 5000) * time) for _ in range(int(rng.integers(1, 4))))
+        tones = [np.sin(2 * np.pi * rng.uniform(80, 5000) * time) for _ in range(int(rng.integers(1, 4)))]
+        return np.sum(tones, axis=0)
     low, high = np.sort(rng.uniform(200, 3000, 2))
     place = 0.5 - 0.5 * np.cos(2 * np.pi * rng.uniform(0.1, 4) * time)
     return np.sin(2 * np.pi * np.cumsum(low * (high / low) ** place) / SAMPLE_RATE)
@@ -80,7 +81,7 @@ def signals(size: int, rng: np.random.Generator) -> np.ndarray:
         pressed = time % period < rng.uniform(0.4, 0.9) * period
         return (np.sin(2 * np.pi * rows * time) + np.sin(2 * np.pi * columns * time)) * pressed
     pitches = DIAL_TONES[rng.integers(len(DIAL_TONES))]
-    made = sum(np.sin(2 * np.pi * pitch * time) for pitch in pitches)
+    made = np.sum([np.sin(2 * np.pi * pitch * time) for pitch in pitches], axis=0)
     if rng.random() < 0.5:
         return made
     period = rng.uniform(0.2, 4)
@@ -97,7 +98,7 @@ def music(size: int, rng: np.random.Generator) -> np.ndarray:
     for start in np.arange(0, max(time[-1], beat), beat):
         place = slice(int(start * SAMPLE_RATE), int((start + 2 * beat) * SAMPLE_RATE))
         since = time[place] - start
-        notes = [2 ** (SCALE[rng.integers(len(SCALE))] / 12 + rng.integers(1, 3))]
+        notes: list[float] = [2 ** (SCALE[rng.integers(len(SCALE))] / 12 + rng.integers(1, 3))]
         if rng.random() < 0.5:  # a chord on a step of the scale
             step = int(rng.integers(5))
             notes += [2 ** (SCALE[(step + third) % 7] / 12) for third in (0, 2, 4)]

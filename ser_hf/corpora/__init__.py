@@ -25,6 +25,7 @@ import pyarrow
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from ser_hf.labels import LABEL2ID, LABELS
+from ser_hf.names import unknown_name
 
 CORPORA = ("ravdess", "tess", "cremad", "savee", "emodb")  # each a module here, with a function `load`
 UNMAPPED = ("drop", "keep")
@@ -43,6 +44,11 @@ def load_corpus(
 ) -> Dataset:
     """The clip table of a corpus, in the corpus's official order.
 
+    >>> load_corpus("ravdes")
+    Traceback (most recent call last):
+        ...
+    ser_hf.corpora.CorpusError: there is no corpus 'ravdes'; did you mean 'ravdess'? There are: ravdess, ...
+
     Args:
         name: one of `CORPORA`.
         data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data.
@@ -57,7 +63,7 @@ def load_corpus(
             download; folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
     """
     if name not in CORPORA:
-        raise CorpusError(f"there is no corpus {name!r}; there are: {', '.join(CORPORA)}")
+        raise CorpusError(unknown_name("corpus", name, CORPORA))
     load = importlib.import_module(f"ser_hf.corpora.{name}").load
     known = list(inspect.signature(load).parameters)[2:]  # after data_dir and download
     for option in options:

@@ -128,14 +128,16 @@ def listener_scores(path: str | Path) -> dict[str, tuple[float, float]]:
     try:
         lines = Path(path).read_text(encoding="latin-1").splitlines()[1:]
         rows = [[field.strip() for field in line.split("\t")] for line in lines if line.strip()]
-        return {
-            Path(name).stem: tuple(float(share.replace(",", ".")) / 100 for share in shares)
-            for _, name, *shares in rows
-        }
+        return {Path(name).stem: (_share(recognised), _share(natural)) for _, name, recognised, natural in rows}
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise CorpusError(f"{path}: not the list of judgements of the official record ({error})") from None
+
+
+def _share(text: str) -> float:
+    """The share in [0, 1] of a percentage with a decimal comma."""
+    return float(text.replace(",", ".")) / 100
 
 
 def _obtain(folder: Path, download: bool, url: str, by_hand: str) -> None:

@@ -61,8 +61,8 @@ def find_clips(folder: Path, parse: Callable[[Path], Name], how_to_get: str) -> 
     paths = recordings(folder)
     if not paths:
         others = sorted({path.suffix for path in folder.rglob("*") if path.suffix.lower() in OTHER_AUDIO_SUFFIXES})
-        found = f"holds {' and '.join(others)} but no wav or flac recordings" if others else "holds no recordings"
-        raise CorpusError(f"{folder}: {found if folder.is_dir() else 'is not there'}; {how_to_get}")
+        what = f"holds {' and '.join(others)} but no wav or flac recordings" if others else "holds no recordings"
+        raise CorpusError(f"{folder}: {what if folder.is_dir() else 'is not there'}; {how_to_get}")
     found: dict[Name, Path] = {}
     copies = []
     for path in paths:
@@ -133,8 +133,8 @@ def unpack(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(archive) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as beside:
-            wanted = [(member, target_of(PurePosixPath(member.filename))) for member in file.infolist()]
-            wanted = [(member, target) for member, target in wanted if target and not member.is_dir()]
+            targets = [(member, target_of(PurePosixPath(member.filename))) for member in file.infolist()]
+            wanted = [(member, target) for member, target in targets if target and not member.is_dir()]
             found = sum(is_recording(PurePosixPath(target)) for _, target in wanted)
             if n_recordings is not None and found != n_recordings:
                 raise CorpusError(f"{archive}: holds {found} recordings, not the {n_recordings} of {corpus}")

@@ -262,8 +262,8 @@ def fit_head(
     present = np.unique(labels)
     if len(present) < 2:
         raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
-    weight = "balanced" if balanced else None
-    regression = LogisticRegression(C=regularisation, max_iter=1000, class_weight=weight)
+    class_weight = "balanced" if balanced else None
+    regression = LogisticRegression(C=regularisation, max_iter=1000, class_weight=class_weight)
     regression.fit(scaler.transform(features), labels)
     rows, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row stands for both

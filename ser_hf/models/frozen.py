@@ -178,6 +178,8 @@ def keep_states(
                 kept = np.lib.format.open_memmap(partial, "w+", np.float16, (len(clips), *states.shape[1:]))
             kept[done : done + len(states)] = states
             done += len(states)
+    if kept is None:
+        raise ValueError(f"{file.stem}: there are no clips to go through the frozen layers")
     kept.flush()
     np.save(file.with_name(f"{file.stem}-labels.npy"), np.concatenate(labels))
     os.replace(partial, file)

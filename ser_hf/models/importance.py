@@ -37,11 +37,11 @@ def group_importance(
     if repeats < 1:
         raise ValueError(f"at least one permutation is needed, not {repeats}")
     rng = np.random.default_rng(seed)
-    names, labels = np.array(model.labels), np.asarray(labels)
+    names, known = np.array(model.labels), np.asarray(labels)
     orders = [rng.permutation(len(features)) for _ in range(repeats)]
 
     def accuracy(table: pd.DataFrame) -> float:
-        return float((names[model.predict_features(table).argmax(axis=1)] == labels).mean())
+        return float((names[model.predict_features(table).argmax(axis=1)] == known).mean())
 
     intact = accuracy(features)
     importance = {}

@@ -62,6 +62,7 @@ class NeuralModel:
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """As `predict_proba`, and how far each clip is from what the model learned from: float64 (clips,)."""
+        assert self.familiarity is not None, "only a model that knows what is familiar is asked"
         rows, states = self._forward(clips, self.familiarity.layer)
         return rows, self.familiarity.distances(states)
 

@@ -63,6 +63,7 @@ class OnnxModel:
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """As `predict_proba`, and how far each clip is from what the model learned from: float64 (clips,)."""
+        assert self.familiarity is not None, "only a model that knows what is familiar is asked"
         logits, states = self._run(clips)
         return softmax(logits, axis=-1), self.familiarity.distances(states)
 

@@ -7,6 +7,7 @@ their folders without ``trust_remote_code``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import (
     ASTConfig,
@@ -24,8 +25,9 @@ from ser_hf.models import ModelError
 from ser_hf.models.cnn import CnnConfig, CnnForAudioClassification, CnnLstmConfig, CnnLstmForAudioClassification
 from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.lstm import LstmConfig, LstmForAudioClassification
+from ser_hf.names import unknown_name
 
-CUSTOM = {
+CUSTOM: dict[str, tuple[Any, Any, Any]] = {  # configuration, network, extractor
     "lstm": (LstmConfig, LstmForAudioClassification, MfccExtractor),
     "cnn": (CnnConfig, CnnForAudioClassification, LogMelExtractor),
     "cnn-lstm": (CnnLstmConfig, CnnLstmForAudioClassification, LogMelExtractor),
@@ -60,12 +62,15 @@ def create_from_scratch(
         ModelError: there is no such architecture, or it cannot have these sizes.
     """
     if architecture not in ARCHITECTURES:
-        raise ModelError(f"there is no architecture {architecture!r}; take one of {', '.join(ARCHITECTURES)}")
+        raise ModelError(unknown_name("architecture", architecture, ARCHITECTURES))
     if window is not None and window <= 0:
         raise ModelError(f"the window must be longer than 0 seconds, not {window}")
     if num_layers is not None and num_layers < 1:
         raise ModelError(f"a model has 1 layer at least, not --num_layers {num_layers}")
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     sizes = {"hidden_size": hidden_size, "num_hidden_layers": num_layers}
     given = names | {name: size for name, size in sizes.items() if size is not None}
     window = 5.0 if window is None else window

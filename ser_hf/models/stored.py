@@ -62,7 +62,7 @@ def load_pipeline(path: str | Path, names: Sequence[str], n_labels: int) -> Pipe
     path = Path(path)
     try:
         untrusted = skops.io.get_untrusted_types(file=path)
-        loaded = None if untrusted else skops.io.load(path, trusted=[])
+        loaded: Any = None if untrusted else skops.io.load(path, trusted=[])
     except Exception as error:  # whatever a damaged or forged file makes skops or scikit-learn raise
         raise ModelError(f"{path} cannot be loaded: {error}") from None
     if untrusted:

@@ -61,14 +61,15 @@ class ClipDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         samples, label = self.clips[index], self.labels[index]
         start, mix_seed = 0, None
+        told: int | None = label
         if self.augment is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             if self.no_speech and rng.random() < self.no_speech:
-                samples, label = make_sound(samples.size, rng), None
+                samples, told = make_sound(samples.size, rng), None
             samples = self.augment(samples, rng)
             start = int(rng.integers(max(1, samples.size - self.window + 1)))
             mix_seed = int(rng.integers(2**32))
-        return {"samples": samples[start : start + self.window], "label": label, "mix_seed": mix_seed}
+        return {"samples": samples[start : start + self.window], "label": told, "mix_seed": mix_seed}
 
 
 class EpochCallback(TrainerCallback):
@@ -169,6 +170,7 @@ class EmotionTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = False
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(
         self,
@@ -227,7 +229,7 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     results = EmotionMetrics().compute(
         predictions=logits.argmax(-1), references=references, probabilities=softmax(logits)
     )
-    return {name: float(value) for name, value in results.items() if np.isscalar(value)}
+    return {name: float(value) for name, value in results.items() if isinstance(value, (int, float))}
 
 
 def bfloat16_pays() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -62,6 +63,6 @@ def set_style(axes: Axes) -> None:
     axes.spines[["left", "bottom"]].set_color(CAUTION)
 
 
-def set_grid(axes: Axes, axis: str) -> None:
+def set_grid(axes: Axes, axis: Literal["both", "x", "y"]) -> None:
     axes.grid(axis=axis, color=GRID, linewidth=1)
     axes.set_axisbelow(True)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ser_hf.names import unknown_name
 from ser_hf.splits.cross import cross_fold
 from ser_hf.splits.dealing import define, leave_one_out
 from ser_hf.splits.parts import Fold, SplitError
@@ -60,7 +61,7 @@ def make_folds(
             on.
     """
     if protocol not in PROTOCOLS:
-        raise SplitError(f"there is no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
+        raise SplitError(unknown_name("protocol", protocol, PROTOCOLS))
     if protocol == "full":
         nothing = np.zeros(0, dtype=int)
         made = [Fold(0, np.arange(len(table)), nothing, nothing)]
@@ -163,8 +164,8 @@ def _built_in(table: Dataset, protocol: str) -> list[Fold]:
             by_index.setdefault(fold.index, []).append(Fold(fold.index, *parts))
     made = []
     for index, folds in by_index.items():
-        parts = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
-        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in parts))
+        together = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
+        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in together))
         if len(fold.test):
             made.append(fold)
     return made

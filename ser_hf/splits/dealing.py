@@ -46,7 +46,7 @@ def deal_speakers(table: Dataset) -> dict[str, Any]:
     """
     genders, clips = _genders(table), Counter(table["speaker"])
     tested: list[list[str]] = [[] for _ in range(N_FOLDS)]
-    load = [Counter() for _ in range(N_FOLDS)]
+    load: list[Counter[str]] = [Counter() for _ in range(N_FOLDS)]
     for speaker in sorted(genders, key=lambda speaker: (-clips[speaker], speaker)):
         gender = genders[speaker]
         fold = min(range(N_FOLDS), key=lambda fold: (load[fold][gender], load[fold].total(), fold))

@@ -215,7 +215,7 @@ def test_what_cannot_be_is_refused_by_name(fields, message):
         (lambda: limit_band(CLIP, 300, 8000), "between 0 and 8000 Hz, not from 300 to 8000 Hz"),
         (lambda: limit_band(CLIP, 3400, 300), "not from 3400 to 300 Hz"),
         (lambda: add_room(CLIP, 0, 0, np.random.default_rng(0)), "reverberation time is 0.05 to 5 s"),
-        (lambda: apply_codec(CLIP, "vinyl"), "no codec 'vinyl'; there are mu-law, amr, opus, mp3"),
+        (lambda: apply_codec(CLIP, "vinyl"), "no codec 'vinyl'; there are: mu-law, amr, opus, mp3"),
         (lambda: apply_codec(CLIP, "opus", 1000), "opus is used with 8000 to 16000 bits a second here, not 1000"),
         (lambda: augmented_copies([CLIP], OFF, -1, 0), "copies must be 0 or more, not -1"),
     ],

@@ -193,7 +193,7 @@ class TestBadCorpora:
             load_corpus("ravdess", folder, download=False, **options)
 
     def test_unknown_corpus(self, tmp_path):
-        with pytest.raises(CorpusError, match="there is no corpus 'ravdes'; there are: ravdess"):
+        with pytest.raises(CorpusError, match="there is no corpus 'ravdes'; did you mean 'ravdess'"):
             load_corpus("ravdes", tmp_path)
 
     def test_missing_actor(self, corpus_dir, tmp_path):

@@ -94,7 +94,7 @@ def test_a_part_can_be_chosen_and_what_fails_is_told(tmp_path, monkeypatch, caps
     assert run(tmp_path, "--names", "no-speech") == 1
     assert capsys.readouterr().err == "failed: no-speech; run again to go on with it\n"
     assert run(tmp_path, "--names", "soup") == 2
-    assert "there is no 'soup'; there are: as-it-was, no-speech" in capsys.readouterr().err
+    assert "there is no name 'soup'; there are: as-it-was, no-speech" in capsys.readouterr().err
 
 
 def test_the_real_file_can_be_run():

@@ -93,9 +93,10 @@ def test_arguments_that_do_not_go_together_are_refused_before_anything_is_read(a
     assert not (tmp_path / "run").exists()
 
 
-def test_an_architecture_of_a_recipe_that_is_none_is_refused():
-    with pytest.raises(UsageError, match="is one of lstm, cnn, cnn-lstm, vit, not 'rnn'"):
-        ModelArguments(architecture="rnn").resolved()
+def test_an_architecture_of_a_recipe_that_is_none_is_refused(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("architecture: rnn\n")
+    with pytest.raises(UsageError, match=r"there is no architecture 'rnn'; .*here are: lstm, cnn, cnn-lstm, vit"):
+        parse_arguments(TYPES, ["--recipe", str(tmp_path / "recipe.yaml")])
 
 
 def test_what_is_not_said_follows_from_what_is_trained():

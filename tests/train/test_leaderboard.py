@@ -59,9 +59,9 @@ class TestPlan:
 
     def test_a_part_of_it_can_be_chosen_and_what_is_unknown_is_said(self):
         assert [job.name for job in leaderboard.plan(TABLE, "svm", "cross, actor")] == ["svm-cross", "svm-actor"]
-        with pytest.raises(UsageError, match="--rows: there is no 'svn'; there are: svm, whisper"):
+        with pytest.raises(UsageError, match="--rows: there is no row 'svn'; did you mean 'svm'"):
             leaderboard.plan(TABLE, "svn")
-        with pytest.raises(UsageError, match="--protocols: there is no 'emobox'"):
+        with pytest.raises(UsageError, match="--protocols: there is no protocol 'emobox'"):
             leaderboard.plan(TABLE, None, "emobox")
 
     def test_commands_carry_the_protocol_and_what_the_row_adds(self, tmp_path):

@@ -15,6 +15,7 @@ from ser_hf.evidence import CardError, check_metrics
 from ser_hf.models import ModelError
 from ser_hf.models.neural import NeuralModel
 from ser_hf.models.onnx_model import ONNX_FILE
+from ser_hf.prediction import likeliest
 from train.publishing.describe import ANSWER, EXAMPLE
 
 TOLERANCE = 0.01  # between two machines' arithmetic
@@ -100,7 +101,7 @@ def _stock_pipeline_scores(folder: Path, samples: np.ndarray) -> dict[str, float
 def _compare(folder: Path, who: str, scores: dict[str, float], expected: dict[str, float], tolerance: float) -> None:
     if set(scores) != set(expected):
         raise CheckError(f"{folder}: {who} answers {', '.join(scores)}, where {', '.join(expected)} are expected")
-    label, known = max(scores, key=scores.get), max(expected, key=expected.get)
+    label, known = likeliest(scores), likeliest(expected)
     # Written so that NaN fails too.
     close = all(abs(scores[name] - expected[name]) <= tolerance for name in expected)
     if label != known or not close:

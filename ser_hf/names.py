@@ -1,0 +1,31 @@
+"""What to say where a name is not known: the nearest one that is, and all that there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another; None where none is like it.
+
+    >>> nearest("ravdes", ["ravdess", "tess"])
+    'ravdess'
+    >>> nearest("iemocap", ["ravdess", "tess"]) is None
+    True
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """A sentence for a person who asked for a name that is not there.
+
+    >>> unknown_name("corpus", "ravdes", ["ravdess", "tess"])
+    "there is no corpus 'ravdes'; did you mean 'ravdess'? There are: ravdess, tess"
+    >>> unknown_name("corpus", "iemocap", ["ravdess", "tess"])
+    "there is no corpus 'iemocap'; there are: ravdess, tess"
+    """
+    names = [str(one) for one in known]
+    near = nearest(str(name), names)
+    middle = "there are" if near is None else f"did you mean {near!r}? There are"
+    return f"there is no {kind} {name!r}; {middle}: {', '.join(names)}"

@@ -1,0 +1,61 @@
+"""Command lines as documents have them, parsed as the commands would parse them, without being carried out."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
+
+# Every module that a person starts.
+COMMANDS = (
+    *(
+        "ser_hf",
+        "ser_hf.predict",
+        "app.app",
+        "app.examples.make",
+        "benchmarks.page",
+        "docs.licences",
+        "docs.screenshots",
+    ),
+    *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
+    *("train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
+)
+
+
+def parser_of(command: str) -> Callable[[list[str]], Any]:
+    """What turns the words after a command into its arguments."""
+    module = importlib.import_module(f"{command}.__main__" if command == "ser_hf" else command)
+    if hasattr(module, "ARGUMENTS"):
+        from train.common import parse_arguments
+
+        return lambda words: parse_arguments(module.ARGUMENTS, words, f"python -m {command}", module.__doc__)
+    return module.build_parser().parse_args
+
+
+def examples(text: str) -> Iterator[str]:
+    """The indented shell lines of a document: continuations joined, comments and what follows --help left out."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    for line in lines:
+        if re.match(r" {4}\S", line):
+            yield re.sub(r"\s+#( .*)?$|(?<= --help)\s.*$", "", line.strip())
+
+
+def check(line: str) -> None:
+    """Parse one of our command lines; it fails where the command would refuse its words."""
+    words = [word for word in shlex.split(line.split(" > ")[0]) if not re.fullmatch(r"[A-Z_]+=.*", word)]
+    if words[0] == "ser-hf":
+        words[:1] = ["python", "-m", "ser_hf"]
+    assert words[1] == "-m", line
+    assert words[2] in COMMANDS, f"{line}: there is no command {words[2]}"
+    command, words = words[2], words[3:]
+    if command == "ser_hf" and words[0] in ("predict", "app"):
+        command, words = {"predict": "ser_hf.predict", "app": "app.app"}[words[0]], words[1:]
+    status = 0
+    try:
+        parser_of(command)(words)
+    except SystemExit as exit:
+        status = exit.code
+    assert status == 0, line
