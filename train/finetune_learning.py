@@ -137,13 +137,10 @@ def learn(
     Returns:
         Whether it went on from a checkpoint.
     """
-<<<<<<< HEAD
-    freeze_lower(model, model_arguments.frozen_layers)
-=======
     decay, head_factor = model_arguments.layer_decay, model_arguments.head_factor
     assert decay is not None, "arguments are resolved"
     assert head_factor is not None, "arguments are resolved"
->>>>>>> work-door
+    freeze_lower(model, model_arguments.frozen_layers)
     if model_arguments.fit_head_first:
         features, labels = frozen_features(model, lessons.collator, lessons.head, args)
         fit_head(model, features, labels, balanced=model_arguments.balance_labels)
