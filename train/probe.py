@@ -3,7 +3,7 @@
 Examples:
 
     python -m train.probe
-    python -m train.probe --base_model pretrained/whisper-base-encoder --num_layers 3 --output reports/probe.md
+    python -m train.probe --base_model pretrained/whisper-base-encoder --layer 3 --output reports/probe.md
 
 A logistic regression on the mean over time of one frozen layer is a minute's stand-in for a fine-tuned network. It is
 trained on RAVDESS as it was recorded or changed, and tested on speakers that no fold of `actor` tests, and on EmoDB.
@@ -68,12 +68,14 @@ class Trial:
         train, test: of `VERSIONS`.
         statement: train on clips of RAVDESS's sentence of this number alone, 0 or 1.
         tested_statement: and test on those of this one.
+        normed: ask the layer behind the norm that ends an encoder, as the stock classifier does whose last layer it is.
     """
 
     train: str
     test: str = AS_RECORDED
     statement: int | None = None
     tested_statement: int | None = None
+    normed: bool = False
 
 
 DRAWN, CUT = "as loud as chance has it", "silence cut by chance"
@@ -83,6 +85,7 @@ TRIALS = [
     *(Trial(DRAWN, test) for test in (AS_RECORDED, "12 dB quieter", "12 dB louder")),
     *(Trial(CUT, test) for test in (AS_RECORDED, "silence cut")),
     *(Trial(AS_RECORDED, AS_RECORDED, 0, tested) for tested in (0, 1)),
+    *(Trial(train, normed=True) for train in (AS_RECORDED, DRAWN)),
 ]
 INTRODUCTION = """\
 What a network can learn from RAVDESS that is no emotion, measured by changing one thing at a time. A logistic
@@ -102,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the model or the data do not allow it)."""
     arguments = build_parser().parse_args(argv)
     try:
-        report = probe(arguments.base_model, arguments.num_layers, arguments.window_seconds, arguments.data_dir)
+        report = probe(arguments.base_model, arguments.layer, arguments.window_seconds, arguments.data_dir)
     except (CorpusError, ModelError, SplitError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -116,7 +119,7 @@ def build_parser() -> CommandParser:
     """The command line."""
     parser = CommandParser(prog="python -m train.probe", doc=__doc__)
     parser.add_argument("--base_model", metavar="DIR|HUB_ID", default=PRETRAINED, help="the encoder")
-    parser.add_argument("--num_layers", type=int, default=3, help="layers that are kept; the top one is asked")
+    parser.add_argument("--layer", type=int, default=3, help="whose output is asked, counted from 1; not the last")
     parser.add_argument("--window_seconds", type=float, default=4, help="seconds that the encoder hears at once")
     parser.add_argument(
         "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
@@ -132,10 +135,12 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
         CorpusError, ModelError, SplitError, AudioError: a corpus or the encoder cannot be used.
     """
     ours, other = (load_corpus(name, data_dir) for name in ("ravdess", "emodb"))
-    model, extractor = create_model(str(pretrained_folder(base_model)), num_layers=layer, window=window)
-    hear = partial(mean_states, NeuralModel(model.eval(), extractor), layer)
+    # The last layer that a model keeps is heard behind the encoder's norm, one before it as it is.
+    hear = {normed: _asked(base_model, layer, layer + (not normed), window) for normed in (False, True)}
+    wanted = sorted({(name, trial.normed) for trial in TRIALS for name in (trial.train, trial.test)})
     states = {
-        name: (hear(ours, VERSIONS[name]), hear(other, VERSIONS[name])) for name in tqdm(VERSIONS, unit="version")
+        (name, normed): tuple(hear[normed](clips, VERSIONS[name]) for clips in (ours, other))
+        for name, normed in tqdm(wanted, unit="version")
     }
     truth = np.array(other["emotion"])
     counts = np.bincount(truth, minlength=len(LABELS))
@@ -151,6 +156,11 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
     return "\n\n".join(["# What the answers lean on", text, table(head, rows)]) + "\n"
 
 
+def _asked(base_model: str, layer: int, num_layers: int, window: float) -> Callable:
+    model, extractor = create_model(str(pretrained_folder(base_model)), num_layers=num_layers, window=window)
+    return partial(mean_states, NeuralModel(model.eval(), extractor), layer)
+
+
 def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable) -> np.ndarray:
     """What a layer gives for every clip of a table under a change, averaged over time: float32 (clips, size)."""
     found = []
@@ -162,12 +172,12 @@ def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable
     return np.concatenate(found)
 
 
-def _row(trial: Trial, ours: Dataset, other: np.ndarray, states: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
+def _row(trial: Trial, ours: Dataset, other: np.ndarray, states: dict[tuple[str, bool], tuple]) -> list[str]:
     emotions, sentences = np.array(ours["emotion"]), np.array(ours["statement"])
     said = np.unique(sentences)
     learned = np.full(len(ours), True) if trial.statement is None else sentences == said[trial.statement]
     tested = np.full(len(ours), True) if trial.tested_statement is None else sentences == said[trial.tested_statement]
-    heard, there = states[trial.train][0], states[trial.test]
+    heard, there = states[trial.train, trial.normed][0], states[trial.test, trial.normed]
     right = []
     for fold in make_folds(ours, "develop"):
         train, test = fold.train[learned[fold.train]], fold.test[tested[fold.test]]
@@ -184,6 +194,8 @@ def _row(trial: Trial, ours: Dataset, other: np.ndarray, states: dict[str, tuple
     if trial.statement is not None:
         same = "the same" if trial.statement == trial.tested_statement else "the other"
         words = [f"{words[0]}, one sentence", f"{words[1]}, {same} sentence"]
+    if trial.normed:
+        words[0] = f"{words[0]}, behind the norm"
     figures = [percent(np.mean(right)), percent(np.mean(answers == other)), percent(np.mean(among == other))]
     return [*words, *figures, f"{LABELS[commonest]} {percent(np.mean(answers == commonest))}"]
 

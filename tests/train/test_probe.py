@@ -25,10 +25,15 @@ def data_dir(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_report_has_a_row_for_every_trial(data_dir, tmp_path, monkeypatch):
-    trials = [probe.Trial("as recorded"), probe.Trial("12 dB louder", "silence cut"), *probe.TRIALS[-2:]]
+    trials = [
+        probe.Trial("as recorded"),
+        probe.Trial("12 dB louder", "silence cut"),
+        *probe.TRIALS[-4:-2],
+        probe.TRIALS[-1],
+    ]
     monkeypatch.setattr(probe, "TRIALS", trials)
     base = save_tiny_base("whisper", tmp_path / "base")
-    command = ["--base_model", str(base), "--num_layers", "2", "--window_seconds", "1", "--data_dir", str(data_dir)]
+    command = ["--base_model", str(base), "--layer", "2", "--window_seconds", "1", "--data_dir", str(data_dir)]
     reports = []
     for name in ("one.md", "two.md"):
         assert probe.main([*command, "--output", str(tmp_path / name)]) == 0
@@ -40,6 +45,7 @@ def test_the_report_has_a_row_for_every_trial(data_dir, tmp_path, monkeypatch):
         ["12 dB louder", "silence cut"],
         ["as recorded, one sentence", "as recorded, the same sentence"],
         ["as recorded, one sentence", "as recorded, the other sentence"],
+        ["as loud as chance has it, behind the norm", "as recorded"],
     ]
     for row in rows:
         assert all(0 <= float(figure) <= 100 for figure in row[2:5])
@@ -71,9 +77,9 @@ def test_each_version_changes_what_it_is_called_by():
 def test_what_cannot_be_used_is_told_in_words(data_dir, tmp_path, capsys):
     base = save_tiny_base("whisper", tmp_path / "base")
     command = ["--base_model", str(base), "--window_seconds", "1", "--output", str(tmp_path / "probe.md")]
-    assert probe.main([*command, "--num_layers", "9", "--data_dir", str(data_dir)]) == 2
+    assert probe.main([*command, "--layer", "9", "--data_dir", str(data_dir)]) == 2
     assert "error: " in (told := capsys.readouterr().err)
-    assert "has 3 layers, so --num_layers 9 is out" in told
+    assert "has 3 layers" in told
     (tmp_path / "ravdess").mkdir()
     assert probe.main([*command, "--data_dir", str(tmp_path)]) == 2
     assert "ravdess" in capsys.readouterr().err
