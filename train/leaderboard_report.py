@@ -186,11 +186,17 @@ def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery)
     figure = plots.condition_curves(measured, NOISE_CURVE, LENGTH_CURVE)
     return [
         "## Where it gets hard",
-        CONDITIONS_TEXT,
+        CONDITIONS_TEXT + _not_asked(rows, runs, measured),
         table(["model", *names], lines),
         gallery.add(figure, "conditions", "accuracy against noise level and clip length, a line a model"),
         *changed_section(measured),
     ]
+
+
+def _not_asked(rows: Rows, runs: Runs, measured: dict[str, Any]) -> str:
+    """Which models could not be asked again yet: only a run's answers are kept, not its models."""
+    missing = [f"`{row['name']}`" for row in rows if (row["name"], "actor") in runs and row["name"] not in measured]
+    return f" Not asked yet: {', '.join(missing)}." if missing else ""
 
 
 def changed_section(measured: dict[str, dict[str, Any]]) -> list[str]:

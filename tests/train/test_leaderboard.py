@@ -120,14 +120,8 @@ class TestRunAll:
         assert asked == ["whisper-actor-seed42"]
         assert (kept / "svm-random" / "predictions.parquet").is_file()
         names = {path.name for path in (kept / "whisper-actor-seed42").iterdir()}
-        assert names == {
-            "run.json",
-            "metrics.json",
-            "predictions.parquet",
-            "importance.json",
-            "conditions.json",
-            "no_speech.json",
-        }
+        asked_again = {"conditions.json", "no_speech.json"}
+        assert names == {"run.json", "metrics.json", "predictions.parquet", *asked_again}
         assert not (kept / "svm-random" / "conditions.json").exists()
 
     def test_conditions_that_could_not_be_asked_are_told(self, tmp_path, monkeypatch, capsys):
@@ -160,6 +154,9 @@ class TestReport:
         assert leaderboard.main(command) == 0
         assert output.read_text() == first
         return first
+
+    def test_who_was_not_asked_under_the_conditions_is_told(self, report):
+        assert "beyond what its recipe augments. Not asked yet: `whisper`." in report
 
     def test_the_best_on_unseen_voices_stands_first(self, report, tmp_path):
         rows = [line for line in report.splitlines() if line.startswith("| `")]
