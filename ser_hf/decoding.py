@@ -17,8 +17,17 @@ BLOCK_FRAMES = 1 << 13  # decoded at a time: a header that claims hours costs no
 LENGTH_UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX
 STREAM_SIZE = 2**31 - 2**16  # bytes; from here on, the size of a wav is what programs write when they do not know it
 INTEGER_SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
-# FFmpeg also opens playlists, which fetch other files and addresses; these containers only hold sound or film.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,mov,mp4,matroska,webm,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+AV_OPTIONS = {
+    # FFmpeg also opens playlists, which fetch other files and addresses; these containers only hold sound or film.
+    "format_whitelist": "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,mov,mp4,matroska,webm,mp3,mpeg,mpegts,ogg,"
+    "tta,w64,wav,wv",
+    "protocol_whitelist": "file",
+    "max_pixels": "1",  # no picture is decoded: the cover in a file of a few kB may have gigabytes
+    "max_streams": "64",  # a decoder is made ready for each
+}
+# In these the length is written down; elsewhere FFmpeg guesses it from the bit rate.
+WITH_LENGTH = ("matroska", "mov")
+SHORTER_SECONDS = 0.25  # than the length that is written down: codecs add and drop some
 
 
 class AudioError(ValueError):
@@ -96,6 +105,8 @@ def _as_float(name: str, array: Any) -> np.ndarray:
 
 def _check_path(path: str | Path) -> None:
     """Say what is wrong with a path, before decoders say it in their way (or wait for a named pipe)."""
+    if not str(path):
+        raise UnreadableAudioError("there is no path in ''; name a file")
     try:
         status = Path(path).stat()
         if stat.S_ISREG(status.st_mode):
@@ -155,44 +166,58 @@ def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, wa
     import av  # 0.1 s, and only for what soundfile cannot open
 
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
-        container = av.open(file, options=options, metadata_errors="ignore")
+        container = av.open(file, options=AV_OPTIONS, metadata_errors="ignore")
+    except MemoryError:  # what FFmpeg says, too, where there are more tracks or a longer index than it allows
+        raise UnreadableAudioError(f"{name}: takes too much memory to open") from None
     except (av.FFmpegError, OSError, ValueError):
         raise UnreadableAudioError(f"{name}: not an audio file that can be read") from None
     if not container.streams.audio:
         container.close()
         raise UnreadableAudioError(f"{name}: holds no sound track")
     stream = container.streams.audio[0]
-    if stream.codec_context is None:
+    if stream.codec_context is None or not stream.rate:
         container.close()
         raise UnreadableAudioError(f"{name}: in a format that cannot be decoded")
-    seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
+    if stream.duration:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = ((container.duration or 0) - (container.start_time or 0)) / 1e6
     if max_seconds is not None and seconds > max_seconds:
         container.close()
         raise too_long(name, seconds, max_seconds)
-    return _av_blocks(name, container, warnings), stream.rate
+    return _av_blocks(name, container, seconds, warnings), stream.rate
 
 
-def _av_blocks(name: str, container: Any, warnings: list[str]) -> Iterator[np.ndarray]:
+def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -> Iterator[np.ndarray]:
+    """Blocks (samples, channels) of the first sound track, which by its header has so many seconds."""
     import av
 
-    stream, read = container.streams.audio[0], False
+    stream, read = container.streams.audio[0], 0
     # Only the number format changes. Interleaved: in planes, PyAV 18 reads past the end where there are eight or more.
     to_float = av.AudioResampler(format="flt", rate=stream.rate)
     with container:
         try:
             for frame in container.decode(stream):
                 for part in to_float.resample(frame):
-                    read = True
+                    read += part.samples
                     yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
         except (av.FFmpegError, ValueError) as error:
             if not read:
-                raise UnreadableAudioError(f"{name}: cannot be decoded ({error})") from None
+                raise UnreadableAudioError(f"{name}: cannot be decoded ({_words(error)})") from None
             warnings.append("the file is damaged or cut off; what comes before was used")
+        else:
+            heard, by_header = read / stream.rate, container.format.name.split(",")[0] in WITH_LENGTH
+            if read and by_header and heard < seconds - SHORTER_SECONDS:
+                warnings.append(f"the file is cut off: {heard:.2f} of {seconds:.2f} s are there, and were used")
 
 
 def too_long(name: str, seconds: float, max_seconds: float, at_least: bool = False) -> TooLongError:
     """The error that says so; ``at_least``: nobody knows how much longer."""
     length = f"{'more than ' if at_least else ''}{seconds:.0f} s"
     return TooLongError(f"{name}: {length} long; at most {max_seconds:g} s are taken, send a part of it")
+
+
+def _words(error: Exception) -> str:
+    """What FFmpeg says, without the calls that PyAV names."""
+    return getattr(error, "strerror", None) or str(error)
