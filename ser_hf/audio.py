@@ -38,6 +38,7 @@ __all__ = [
     "check_speech",
     "frame_power",
     "load_audio",
+    "peak_level",
     "read_audio",
     "sliding_windows",
     "speech_span",
@@ -49,6 +50,7 @@ SILENCE_PEAK = 0.003  # the quietest clip of RAVDESS peaks at 0.006
 MIN_SECONDS = 0.25  # a syllable; what is shorter holds no expression to hear
 
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
+FRAMES_AT_ONCE = 1 << 14  # almost three minutes
 RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
 LARGEST = 2.0**31  # floats that hold raw 32-bit integers; what is larger is no sound
 
@@ -94,7 +96,9 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
     sample_rate = sample_rate or rate
     if not RATES[0] <= rate <= RATES[1]:
         raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
-    mono, peak, n_clipped, n_values, n_samples = [], 0.0, 0, 0, 0
+    # Resampled block by block: what is kept is as long as the answer needs it, at whatever rate it was recorded.
+    resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", quality="HQ")
+    kept, peak, n_clipped, n_values, n_samples = bytearray(), 0.0, 0, 0, 0
     for block in blocks:  # float, (samples, channels)
         n_samples += len(block)
         if max_seconds is not None and n_samples > max_seconds * rate:
@@ -105,22 +109,23 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
         peak = max(peak, float(magnitude.max(initial=0.0)))
         n_clipped += int((magnitude >= 0.999).sum())
         n_values += block.size
-        mono.append(block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32))
-    samples = np.concatenate(mono) if mono else np.zeros(0, np.float32)
-    if not len(samples):
+        mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32)
+        kept += (mono if resampler is None else resampler.resample_chunk(mono)).tobytes()
+    if not n_samples:
         raise EmptyAudioError(f"{name}: holds no sound (0 samples)")
+    if resampler is not None:
+        kept += resampler.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    if not kept:
+        raise EmptyAudioError(f"{name}: too few samples to resample")
+    samples = np.frombuffer(kept, np.float32)
     if peak > 1:
-        samples = samples / np.float32(peak)
+        samples /= np.float32(peak)
         warnings.append(f"reaches {peak:.3g} times full scale; scaled down to fit")
     elif n_clipped > max(3, 0.001 * n_values):
         warnings.append(f"clipped: {100 * n_clipped / n_values:.1f} % of the samples are at full scale")
     if rate < sample_rate:
         warnings.append(f"recorded at {rate} Hz: nothing above {rate // 2} Hz can be heard, expect a worse answer")
-    if rate != sample_rate:
-        samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
-        if not len(samples):
-            raise EmptyAudioError(f"{name}: too few samples to resample")
-    return Recording(np.clip(samples, -1, 1, dtype=np.float32), sample_rate, name, tuple(warnings))
+    return Recording(np.clip(samples, -1, 1, out=samples), sample_rate, name, tuple(warnings))
 
 
 def load_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
@@ -136,7 +141,7 @@ def check_speech(recording: Recording) -> None:
         TooShortError: between the first and the last sound lie less than `MIN_SECONDS`.
     """
     samples = recording.samples
-    if len(samples) and np.abs(samples - samples.mean(dtype=np.float64)).max() < SILENCE_PEAK:
+    if len(samples) and peak_level(samples, float(samples.mean(dtype=np.float64))) < SILENCE_PEAK:
         raise SilenceError(f"{recording.name}: silence ({recording.duration:.2f} s); nothing to judge")
     start, end = speech_span(samples, sample_rate=recording.sample_rate)
     seconds = (end - start) / recording.sample_rate
@@ -158,12 +163,23 @@ def speech_span(samples: np.ndarray, top_db: float = 40.0, sample_rate: int = SA
     return int(starts[loud[0]]), int(min(starts[loud[-1]] + frame, n))
 
 
+def peak_level(samples: np.ndarray, centre: float = 0.0) -> float:
+    """How far the farthest of one or more samples is from ``centre``; needs no memory, however many they are."""
+    return max(float(samples.max()) - centre, centre - float(samples.min()))
+
+
 def frame_power(samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
     """Where 25 ms frames (10 ms hop) start, in samples, and the sum of squares in each; there is at least one."""
     n, frame, hop = len(samples), round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
-    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     starts = np.arange(0, max(n - frame + hop, 1), hop)
-    return starts, energy[np.minimum(starts + frame, n)] - energy[starts]
+    power = np.empty(len(starts))
+    for first in range(0, len(starts), FRAMES_AT_ONCE):
+        part = starts[first : first + FRAMES_AT_ONCE]
+        heard = samples[part[0] : part[-1] + frame]
+        energy = np.concatenate([[0.0], np.cumsum(np.square(heard, dtype=np.float64))])
+        part = part - part[0]
+        power[first : first + len(part)] = energy[np.minimum(part + frame, len(heard))] - energy[part]
+    return starts, power
 
 
 def trim_silence(samples: np.ndarray, top_db: float = 40.0) -> np.ndarray:
