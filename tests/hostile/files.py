@@ -153,6 +153,14 @@ def film(side: int = 64, sound: bool = True) -> Callable:
     return make
 
 
+def late_picture() -> bytes:
+    """A flv of sound alone, by its first 5 MB, in which a picture comes after the voice."""
+    sound = np.repeat(np.tile(voice(44_100), 11)[:, None], 2, axis=1)
+    picture = b"\x22" + bytes(60)
+    tag = b"\x09" + len(picture).to_bytes(3, "big") + bytes(7) + picture
+    return encode(sound, "flv", "pcm_s16le", 44_100) + tag + len(tag).to_bytes(4, "big")
+
+
 def png(side: int) -> bytes:
     """A black picture; the rows are packed one by one."""
 

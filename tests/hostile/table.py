@@ -94,6 +94,7 @@ def containers() -> Iterable[Input]:
     live = coded("webm", "libopus", 48_000, live="1")
     yield Input("webm without a length, as browsers record it", named("live.webm", live))
     yield Input("film with sound", named("film.mp4", files.film()))
+    yield Input("picture that comes late", named("late.flv", files.late_picture), warning="damaged or cut off")
     yield Input("film without sound", named("film.mp4", files.film(sound=False)), "no sound track")
 
 
