@@ -29,7 +29,12 @@ def test_official_names_with_other_characters(corpus, data):
 
 @pytest.mark.parametrize(
     ("corpus", "name"),
-    [("savee", "DC/a\u0660\u0661.wav"), ("tess", "OAF_back_\u017fad.wav"), ("tess", "OAF_bac\u212a_sad.wav"), ("tess", "a/OAF_\u017f_sad.wav")],
+    [
+        ("savee", "DC/a\u0660\u0661.wav"),
+        ("tess", "OAF_back_\u017fad.wav"),
+        ("tess", "OAF_bac\u212a_sad.wav"),
+        ("tess", "a/OAF_\u017f_sad.wav"),
+    ],
 )
 def test_letters_and_digits_are_those_of_ascii(corpus, name):
     """The first was once a clip, the second a KeyError."""
