@@ -59,7 +59,10 @@ class Analyser:
         if not path:
             return _refusal("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
         name = Path(path).name
-        size = Path(path).stat().st_size
+        try:
+            size = Path(path).stat().st_size
+        except (OSError, ValueError):  # `read_audio` says what is wrong; an upload may be deleted before its turn comes
+            size = 0
         return self.too_large(name, size) or self.answer(path, name)
 
     def explain(self, path: str, answer: Answer) -> Explanation:

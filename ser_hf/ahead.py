@@ -16,7 +16,8 @@ def read_ahead(items: Iterable[Item], weight: Callable[[Item], float], limit: fl
     Args:
         items: drawn by one thread, one after the other; what they raise is raised here, in its place.
         weight: of an item that waits, such as the memory it takes.
-        limit: no further item is drawn while those that wait weigh as much; one item may weigh more.
+        limit: no further item is drawn while those that wait, and the one in use, weigh as much; one item may weigh
+            more, and is then alone in memory if the caller lets go of it before it asks for the next.
     """
     waiting: deque[tuple[Any, BaseException | None]] = deque()  # an item, or what was raised in its place
     changed = threading.Condition()
@@ -36,6 +37,7 @@ def read_ahead(items: Iterable[Item], weight: Callable[[Item], float], limit: fl
             for item in items:
                 if not put(item, None, weight(item)):
                     return
+                del item  # it must not stay until the next one is there
         except BaseException as error:  # whatever it is, it belongs to who asked
             put(None, error, 0)
         else:
@@ -47,14 +49,16 @@ def read_ahead(items: Iterable[Item], weight: Callable[[Item], float], limit: fl
             with changed:
                 changed.wait_for(lambda: waiting)
                 item, error = waiting.popleft()
-                if error is None:
-                    state["weight"] -= weight(item)
-                    changed.notify_all()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
+            load = weight(item)
             yield item
+            del item
+            with changed:
+                state["weight"] -= load
+                changed.notify_all()
     finally:
         with changed:
             state["closed"] = True

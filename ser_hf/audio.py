@@ -1,64 +1,58 @@
-"""Open, check, decode, mix down, resample, trim and window recordings.
+"""Read, check, mix down, resample, trim and window recordings; how they are opened is in `ser_hf.decoding`.
 
 Everything that enters a model comes through `read_audio`: float32, one channel, one rate, no NaN, within [-1, 1].
 """
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
+
+from ser_hf.decoding import (
+    AudioError,
+    EmptyAudioError,
+    InvalidSamplesError,
+    SilenceError,
+    TooLongError,
+    TooShortError,
+    UnreadableAudioError,
+    open_recording,
+    too_long,
+)
+
+__all__ = [
+    "MIN_SECONDS",
+    "SAMPLE_RATE",
+    "SILENCE_PEAK",
+    "AudioError",
+    "EmptyAudioError",
+    "InvalidSamplesError",
+    "Recording",
+    "SilenceError",
+    "TooLongError",
+    "TooShortError",
+    "UnreadableAudioError",
+    "check_speech",
+    "frame_power",
+    "load_audio",
+    "peak_level",
+    "read_audio",
+    "sliding_windows",
+    "speech_span",
+    "trim_silence",
+]
 
 SAMPLE_RATE = 16_000
 SILENCE_PEAK = 0.003  # the quietest clip of RAVDESS peaks at 0.006
 MIN_SECONDS = 0.25  # a syllable; what is shorter holds no expression to hear
 
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
-BLOCK_FRAMES = 1 << 13  # decoded at a time: a header that claims hours costs nothing, a broken file loses one block
+FRAMES_AT_ONCE = 1 << 14  # almost three minutes
 RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
-LENGTH_UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX
-STREAM_SIZE = 2**31 - 2**16  # bytes; from here on, the size of a wav is what programs write when they do not know it
 LARGEST = 2.0**31  # floats that hold raw 32-bit integers; what is larger is no sound
-INTEGER_SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
-# FFmpeg also opens playlists, which fetch other files and addresses; these containers only hold sound or film.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,mov,mp4,matroska,webm,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used; the message names it and says why."""
-
-
-class UnreadableAudioError(AudioError):
-    """Not there, not a file, or nothing that a decoder understands."""
-
-
-class EmptyAudioError(AudioError):
-    """No sample at all."""
-
-
-class InvalidSamplesError(AudioError):
-    """Samples that are not sound: NaN, infinite, complex, text, a wrong shape."""
-
-
-class SilenceError(AudioError):
-    """Nothing is louder than `SILENCE_PEAK`."""
-
-
-class TooShortError(AudioError):
-    """Less than `MIN_SECONDS` of sound."""
-
-
-class TooLongError(AudioError):
-    """More than the caller allows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,37 +92,40 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
         UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
         TypeError: `source` is none of the above.
     """
-    name, blocks, rate, warnings = _open(source, sample_rate or SAMPLE_RATE, max_seconds)
+    name, blocks, rate, warnings = open_recording(source, sample_rate or SAMPLE_RATE, max_seconds)
     sample_rate = sample_rate or rate
     if not RATES[0] <= rate <= RATES[1]:
         raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
-    mono, peak, n_clipped, n_values, n_samples = [], 0.0, 0, 0, 0
+    # Resampled block by block: what is kept is as long as the answer needs it, at whatever rate it was recorded.
+    resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", quality="HQ")
+    kept, peak, n_clipped, n_values, n_samples = bytearray(), 0.0, 0, 0, 0
     for block in blocks:  # float, (samples, channels)
         n_samples += len(block)
         if max_seconds is not None and n_samples > max_seconds * rate:
-            raise _too_long(name, n_samples / rate, max_seconds, at_least=True)
+            raise too_long(name, n_samples / rate, max_seconds, at_least=True)
         magnitude = np.abs(block)
         if not (magnitude <= LARGEST).all():  # NaN compares false
             raise InvalidSamplesError(f"{name}: holds samples that are no sound (NaN or infinite)")
         peak = max(peak, float(magnitude.max(initial=0.0)))
         n_clipped += int((magnitude >= 0.999).sum())
         n_values += block.size
-        mono.append(block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32))
-    samples = np.concatenate(mono) if mono else np.zeros(0, np.float32)
-    if not len(samples):
+        mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32)
+        kept += (mono if resampler is None else resampler.resample_chunk(mono)).tobytes()
+    if not n_samples:
         raise EmptyAudioError(f"{name}: holds no sound (0 samples)")
+    if resampler is not None:
+        kept += resampler.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    if not kept:
+        raise EmptyAudioError(f"{name}: too few samples to resample")
+    samples = np.frombuffer(kept, np.float32)
     if peak > 1:
-        samples = samples / np.float32(peak)
+        samples /= np.float32(peak)
         warnings.append(f"reaches {peak:.3g} times full scale; scaled down to fit")
     elif n_clipped > max(3, 0.001 * n_values):
         warnings.append(f"clipped: {100 * n_clipped / n_values:.1f} % of the samples are at full scale")
     if rate < sample_rate:
         warnings.append(f"recorded at {rate} Hz: nothing above {rate // 2} Hz can be heard, expect a worse answer")
-    if rate != sample_rate:
-        samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
-        if not len(samples):
-            raise EmptyAudioError(f"{name}: too few samples to resample")
-    return Recording(np.clip(samples, -1, 1, dtype=np.float32), sample_rate, name, tuple(warnings))
+    return Recording(np.clip(samples, -1, 1, out=samples), sample_rate, name, tuple(warnings))
 
 
 def load_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
@@ -144,7 +141,7 @@ def check_speech(recording: Recording) -> None:
         TooShortError: between the first and the last sound lie less than `MIN_SECONDS`.
     """
     samples = recording.samples
-    if len(samples) and np.abs(samples - samples.mean(dtype=np.float64)).max() < SILENCE_PEAK:
+    if len(samples) and peak_level(samples, float(samples.mean(dtype=np.float64))) < SILENCE_PEAK:
         raise SilenceError(f"{recording.name}: silence ({recording.duration:.2f} s); nothing to judge")
     start, end = speech_span(samples, sample_rate=recording.sample_rate)
     seconds = (end - start) / recording.sample_rate
@@ -166,12 +163,23 @@ def speech_span(samples: np.ndarray, top_db: float = 40.0, sample_rate: int = SA
     return int(starts[loud[0]]), int(min(starts[loud[-1]] + frame, n))
 
 
+def peak_level(samples: np.ndarray, centre: float = 0.0) -> float:
+    """How far the farthest of one or more samples is from ``centre``; needs no memory, however many they are."""
+    return max(float(samples.max()) - centre, centre - float(samples.min()))
+
+
 def frame_power(samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
     """Where 25 ms frames (10 ms hop) start, in samples, and the sum of squares in each; there is at least one."""
     n, frame, hop = len(samples), round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
-    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     starts = np.arange(0, max(n - frame + hop, 1), hop)
-    return starts, energy[np.minimum(starts + frame, n)] - energy[starts]
+    power = np.empty(len(starts))
+    for first in range(0, len(starts), FRAMES_AT_ONCE):
+        part = starts[first : first + FRAMES_AT_ONCE]
+        heard = samples[part[0] : part[-1] + frame]
+        energy = np.concatenate([[0.0], np.cumsum(np.square(heard, dtype=np.float64))])
+        part = part - part[0]
+        power[first : first + len(part)] = energy[np.minimum(part + frame, len(heard))] - energy[part]
+    return starts, power
 
 
 def trim_silence(samples: np.ndarray, top_db: float = 40.0) -> np.ndarray:
@@ -196,151 +204,3 @@ def sliding_windows(n_samples: int, window: int, hop: int) -> list[tuple[int, in
         return [(0, n_samples)]
     starts = [*range(0, n_samples - window, hop), n_samples - window]
     return [(start, start + window) for start in starts]
-
-
-def _open(source: Any, sample_rate: int, max_seconds: float | None):
-    """What `source` holds: (name, iterator over float blocks (samples, channels), rate, growing list of warnings)."""
-    name, array, rate = "recording", None, sample_rate
-    if isinstance(source, dict):
-        name = str(source.get("path") or name)
-        array = next((source[key] for key in ("array", "raw") if source.get(key) is not None), None)
-        if array is not None:
-            rate = source.get("sampling_rate") or sample_rate
-        else:
-            source = source.get("path") if source.get("bytes") is None else source["bytes"]
-    elif isinstance(source, tuple) and len(source) == 2:
-        rate, array = source
-    elif not isinstance(source, (str, Path, bytes, bytearray)):
-        if not hasattr(source, "__array__") and not isinstance(source, list):
-            raise TypeError(f"a recording is a path, bytes, an array, (rate, array) or a dict, not {type(source)}")
-        array = source
-    if array is not None:
-        return name, iter([_as_float(name, array)]), int(rate), []
-    if isinstance(source, (bytes, bytearray)):
-        if not source:
-            raise EmptyAudioError(f"{name}: holds no bytes")
-        return _open_file(name, bytes(source), max_seconds)
-    if isinstance(source, (str, Path)):
-        _check_path(source)
-        return _open_file(str(source), Path(source), max_seconds)
-    raise TypeError(f"a recording given as a dict needs 'path', 'bytes', 'array' or 'raw'; {name} has none")
-
-
-def _as_float(name: str, array: Any) -> np.ndarray:
-    """An array as floats of shape (samples, channels), integers scaled by the full scale of their dtype."""
-    array = np.asarray(array)
-    if array.ndim == 2 and array.shape[0] < array.shape[1]:
-        array = array.T
-    if array.ndim not in (1, 2):
-        raise InvalidSamplesError(f"{name}: samples of shape {array.shape}; expected (samples,) or (samples, channels)")
-    if array.dtype.name in INTEGER_SCALES:
-        offset, scale = INTEGER_SCALES[array.dtype.name]
-        array = (array.astype(np.float64) - offset) / scale
-    elif array.dtype.kind != "f" and array.size:
-        raise InvalidSamplesError(
-            f"{name}: samples of type {array.dtype}; expected floats within [-1, 1], or {', '.join(INTEGER_SCALES)}"
-        )
-    return array.reshape(len(array), -1) if array.size else np.zeros((0, 1), np.float32)
-
-
-def _check_path(path: str | Path) -> None:
-    """Say what is wrong with a path, before decoders say it in their way (or wait for a named pipe)."""
-    try:
-        status = Path(path).stat()
-        if stat.S_ISREG(status.st_mode):
-            Path(path).open("rb").close()
-    except FileNotFoundError:
-        raise UnreadableAudioError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableAudioError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise UnreadableAudioError(f"{path}: a folder, not a recording")
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableAudioError(f"{path}: not a file")
-    if status.st_size == 0:
-        raise EmptyAudioError(f"{path}: the file is empty (0 bytes)")
-
-
-def _open_file(name: str, source: Path | bytes, max_seconds: float | None):
-    """Open with soundfile, or else with PyAV; nothing is decoded yet."""
-    warnings: list[str] = []
-    # Names that are not valid text exist outside of Windows, and soundfile takes those as bytes alone.
-    path = source if isinstance(source, bytes) or os.name == "nt" else os.fsencode(source)
-    try:
-        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else path)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
-        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
-    if not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never came back to write the length
-        file.close()
-        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
-    if max_seconds is not None and file.frames > max_seconds * file.samplerate:
-        with file:
-            raise _too_long(name, file.frames / file.samplerate, max_seconds)
-    return name, _soundfile_blocks(name, file, warnings), file.samplerate, warnings
-
-
-def _soundfile_blocks(name: str, file: soundfile.SoundFile, warnings: list[str]) -> Iterator[np.ndarray]:
-    # libsndfile quietly shortens a wav whose data chunk is longer than the file, and only notes it in its log.
-    note = re.search(r"^data : (\d+) \(should be", file.extra_info, re.MULTILINE)
-    cut_off, read = bool(note and int(note[1]) < STREAM_SIZE), 0
-    with file:
-        while True:
-            try:
-                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                if not read:
-                    raise UnreadableAudioError(f"{name}: cannot be decoded ({error.error_string})") from None
-                break
-            if not len(block):
-                break
-            read += len(block)
-            yield block
-        if cut_off or read < file.frames:
-            warnings.append(f"the file is cut off; the {read / file.samplerate:.2f} s that are there were used")
-
-
-def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, warnings: list[str]):
-    """Open with PyAV: (iterator over blocks, rate)."""
-    import av  # 0.1 s, and only for what soundfile cannot open
-
-    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(file, options=options, metadata_errors="ignore")
-    except (av.FFmpegError, OSError, ValueError):
-        raise UnreadableAudioError(f"{name}: not an audio file that can be read") from None
-    if not container.streams.audio:
-        container.close()
-        raise UnreadableAudioError(f"{name}: holds no sound track")
-    stream = container.streams.audio[0]
-    if stream.codec_context is None:
-        container.close()
-        raise UnreadableAudioError(f"{name}: in a format that cannot be decoded")
-    seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-    if max_seconds is not None and seconds > max_seconds:
-        container.close()
-        raise _too_long(name, seconds, max_seconds)
-    return _av_blocks(name, container, warnings), stream.rate
-
-
-def _av_blocks(name: str, container: Any, warnings: list[str]) -> Iterator[np.ndarray]:
-    import av
-
-    stream, read = container.streams.audio[0], False
-    # Only the number format changes. Interleaved: in planes, PyAV 18 reads past the end where there are eight or more.
-    to_float = av.AudioResampler(format="flt", rate=stream.rate)
-    with container:
-        try:
-            for frame in container.decode(stream):
-                for part in to_float.resample(frame):
-                    read = True
-                    yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
-        except (av.FFmpegError, ValueError) as error:
-            if not read:
-                raise UnreadableAudioError(f"{name}: cannot be decoded ({error})") from None
-            warnings.append("the file is damaged or cut off; what comes before was used")
-
-
-def _too_long(name: str, seconds: float, max_seconds: float, at_least: bool = False) -> TooLongError:
-    length = f"{'more than ' if at_least else ''}{seconds:.0f} s"
-    return TooLongError(f"{name}: {length} long; at most {max_seconds:g} s are taken, send a part of it")

@@ -18,6 +18,7 @@ from ser_hf.audio import (
     AudioError,
     Recording,
     check_speech,
+    peak_level,
     read_audio,
     sliding_windows,
     speech_span,
@@ -169,29 +170,38 @@ class EmotionClassifier:
         plan = self._plan(source)
         return self._answer(plan, *self._ask(plan.clips))
 
-    def predict_many(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> Iterator[Prediction | AudioError]:
+    def predict_many(
+        self, sources: Iterable[Any], batch_size: int = BATCH_SIZE, max_seconds: float | None = None
+    ) -> Iterator[Prediction | AudioError]:
         """Answer many recordings in their order, several windows at a time; a bad one yields its error.
 
-        A thread reads as many windows ahead as the model hears at a time, and no more: memory does not grow with the
-        number of sources.
+        A thread reads about as many windows ahead as the model hears at a time, and no more: memory does not grow with
+        the number of sources, and a long recording is alone in it.
+
+        Args:
+            sources: each as of `predict`.
+            batch_size: windows that the model hears at a time.
+            max_seconds: what is longer yields a `TooLongError`; an hour takes 230 MB.
         """
         waiting: list[_Plan | AudioError] = []
-        for plan in read_ahead(self._plans(sources), _n_windows, limit=batch_size):
+        # At least the next short one, where they are answered one by one.
+        for plan in read_ahead(self._plans(sources, max_seconds), _n_windows, limit=max(batch_size, 2)):
             waiting.append(plan)
+            del plan  # a long recording must be gone before the next one is read
             if sum(map(_n_windows, waiting)) >= batch_size:
                 yield from self._answer_all(waiting, batch_size)
                 waiting = []
         yield from self._answer_all(waiting, batch_size)
 
-    def _plans(self, sources: Iterable[Any]) -> Iterator[_Plan | AudioError]:
+    def _plans(self, sources: Iterable[Any], max_seconds: float | None) -> Iterator[_Plan | AudioError]:
         for source in sources:
             try:
-                yield self._plan(source)
+                yield self._plan(source, max_seconds)
             except AudioError as error:
                 yield error
 
-    def _plan(self, source: Any) -> _Plan:
-        recording = source if isinstance(source, Recording) else read_audio(source)
+    def _plan(self, source: Any, max_seconds: float | None = None) -> _Plan:
+        recording = source if isinstance(source, Recording) else read_audio(source, max_seconds=max_seconds)
         if recording.sample_rate != SAMPLE_RATE:
             raise AudioError(
                 f"{recording.name}: models hear {SAMPLE_RATE} Hz, this recording is at {recording.sample_rate}"
@@ -280,9 +290,9 @@ def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int
     if len(samples) <= window:
         return [(0, len(samples))]
     first, last = speech_span(samples)
-    threshold = WINDOW_SILENCE * float(np.abs(samples).max())
+    threshold = WINDOW_SILENCE * peak_level(samples)
     windows = [(first + start, first + end) for start, end in sliding_windows(last - first, window, window // 2)]
-    return [(start, end) for start, end in windows if np.abs(samples[start:end]).max() >= threshold]
+    return [(start, end) for start, end in windows if peak_level(samples[start:end]) >= threshold]
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ AUDIO_SUFFIXES = (
     *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
 )
 PROG = "python -m ser_hf.predict"
+MAX_MINUTES = 60.0  # 230 MB
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         return usage(f"--output {arguments.output}: there is no folder {arguments.output.parent}")
     if arguments.output is not None and arguments.output.is_dir():
         return usage(f"--output {arguments.output} is a folder; name a file")
+    if not arguments.max_minutes > 0:
+        return usage(f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
@@ -58,14 +61,15 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
     except ModelError as error:
         return usage(str(error))
+    seconds = 60 * arguments.max_minutes
     inputs = [file for name in arguments.inputs for file in find_recordings(name)]
     try:
         if arguments.output is None or (arguments.output.exists() and not arguments.output.is_file()):
-            failed = stream(classifier, inputs, arguments.format, arguments.output)
+            failed = stream(classifier, inputs, arguments.format, arguments.output, seconds)
         else:
             key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
-            with Journal(arguments.output, key) as journal:
-                failed = fill(classifier, inputs, arguments.format, arguments.output, journal)
+            with Journal(arguments.output, f"{key} {seconds}") as journal:
+                failed = fill(classifier, inputs, arguments.format, arguments.output, journal, seconds)
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,6 +97,13 @@ def build_parser(prog: str = PROG) -> CommandParser:
         choices=("torch", "onnx"),
         help="what runs a neural model: onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
     )
+    parser.add_argument(
+        "--max_minutes",
+        type=float,
+        default=MAX_MINUTES,
+        metavar="N",
+        help="refuse longer recordings, of which an hour takes 230 MB of memory (default: %(default)g)",
+    )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
     parser.add_argument("--output", type=Path, metavar="F", help="write here instead of to the terminal")
     return parser
@@ -115,19 +126,29 @@ def find_recordings(name: str) -> Iterator[str | Row]:
         yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(AUDIO_SUFFIXES)})"}
 
 
-def stream(classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path | None) -> int:
+def stream(
+    classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path | None, max_seconds: float
+) -> int:
     """Write the row of every input as soon as it is known; returns how many failed."""
     # A bar would run through the rows where both go to the same terminal.
     rows_are_seen = output is None and sys.stdout.isatty()
     failed = 0
     with open_writer(format, output, [_name(item) for item in inputs], classifier.labels) as writer:
-        for row in _progress(answer(classifier, inputs, one_by_one=rows_are_seen), len(inputs), hidden=rows_are_seen):
+        rows = answer(classifier, inputs, one_by_one=rows_are_seen, max_seconds=max_seconds)
+        for row in _progress(rows, len(inputs), hidden=rows_are_seen):
             failed += "error" in row
             writer.write(row)
     return failed
 
 
-def fill(classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path, journal: Journal) -> int:
+def fill(
+    classifier: EmotionClassifier,
+    inputs: list[str | Row],
+    format: str,
+    output: Path,
+    journal: Journal,
+    max_seconds: float,
+) -> int:
     """Answer what the journal lacks, then write all rows to the output; returns how many failed.
 
     What breaks this off, be it a kill, leaves the journal: the next call goes on from there.
@@ -138,7 +159,7 @@ def fill(classifier: EmotionClassifier, inputs: list[str | Row], format: str, ou
     if done:
         print(f"{done} of {len(set(names))} answers are known from a run that broke off", file=sys.stderr)
     try:
-        for row in _progress(answer(classifier, missing), len(missing)):
+        for row in _progress(answer(classifier, missing, max_seconds=max_seconds), len(missing)):
             journal.add(row)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -158,23 +179,33 @@ def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator
     yield from tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
 
 
-def answer(classifier: EmotionClassifier, inputs: Sequence[str | Row], one_by_one: bool = False) -> Iterator[Row]:
+def answer(
+    classifier: EmotionClassifier,
+    inputs: Sequence[str | Row],
+    one_by_one: bool = False,
+    max_seconds: float = 60 * MAX_MINUTES,
+) -> Iterator[Row]:
     """One row an input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
 
     Args:
         one_by_one: do not wait for a batch to be full, which takes longer in all.
+        max_seconds: refuse longer recordings.
     """
-    from ser_hf.audio import AudioError
+    from ser_hf.audio import AudioError, TooLongError
     from ser_hf.classifier import BATCH_SIZE
 
     recordings = (item for item in inputs if isinstance(item, str))
-    answers = classifier.predict_many(recordings, batch_size=1 if one_by_one else BATCH_SIZE)
+    answers = classifier.predict_many(recordings, 1 if one_by_one else BATCH_SIZE, max_seconds)
     for item in inputs:
         if isinstance(item, dict):
             yield item
             continue
         reply = next(answers)
-        yield {"file": item, "error": str(reply)} if isinstance(reply, AudioError) else reply.to_dict()
+        if isinstance(reply, AudioError):
+            remedy = " (or raise --max_minutes)" if isinstance(reply, TooLongError) else ""
+            yield {"file": item, "error": f"{reply}{remedy}"}
+        else:
+            yield reply.to_dict()
 
 
 def _name(item: str | Row) -> str:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ser_hf.audio import Recording, frame_power, speech_span
+from ser_hf.audio import Recording, frame_power, peak_level, speech_span
 
 QUIET_PEAK = 0.01  # 40 dB below full scale; one clip of RAVDESS in a hundred is as quiet
 LITTLE_SPEECH = 0.25  # of the recording; no clip of RAVDESS has less than 0.37
@@ -25,7 +25,7 @@ def quality_doubts(recording: Recording) -> list[str]:
         recording: any that `ser_hf.audio.check_speech` lets pass.
     """
     doubts = []
-    peak = float(np.abs(recording.samples).max())
+    peak = peak_level(recording.samples)
     if peak < QUIET_PEAK:
         doubts.append(f"very quiet: the loudest sample is at {100 * peak:.1f} % of full scale")
     first, last = speech_span(recording.samples, sample_rate=recording.sample_rate)

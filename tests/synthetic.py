@@ -124,17 +124,39 @@ def make_ravdess(
     return folder
 
 
+def as_file(
+    samples: np.ndarray, container: str = "WAV", subtype: str | None = None, sample_rate: int = 16_000
+) -> bytes:
+    """A file as libsndfile writes it, of (n,) or (n, channels) samples."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sample_rate, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+def claim_samples(flac: bytes, n_samples: int) -> bytes:
+    """A flac whose header says that it holds `n_samples` (the 36 low bits of bytes 18 to 25, RFC 9639)."""
+    field = int.from_bytes(flac[18:26], "big") >> 36 << 36 | n_samples
+    return flac[:18] + field.to_bytes(8, "big") + flac[26:]
+
+
 def encode(
-    samples: np.ndarray, container: str, codec: str, sample_rate: int = 16_000, options: dict[str, str] | None = None
+    samples: np.ndarray,
+    container: str,
+    codec: str,
+    sample_rate: int = 16_000,
+    options: dict[str, str] | None = None,
+    bit_rate: int | None = None,
 ) -> bytes:
     """Encode (n,) or (n, channels) float samples with FFmpeg: ("ipod", "aac") is .m4a, ("webm", "libopus") is .webm.
 
     `options` are FFmpeg's for the container; {"live": "1"} makes a webm without a length, as browsers record it.
     """
     channels = np.atleast_2d(np.asarray(samples, np.float32).T)
-    buffer, layout = io.BytesIO(), {1: "mono", 2: "stereo"}[len(channels)]
+    buffer, layout = io.BytesIO(), {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(channels)]
     with av.open(buffer, "w", format=container, options=options or {}) as file:
         stream = file.add_stream(codec, rate=sample_rate, layout=layout)
+        if bit_rate is not None:
+            stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
         frame.sample_rate = sample_rate
         convert = av.AudioResampler(format=stream.format, layout=layout, rate=sample_rate)

@@ -1,6 +1,6 @@
-import functools
 import io
 import os
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -25,18 +25,15 @@ from ser_hf.audio import (
     read_audio,
     trim_silence,
 )
-from tests.synthetic import encode, make_clip, tone
+from tests.fuzz.promises import any_bytes_are_sound_or_refused, whole_files
+from tests.hostile.files import film, tracks
+from tests.hostile.usage import Usage
+from tests.synthetic import as_file, claim_samples, encode, make_clip, tone
 
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
     return make_clip("happy", actor=3)
-
-
-def as_file(samples, container="WAV", subtype=None, sample_rate=SAMPLE_RATE) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, sample_rate, format=container, subtype=subtype)
-    return buffer.getvalue()
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
@@ -45,12 +42,6 @@ def likeness(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a[max(-shift, 0) :], b[max(shift, 0) :]
     n = min(len(a), len(b))
     return float(np.corrcoef(a[:n], b[:n])[0, 1])
-
-
-def claim_samples(flac: bytes, n_samples: int) -> bytes:
-    """A flac whose header says that it holds `n_samples` (the 36 low bits of bytes 18 to 25, RFC 9639)."""
-    field = int.from_bytes(flac[18:26], "big") >> 36 << 36 | n_samples
-    return flac[:18] + field.to_bytes(8, "big") + flac[26:]
 
 
 class TestFormats:
@@ -385,38 +376,19 @@ class TestBadInput:
         assert "5 times full scale" in recording.warnings[0]
 
     @given(
-        kind=st.sampled_from(["wav", "flac", "ogg", "mp3", "m4a", "webm"]),
+        kind=st.sampled_from(sorted(whole_files())),
         damage=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6),
-        cut=st.integers(1, 8000),
+        cut=st.integers(1, 20_000),
     )
     def test_damaged_files_are_read_or_refused_in_words(self, kind, damage, cut):
         content = bytearray(whole_files()[kind][:cut])
         for position, value in damage:
             content[position % len(content)] = value
-        assert_read_or_refused_in_words(bytes(content))
+        any_bytes_are_sound_or_refused(bytes(content))
 
     @given(st.binary(min_size=1, max_size=400))
     def test_any_bytes_are_read_or_refused_in_words(self, content):
-        assert_read_or_refused_in_words(content)
-
-
-@functools.cache
-def whole_files() -> dict[str, bytes]:
-    sound = make_clip("sad", seconds=0.6)
-    files = {name.lower(): as_file(sound, name) for name in ("WAV", "FLAC", "OGG", "MP3")}
-    return files | {"m4a": encode(sound, "ipod", "aac"), "webm": encode(sound, "webm", "libopus")}
-
-
-def assert_read_or_refused_in_words(content: bytes) -> None:
-    try:
-        outcome = read_audio(content, max_seconds=30)
-    except AudioError as error:
-        outcome = error
-    if isinstance(outcome, AudioError):
-        assert str(outcome).startswith("recording: ")
-    else:
-        assert np.isfinite(outcome.samples).all()
-        assert np.abs(outcome.samples).max() <= 1
+        any_bytes_are_sound_or_refused(content)
 
 
 @pytest.mark.parametrize("layout", ["stereo", "5.1", "7.1", "hexadecagonal"])
@@ -444,3 +416,29 @@ def test_sound_that_no_decoder_is_there_for_is_said_in_words(tmp_path):
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
     with pytest.raises(UnreadableAudioError, match=r"odd\.wav"):
         read_audio(path)
+
+
+def test_a_cover_of_gigabytes_is_not_unpacked():
+    """An mp4 of 775 kB once took 735 MB: FFmpeg unpacked its picture to see what it is."""
+    content = film(side=16_000)()
+    assert len(content) < 1_000_000
+    with Usage() as usage:
+        assert read_audio(content).duration == pytest.approx(3.0, abs=0.1)
+    assert usage.megabytes < 100
+
+
+def test_more_tracks_than_any_recording_has_are_refused():
+    """Nine hundred of them once took 620 MB."""
+    assert read_audio(tracks(20)).duration == pytest.approx(3.0, abs=0.1)
+    with pytest.raises(UnreadableAudioError, match="recording: takes too much memory to open"):
+        read_audio(tracks(200))
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_a_webm_that_is_cut_off_is_told(clip, share):
+    content = encode(clip, "webm", "libopus")
+    recording = read_audio(content[: round(share * len(content))])
+    assert re.fullmatch(
+        r"the file is cut off: \d\.\d\d of [23]\.\d\d s are there, and were used", recording.warnings[0]
+    )
+    assert read_audio(content).warnings == ()

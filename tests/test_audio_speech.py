@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,12 +16,14 @@ from ser_hf.audio import (
     SilenceError,
     TooShortError,
     check_speech,
+    frame_power,
+    peak_level,
     read_audio,
     sliding_windows,
     speech_span,
     trim_silence,
 )
-from tests.synthetic import make_clip, tone
+from tests.synthetic import as_file, make_clip, tone
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +118,28 @@ class TestSlidingWindows:
     def test_windows_that_would_leave_gaps_are_refused(self, window, hop):
         with pytest.raises(ValueError, match="window"):
             sliding_windows(100, window, hop)
+
+
+class TestLongRecordings:
+    """They are measured piece by piece, so that an hour takes no more memory than its samples."""
+
+    @given(st.integers(1, 40_000), st.integers(1, 7), st.sampled_from([8_000, 11_025, 16_000]))
+    def test_pieces_give_the_powers_of_the_whole(self, n, at_once, rate):
+        samples = np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
+        starts, power = frame_power(samples, rate)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ser_hf.audio.FRAMES_AT_ONCE", at_once)
+            again, pieces = frame_power(samples, rate)
+        assert np.array_equal(starts, again)
+        assert pieces == pytest.approx(power, rel=1e-9, abs=1e-12)
+
+    @given(st.lists(st.floats(-1, 1, width=32), min_size=1), st.floats(-1, 1))
+    def test_peak_level_is_the_largest_distance(self, values, centre):
+        samples = np.array(values, np.float32)
+        assert peak_level(samples, centre) == np.abs(samples.astype(np.float64) - centre).max()
+
+    @pytest.mark.parametrize("rate", [4_000, 11_025, 44_100, 192_000])
+    def test_pieces_are_resampled_as_the_whole(self, rate):
+        samples = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * rate + 7).astype(np.float32)
+        expected = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+        assert np.array_equal(read_audio(as_file(samples, "WAV", "FLOAT", rate)).samples, expected)

@@ -161,6 +161,24 @@ def test_a_killed_command_does_no_recording_twice(model, tmp_path):
     assert list(tmp_path.glob(".answers*")) == []
 
 
+def test_what_is_longer_than_may_be_is_refused_and_the_limit_can_be_raised(folder, model, capsys):
+    arguments = [folder / "b.wav", "--model", model, "--format", "jsonl", "--max_minutes"]
+    assert run(*arguments, 0.04) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "3 s long; at most 2.4 s are taken" in error
+    assert "--max_minutes" in error
+    assert run(*arguments, 0.05) == 0
+
+
+def test_a_path_with_a_dash_first_comes_after_two_dashes(model, folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "-b.wav").write_bytes((folder / "b.wav").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        run("-b.wav", "--model", model)
+    assert exit.value.code == 2
+    assert run("--model", model, "--", "-b.wav") == 0
+
+
 def test_folder_without_recordings_and_absent_file_are_errors_in_words(folder, model, capsys):
     assert run(folder / "empty", folder / "absent.wav", "--model", model, "--format", "jsonl") == 1
     empty, absent = (json.loads(line) for line in capsys.readouterr().out.splitlines())
@@ -178,6 +196,8 @@ def test_folder_without_recordings_and_absent_file_are_errors_in_words(folder, m
         (["x.wav", "--model", "models/ser-wisper"], "did you mean 'models/ser-whisper'?"),
         (["x.wav", "--model", "elsewhere/ser-svm/"], "did you mean 'ser-svm'?"),
         (["x.wav", "--model", "ser-swm"], "did you mean 'ser-svm'?"),
+        (["x.wav", "--max_minutes", "0"], "--max_minutes 0: a number above zero"),
+        (["x.wav", "--max_minutes", "nan"], "--max_minutes nan: a number above zero"),
     ],
 )
 def test_wrong_usage_exits_with_two_and_says_why(arguments, words, capsys):

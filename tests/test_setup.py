@@ -24,7 +24,7 @@ LAYERS = [
         "ser_hf.marks",
         "ser_hf.ahead",
     },
-    {"ser_hf.audio", "ser_hf.quality", "ser_hf.hub"},
+    {"ser_hf.audio", "ser_hf.decoding", "ser_hf.quality", "ser_hf.hub"},
     {
         "ser_hf.features",
         "ser_hf.feature_cache",

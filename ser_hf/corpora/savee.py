@@ -24,7 +24,7 @@ from ser_hf.labels import SAVEE_EMOTIONS
 N_CLIPS = 480
 SPEAKERS = ("DC", "JE", "JK", "KL")
 N_SENTENCES = {letters: 30 if letters == "n" else 15 for letters in SAVEE_EMOTIONS}
-NAME = re.compile(rf"(?:({'|'.join(SPEAKERS)})_)?(sa|su|a|d|f|h|n)(\d\d)")
+NAME = re.compile(rf"(?:({'|'.join(SPEAKERS)})_)?(sa|su|a|d|f|h|n)([0-9]{{2}})")
 
 
 class ClipName(NamedTuple):

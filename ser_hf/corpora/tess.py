@@ -32,8 +32,9 @@ SITE, DOI = "https://borealisdata.ca", "10.5683/SP2/E8H2MF"
 N_CLIPS = 2800
 SPEAKERS = ("OAF", "YAF")
 EMOTIONS = "|".join(TESS_EMOTIONS)
-NAME = re.compile(rf"(OAF|YAF|OA)_([a-z]+)_({EMOTIONS})", re.IGNORECASE)
-FOLDER = re.compile(rf"(OAF|YAF)_({EMOTIONS})", re.IGNORECASE)
+IGNORE_CASE = re.IGNORECASE | re.ASCII  # the long s and the Kelvin sign are letters of other names
+NAME = re.compile(rf"(OAF|YAF|OA)_([a-z]+)_({EMOTIONS})", IGNORE_CASE)
+FOLDER = re.compile(rf"(OAF|YAF)_({EMOTIONS})", IGNORE_CASE)
 MISNAMED = "OAF_bite_neutral"  # officially OA_bite_neutral
 
 

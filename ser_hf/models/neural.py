@@ -7,22 +7,24 @@ stock ``transformers`` architectures, and custom ones (``ser_hf.models.scratch``
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError
+from ser_hf.models import ModelError, output_labels
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
+
+INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
 
 
 @dataclass
@@ -99,12 +101,13 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
         ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names, or what
             it knows of familiar voices is another model's.
     """
+    _check_files(source)
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
             source, output_loading_info=True, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
         )
         extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # what a config can make transformers raise has no common root
         raise ModelError(f"{source} cannot be loaded as an audio-classification model: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:
@@ -113,14 +116,33 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
                 f"{source} has {problem.replace('_', ' ')} ({names}): it would answer at random. "
                 "It is not a fine-tuned model, or it was saved by another program; fine-tune it first."
             )
-    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    if all(label.startswith("LABEL_") for label in labels):
-        raise ModelError(f"{source} does not say what its outputs mean: 'id2label' in config.json has no words")
+    labels = output_labels(model.config.id2label, model.config.label2id or {}, source)
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise ModelError(f"{source} holds weights that are no numbers (NaN or infinite)")
     output = output_layer(model)
     if output.out_features != len(labels):
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
     sizes = {"n_layers": getattr(model.config, "num_hidden_layers", 0), "size": getattr(model.config, "hidden_size", 0)}
     return NeuralModel(model.eval().to(device or "cpu"), extractor, load_familiarity(source, **sizes))
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse what transformers would follow out of the folder, or read as something else than safetensors."""
+    if (folder / ADAPTER).exists():
+        raise ModelError(f"{folder} holds an adapter ({ADAPTER}) to another model; merge the two and save them as one")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8")) if (folder / INDEX).exists() else {}
+        files = {str(name) for name in index.get("weight_map", {}).values()}
+        attention = [str(config.get(key)) for key in ("attn_implementation", "_attn_implementation")]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{folder} cannot be loaded as an audio-classification model: {error}") from error
+    if wrong := sorted(name for name in files if not name.endswith(".safetensors") or Path(name).name != name):
+        raise ModelError(
+            f"{folder}: {INDEX} names {wrong[0]!r}, which is no safetensors file in this folder; not loaded"
+        )
+    if any("/" in name for name in attention):
+        raise ModelError(f"{folder}: its config.json asks for code of the Hub ({', '.join(attention)}); not loaded")
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:

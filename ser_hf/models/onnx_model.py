@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError
+from ser_hf.models import ModelError, output_labels
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 
@@ -151,16 +151,13 @@ def load_onnx(folder: Path) -> OnnxModel:
         session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     except FileNotFoundError:
         raise ModelError(f"{folder} holds no {ONNX_FILE}; make it with --export_onnx") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # neither onnxruntime's own nor what a config can make transformers raise have a root
         raise ModelError(f"{path} cannot be loaded: {error}") from error
-    except Exception as error:  # onnxruntime's own have no common root
-        if type(error).__module__.startswith("onnxruntime"):
-            raise ModelError(f"{path} cannot be loaded: {error}") from error
-        raise
     made_of = session.get_modelmeta().custom_metadata_map.get(MADE_OF)
     weights = folder / WEIGHTS_FILE
     if weights.is_file() and made_of != _sha256(weights):
         raise ModelError(f"{path} was made of other weights than {WEIGHTS_FILE} beside it; make it anew")
+    output_labels(config.id2label, config.label2id or {}, folder)
     outputs = {output.name: output.shape[-1] for output in session.get_outputs()}
     if outputs.get("logits") != config.num_labels:
         raise ModelError(f"{path} has {outputs.get('logits')} outputs for {config.num_labels} labels")

@@ -48,6 +48,14 @@ def test_nothing_recorded_is_said_in_words(analyser):
     assert "Record" in answer_html(analyser.analyse(None))
 
 
+@pytest.mark.parametrize("path", ["/tmp/voices/gone.wav", "a\0b.wav"])
+def test_an_upload_that_is_gone_is_said_in_words(analyser, path):
+    """Voices are deleted by age: one that waited long for its turn may be."""
+    answer = analyser.analyse(path)
+    assert answer["reason"] == "unreadable"
+    assert "/tmp" not in answer["error"]
+
+
 def test_limits_are_told_when_hit_and_before_anything_is_decoded(analyser, recordings, tmp_path):
     strict = replace(analyser, limits=Limits(megabytes=1, seconds=10))
     answer = strict.analyse(str(recordings / "long.flac"))

@@ -1,0 +1,71 @@
+"""What must hold for any bytes that are read and for any name that is parsed."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, AudioError, read_audio
+from ser_hf.corpora import CorpusError, cremad, emodb, ravdess, savee, tess
+from tests.synthetic import as_file, encode, make_clip
+
+MAX_SECONDS = 30
+PARSERS = {module.__name__.split(".")[-1]: module.parse_name for module in (ravdess, tess, cremad, savee, emodb)}
+NAMES = {
+    "ravdess": "Actor_12/03-01-06-02-01-01-12.wav",
+    "tess": "OAF_angry/OAF_back_angry.wav",
+    "cremad": "AudioWAV/1040_ITH_SAD_X.wav",
+    "savee": "DC/n30.wav",
+    "emodb": "wav/03a01Fa.wav",
+}
+
+
+def any_bytes_are_sound_or_refused(content: bytes) -> None:
+    """Float32, one channel, 16 kHz, within [-1, 1], no longer than asked for; or an error that names the recording."""
+    try:
+        outcome = read_audio(content, max_seconds=MAX_SECONDS)
+    except AudioError as error:
+        outcome = error
+    if isinstance(outcome, AudioError):
+        assert str(outcome).startswith("recording: "), str(outcome)
+        return
+    samples = outcome.samples
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert outcome.sample_rate == SAMPLE_RATE
+    assert 1 <= len(samples) <= MAX_SECONDS * SAMPLE_RATE + 1
+    assert np.abs(samples).max() <= 1  # NaN compares false
+
+
+def any_name_is_a_clip_or_refused(name: str) -> None:
+    """A clip whose own name is parsed as the same clip, all ASCII; or a `CorpusError` that holds the name."""
+    for corpus, parse in PARSERS.items():
+        try:
+            clip = parse(name)
+        except CorpusError as error:
+            clip = error
+        if isinstance(clip, CorpusError):
+            assert str(clip).startswith((name, str(Path(name)))), str(clip)
+            continue
+        assert all(part.isascii() for part in clip), (corpus, clip)
+        official = "".join(clip) if corpus == "emodb" else str(clip)
+        assert parse(official) == clip, (corpus, clip)
+
+
+@functools.cache
+def whole_files() -> dict[str, bytes]:
+    """Six tenths of a second of sound in containers of every kind."""
+    sound = make_clip("sad", seconds=0.6)
+    files = {name.lower(): as_file(sound, name) for name in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU", "W64")}
+    files |= {f"wav-{name.lower()}": as_file(sound, "WAV", name) for name in ("FLOAT", "ULAW", "MS_ADPCM", "GSM610")}
+    coded = {"m4a": ("ipod", "aac"), "webm": ("webm", "libopus"), "aac": ("adts", "aac"), "wv": ("wv", "wavpack")}
+    coded |= {"avi": ("avi", "adpcm_ms"), "flv": ("flv", "libmp3lame"), "tta": ("tta", "tta"), "ts": ("mpegts", "aac")}
+    sound_of = {"flv": 22_050}
+    for name, (container, codec) in coded.items():
+        rate = sound_of.get(name, SAMPLE_RATE)
+        files[name] = encode(make_clip("sad", seconds=0.6, sample_rate=rate), container, codec, rate)
+    files["amr"] = encode(make_clip("sad", seconds=0.6, sample_rate=8_000), "amr", "libopencore_amrnb", 8_000)
+    files["wma"] = encode(sound, "asf", "wmav2", SAMPLE_RATE, bit_rate=32_000)
+    return files
