@@ -26,6 +26,7 @@ OUTPUT = REPOSITORY / "docs" / "licences.md"
 FILES = ("requirements.txt", "requirements-onnx.txt", "requirements-egemaps.txt", "requirements-dev.txt")
 # What a package's metadata leaves out, or has wrong; read in the licence file that lies in its wheel.
 READ_BY_HAND = {
+    "atheris": "Apache-2.0",
     "opensmile": "audEERING Research License Agreement: non-commercial purposes only (its metadata says MIT)",
     "skops": "MIT",
 }
@@ -91,7 +92,8 @@ def document() -> str:
 def pinned(file: str) -> dict[str, str]:
     """Name -> version of the packages that a requirements file itself pins."""
     lines = (line.split("#")[0].strip() for line in (REPOSITORY / file).read_text(encoding="utf-8").splitlines())
-    return {normal(name): version for name, _, version in (line.partition("==") for line in lines) if version}
+    pins = (Requirement(line) for line in lines if line and not line.startswith("-"))
+    return {normal(one.name): str(one.specifier).removeprefix("==") for one in pins}
 
 
 def needed_by(names: Iterable[str]) -> set[str]:

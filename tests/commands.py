@@ -6,6 +6,7 @@ import importlib
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 # Every module that a person starts.
@@ -19,14 +20,23 @@ COMMANDS = (
         "docs.licences",
         "docs.screenshots",
     ),
+    *("tests.fuzz", "tests.hostile"),
     *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
 )
 
 
+PACKAGES = ("ser_hf", "tests.fuzz", "tests.hostile")  # started by their __main__
+
+
+def module_of(command: str) -> ModuleType:
+    """The module that a command starts."""
+    return importlib.import_module(f"{command}.__main__" if command in PACKAGES else command)
+
+
 def parser_of(command: str) -> Callable[[list[str]], Any]:
     """What turns the words after a command into its arguments."""
-    module = importlib.import_module(f"{command}.__main__" if command == "ser_hf" else command)
+    module = module_of(command)
     if hasattr(module, "ARGUMENTS"):
         from train.common import parse_arguments
 

@@ -26,7 +26,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 TESTS_ALONE = {
     *("pytest", "pytest-xdist", "hypothesis", "playwright", "nbformat", "nbclient", "ipykernel", "opensmile"),
     *("ruff", "mypy", "types-pyyaml", "types-requests", "types-tqdm"),
-    *("hatchling", "packaging", "pip-audit"),
+    *("hatchling", "packaging", "pip-audit", "atheris"),
 }
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pyarrow", "onnxruntime", "matplotlib", "plotly"}
 
@@ -34,7 +34,8 @@ HEAVY = {"torch", "transformers", "gradio", "datasets", "pyarrow", "onnxruntime"
 def pins() -> dict[str, str]:
     """Name -> version of everything that `make test` installs by name."""
     lines = [line for file in REPOSITORY.glob("requirements*.txt") for line in file.read_text().splitlines()]
-    return dict(line.split("#")[0].strip().lower().split("==") for line in lines if re.match(r"[A-Za-z]", line))
+    found = [Requirement(line.split("#")[0]) for line in lines if re.match(r"[A-Za-z]", line)]
+    return {one.name.lower(): str(one.specifier).removeprefix("==") for one in found}
 
 
 def declared() -> list[Requirement]:

@@ -11,7 +11,7 @@ def output_labels(id2label: dict[int, str], label2id: dict[str, int], source: ob
     Raises:
         ModelError: labels that are no words, that are there twice, or that are numbered in two ways.
     """
-    labels = [id2label.get(index) for index in range(len(id2label))]
+    labels = [id2label.get(index, "") for index in range(len(id2label))]
     if all(str(label).startswith("LABEL_") for label in labels):
         raise ModelError(f"{source} does not say what its outputs mean: 'id2label' in config.json has no words")
     if not all(isinstance(label, str) and label.strip() for label in labels) or len(set(labels)) < len(labels):

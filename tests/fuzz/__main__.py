@@ -1,6 +1,9 @@
 """Look for bytes or names that break a promise, by atheris (coverage-guided, for a time that is given).
 
-python -m tests.fuzz decoder|names [--seconds 60] [--runs N] [--output F]
+Examples:
+
+    python -m tests.fuzz decoder --seconds 60
+    python -m tests.fuzz names --runs 10000 --output runs/found
 
 Only Python is watched: libsndfile and FFmpeg come as they are, so of their inside it knows no more than what they say.
 What it finds is written to the folder --output; make it a row of `tests/hostile/table.py`.
@@ -8,7 +11,6 @@ What it finds is written to the folder --output; make it a row of `tests/hostile
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -16,21 +18,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ser_hf.command_line import CommandParser
+
 LONGEST_SECONDS, MOST_MEGABYTES = 20, 2_000  # of one input; what takes more is found, too
 LONGEST_BYTES = {"decoder": 40_000, "names": 100}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzzer in a process of its own and print what it did; returns 1 if it found anything."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("target", choices=LONGEST_BYTES)
-    parser.add_argument("--seconds", type=int, default=60, help="how long it may take (default: %(default)s)")
-    parser.add_argument(
-        "--runs", type=int, default=-1, help="end after so many inputs (default: when the time is over)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of its chance; the same seed tries the same inputs")
-    parser.add_argument("--output", type=Path, help="where what it finds is kept (default: nowhere)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="ser_hf-fuzz-") as folder:
         seeds, found = Path(folder, "seeds"), arguments.output or Path(folder, "found")
         for one in (seeds, found):
@@ -57,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{file.name}: {file.read_bytes()[:200]!r}")
         print(f"{arguments.target}: tried: {count[1] if count else 'broken off'}, found: {len(broken)}")
         return 0 if count and not broken else 1
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m tests.fuzz", doc=__doc__)
+    parser.add_argument("target", choices=tuple(LONGEST_BYTES), help="what is tried")
+    parser.add_argument("--seconds", type=int, metavar="S", default=60, help="how long it may take")
+    parser.add_argument("--runs", type=int, metavar="N", default=-1, help="end after so many inputs (-1: no end)")
+    parser.add_argument("--seed", type=int, default=1, help="of its chance; the same seed tries the same inputs")
+    parser.add_argument("--output", type=Path, metavar="F", help="folder that keeps what it finds (default: nowhere)")
+    return parser
 
 
 def _seeds(target: str) -> dict[str, bytes]:

@@ -1,11 +1,15 @@
 """How many hostile and odd inputs hold: by the command, by the page's function and by its API, with tiny models.
 
-python -m tests.hostile [--doors command,page,api]
+Examples:
+
+    python -m tests.hostile
+    python -m tests.hostile --doors command,page
+
+Exit status: 0 if every input held, else 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -21,6 +25,7 @@ import numpy as np
 
 from app.analysis import Analyser
 from ser_hf.classifier import EmotionClassifier
+from ser_hf.command_line import CommandParser
 from tests.hostile.doors import Said, by_api, by_command, by_page, complaint, made, rights_for
 from tests.hostile.table import Input, table
 from tests.hostile.usage import Usage, resident
@@ -33,9 +38,7 @@ Door = Callable[[Input, str], Said]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send every input through every door and print what held; returns 1 if anything did not."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__.splitlines()[0])
-    parser.add_argument("--doors", default=",".join(DOORS), help="default: %(default)s")
-    wanted = parser.parse_args(argv).doors.split(",")
+    wanted = build_parser().parse_args(argv).doors.split(",")
     inputs = table()
     with open_doors(wanted) as (doors, analyser):
         idle, most_seconds = resident(), 60.0 * analyser.limits.batch_minutes
@@ -63,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"most memory above idle: {peak[0]:.0f} MB ({peak[1]}); allowed: {MOST_MEGABYTES}")
     print(f"longest: {longest[0]:.1f} s ({longest[1]}); allowed: {most_seconds:.0f}")
     return 1 if complaints else 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m tests.hostile", doc=__doc__)
+    parser.add_argument("--doors", metavar="NAMES", default=",".join(DOORS), help="which, separated by commas")
+    return parser
 
 
 @contextlib.contextmanager
