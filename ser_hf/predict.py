@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ser_hf.journal import Journal, model_key
 from ser_hf.rows import FORMATS, Row, open_writer
+from ser_hf.threads import limit_threads
 
 if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be right
     from ser_hf.classifier import EmotionClassifier
@@ -36,12 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _usage(f"--output {arguments.output} is a folder; name a file")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    limit_threads()
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
     from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
 
     try:
-        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
+        classifier = EmotionClassifier.from_pretrained(
+            arguments.model or DEFAULT_MODEL, runtime=arguments.runtime, precision=arguments.precision
+        )
     except ModelError as error:
         return _usage(str(error))
     inputs = [file for name in arguments.inputs for file in find_recordings(name)]
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed = stream(classifier, inputs, arguments.format, arguments.output)
         else:
             key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
-            with Journal(arguments.output, key) as journal:
+            with Journal(arguments.output, f"{key} {arguments.runtime} {arguments.precision}") as journal:
                 failed = fill(classifier, inputs, arguments.format, arguments.output, journal)
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
@@ -81,6 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--runtime",
         choices=("torch", "onnx"),
         help="what runs a neural model: onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="arithmetic of a neural model that torch runs: auto is bfloat16 where the processor has it, whose "
+        "probabilities are within 0.01 of float32 (default: auto)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
     parser.add_argument("--output", type=Path, metavar="F", help="write here instead of to the terminal")

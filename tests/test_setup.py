@@ -16,7 +16,7 @@ MODULES = sorted(path for room in ("ser_hf", "train", "app") for path in (REPOSI
 
 # From the bottom up; a module imports from its own layer and from those below.
 LAYERS = [
-    {"ser_hf.labels", "ser_hf.rows", "ser_hf.journal", "ser_hf.marks", "ser_hf.ahead"},
+    {"ser_hf.labels", "ser_hf.rows", "ser_hf.journal", "ser_hf.marks", "ser_hf.ahead", "ser_hf.threads"},
     {"ser_hf.audio", "ser_hf.quality", "ser_hf.hub"},
     {
         "ser_hf.features",
