@@ -89,7 +89,7 @@ def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
     print(f"Loading {arguments.model} and {arguments.baseline}", flush=True)
     try:
         loaded = Analyser(
-            EmotionClassifier.from_pretrained(arguments.model),
+            EmotionClassifier.from_pretrained(arguments.model, precision="auto"),
             EmotionClassifier.from_pretrained(arguments.baseline),
             limits,
         )

@@ -1,31 +1,26 @@
 """How long the page makes people wait, and what many visitors at once do to it. Needs Chromium.
 
-python -m benchmarks.page [--clip FILE] [--rounds 11]
+python -m benchmarks.page [--rounds 7]
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import statistics
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, sync_playwright
 
-from app.examples import examples
-from ser_hf.audio import SAMPLE_RATE, load_audio
+from benchmarks.inputs import CLIP_SECONDS, clip_file
+from benchmarks.tables import Settings, Table, main
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from tests.app.browser import find_chromium, launch_chromium, served_page
 
-CLIP_SECONDS = 4.0
 CLIENTS, REQUESTS = 10, 100
 
 # A microphone in which nothing is heard until `speak` is called; it then notes when the first sound is played.
@@ -55,30 +50,12 @@ navigator.mediaDevices.getUserMedia = async () => {
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print a table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__.splitlines()[0])
-    parser.add_argument("--clip", type=Path, default=examples()[0].path, help="uploaded, cut or repeated to 4 s")
-    parser.add_argument("--rounds", type=int, default=11, help="of which the median is told (default: 11)")
-    arguments = parser.parse_args(argv)
-    if find_chromium() is None:
-        print("Chromium is needed (on Debian: apt-get install chromium)", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.wav"
-        soundfile.write(clip, np.resize(load_audio(arguments.clip), round(CLIP_SECONDS * SAMPLE_RATE)), SAMPLE_RATE)
-        rows = measure(clip, arguments.rounds)
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
-    return 0
-
-
-def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:
-    """(what, figure with unit) of every measurement."""
+def measure(settings: Settings) -> Table:
+    """Seconds and megabytes, each in words."""
+    clip, rounds = clip_file(settings.work, ".wav"), settings.rounds
     rows = []
     for name, folder in (("fine-tuned model", DEFAULT_MODEL), ("baseline", DEFAULT_BASELINE)):
-        classifier = EmotionClassifier.from_pretrained(folder)
+        classifier = EmotionClassifier.from_pretrained(folder, precision="auto")
         classifier.predict(clip)
         rows.append((f"{name}, a clip of 4 s from its file", _seconds(lambda c=classifier: c.predict(clip), rounds)))
     with served_page() as (address, process, start_up):
@@ -100,7 +77,12 @@ def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:
             rows.append(("live: from the first sound to the first answer", _spread(speeches)))
             browser.close()
         rows += _load(address, process.pid, clip)
-    return rows
+    return Table(
+        "The page",
+        f"In a headless Chromium, with which the page shares the cores: a clip of {CLIP_SECONDS} s, {rounds} rounds.",
+        ["what", "figure"],
+        [list(row) for row in rows],
+    )
 
 
 def _seconds(function: Callable[[], object], rounds: int) -> str:
@@ -179,4 +161,6 @@ def _megabytes(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if find_chromium() is None:
+        sys.exit("Chromium is needed (on Debian: apt-get install chromium)")
+    sys.exit(main(measure))
