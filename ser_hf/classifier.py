@@ -110,9 +110,9 @@ class EmotionClassifier:
             device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
             runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
                 torch where it is installed).
-            precision: of a neural model that torch runs: "float32" answers as the stock pipeline does; "bfloat16" is
-                two to three times as fast where the processor has it (AMX, AVX512-BF16) and moves no probability of
-                RAVDESS by more than 0.01; "auto" takes it there.
+            precision: of a neural model that torch runs: "float32" answers as the stock pipeline does; "bfloat16" in
+                its upper layers is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of that
+                (`python -m benchmarks.exactness`); "auto" takes it there.
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.

@@ -1,7 +1,8 @@
 """Arithmetic of a network that answers: float32 as everywhere, or bfloat16 where the machine multiplies it faster.
 
-Only the transformer layers, which take most of the time, are given bfloat16. The front end, which hears the sound, and
-the head, which answers, stay float32: they cost little, and rounding there moves the probabilities twice as far.
+Only transformer layers, which take most of the time, are given bfloat16, and not the lowest of them: what is rounded
+there spreads through all that follow. The front end, which hears the sound, and the head, which answers, stay float32,
+too: they cost little, and rounding there moves the probabilities twice as far.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
+
+# Of the bundled network's five. With none, probabilities of RAVDESS moved by up to 0.018.
+EXACT_LAYERS = 2
 
 
 def bfloat16_pays(device: str | torch.device | None = None) -> bool:
@@ -38,7 +42,7 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def use_bfloat16(model: PreTrainedModel) -> None:
-    """Let the transformer layers of a model that only answers compute in bfloat16, in place.
+    """Let the upper transformer layers of a model that only answers compute in bfloat16, in place.
 
     Args:
         model: where it will run.
@@ -48,7 +52,7 @@ def use_bfloat16(model: PreTrainedModel) -> None:
     """
     if not hasattr(model.config, "num_attention_heads"):
         raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
-    for layer in encoder_layers(model):
+    for layer in encoder_layers(model)[EXACT_LAYERS:]:
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)  # once, where autocast would round the weights for every batch
