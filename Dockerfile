@@ -18,7 +18,6 @@ ARG PIP_EXTRA_INDEX_URL
 COPY requirements.txt ./
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action ignore -r requirements.txt
 
-# As many threads as `--cpus` allows: numerical libraries count the machine's cores, not the container's share of them.
 # The page and the health check ask 127.0.0.1 whether it is up, which a proxy that the container is given cannot know.
 ENV HOME=/cache \
     HF_HOME=/cache/huggingface \
@@ -27,7 +26,6 @@ ENV HOME=/cache \
     GRADIO_TEMP_DIR=/tmp/voices \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
-    OMP_NUM_THREADS=2 \
     MALLOC_ARENA_MAX=2 \
     no_proxy=localhost,127.0.0.1
 

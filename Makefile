@@ -1,6 +1,7 @@
 # make demo   serve the page on http://127.0.0.1:7860
 # make test   run the whole test suite
 # make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
+# make bench   measure how fast it is, some ten minutes of it, and write reports/speed.md
 # All work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test leaderboard lint audit format clean
+.PHONY: demo test leaderboard bench lint audit format clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/python -m app.app
@@ -21,6 +22,10 @@ test: $(VENV)/.test-installed
 
 leaderboard: $(VENV)/.demo-installed
 	$(BIN)/python -m train.leaderboard $(LEADERBOARD_ARGS)
+
+# openSMILE, onnxruntime and a browser are measured, too, and are among what the tests need.
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

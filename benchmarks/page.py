@@ -3,7 +3,7 @@
 Examples:
 
     python -m benchmarks.page
-    python -m benchmarks.page --clip app/examples/changing.flac --rounds 3
+    python -m benchmarks.page --rounds 3
 """
 
 from __future__ import annotations
@@ -11,24 +11,20 @@ from __future__ import annotations
 import base64
 import statistics
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, sync_playwright
 
-from app.examples import examples
-from ser_hf.audio import SAMPLE_RATE, load_audio
+from benchmarks.inputs import CLIP_SECONDS, clip_file
+from benchmarks.tables import Settings, Table, main, table_parser
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.command_line import CommandParser
 from tests.app.browser import find_chromium, launch_chromium, served_page
 
-CLIP_SECONDS = 4.0
 CLIENTS, REQUESTS = 10, 100
 
 # A microphone in which nothing is heard until `speak` is called; it then notes when the first sound is played.
@@ -58,38 +54,14 @@ navigator.mediaDevices.getUserMedia = async () => {
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print a table; returns the exit status."""
-    arguments = build_parser().parse_args(argv)
-    if find_chromium() is None:
-        print("Chromium is needed (on Debian: apt-get install chromium)", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.wav"
-        soundfile.write(clip, np.resize(load_audio(arguments.clip), round(CLIP_SECONDS * SAMPLE_RATE)), SAMPLE_RATE)
-        rows = measure(clip, arguments.rounds)
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
-    return 0
-
-
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(prog="python -m benchmarks.page", doc=__doc__)
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        metavar="FILE",
-        default=examples()[0].path,
-        help="uploaded, cut or repeated to 4 s (default: the page's first example)",
-    )
-    parser.add_argument("--rounds", type=int, default=11, help="measurements of which the median is told")
-    return parser
+    return table_parser("benchmarks.page", __doc__)
 
 
-def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:
-    """(what, figure with unit) of every measurement."""
+def measure(settings: Settings) -> Table:
+    """Seconds and megabytes, each in words."""
+    clip, rounds = clip_file(settings.work, ".wav"), settings.rounds
     rows = []
     for name, folder in (("fine-tuned model", DEFAULT_MODEL), ("baseline", DEFAULT_BASELINE)):
         classifier = EmotionClassifier.from_pretrained(folder)
@@ -114,7 +86,12 @@ def measure(clip: Path, rounds: int) -> list[tuple[str, str]]:
             rows.append(("live: from the first sound to the first answer", _spread(speeches)))
             browser.close()
         rows += _load(address, process.pid, clip)
-    return rows
+    return Table(
+        "The page",
+        f"In a headless Chromium, with which the page shares the cores: a clip of {CLIP_SECONDS} s, {rounds} rounds.",
+        ["what", "figure"],
+        [list(row) for row in rows],
+    )
 
 
 def _seconds(function: Callable[[], object], rounds: int) -> str:
@@ -193,4 +170,6 @@ def _megabytes(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if find_chromium() is None:
+        sys.exit("Chromium is needed (on Debian: apt-get install chromium)")
+    sys.exit(main(measure))

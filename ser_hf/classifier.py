@@ -38,6 +38,7 @@ CLASSICAL_WINDOW_SECONDS = 5.0
 
 NEEDED_BY = {"torch": ("torch", "transformers"), "onnx": ("onnxruntime", "transformers")}
 RUNTIMES = tuple(NEEDED_BY)
+PRECISIONS = ("float32", "bfloat16", "auto")
 ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
@@ -103,7 +104,11 @@ class EmotionClassifier:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, device: str | None = None, runtime: str | None = None
+        cls,
+        model: str | Path,
+        device: str | None = None,
+        runtime: str | None = None,
+        precision: str = "float32",
     ) -> EmotionClassifier:
         """Load a model folder, or a model of the Hub by its id (``user/name`` or ``user/name@revision``).
 
@@ -115,12 +120,17 @@ class EmotionClassifier:
             device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
             runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
                 torch where it is installed).
+            precision: of a neural model that torch runs: "float32" answers as the stock pipeline does; "bfloat16" in
+                its upper layers is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of that
+                (`python -m benchmarks.exactness`); "auto" takes it there.
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.
         """
         if runtime is not None and runtime not in RUNTIMES:
             raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
+        if precision not in PRECISIONS:
+            raise ModelError(unknown_name("precision", precision, PRECISIONS))
         runtime = runtime or ("onnx" if find_spec("onnxruntime") and not find_spec("torch") else "torch")
         try:
             folder = model_folder(model, onnx=runtime == "onnx")
@@ -151,7 +161,7 @@ class EmotionClassifier:
         else:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
-            neural = load_neural(folder, device)
+            neural = load_neural(folder, device, precision)
         return cls(neural, name, neural.window_seconds, metrics, threshold)
 
     def predict(self, source: Any) -> Prediction:

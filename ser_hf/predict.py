@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from ser_hf.command_line import CommandParser
 from ser_hf.journal import Journal, model_key
 from ser_hf.rows import FORMATS, Row, open_writer
+from ser_hf.threads import limit_threads
 
 if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be right
     from ser_hf.classifier import EmotionClassifier
@@ -53,12 +54,15 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         return usage(f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    limit_threads()
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
     from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
 
     try:
-        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
+        classifier = EmotionClassifier.from_pretrained(
+            arguments.model or DEFAULT_MODEL, runtime=arguments.runtime, precision=arguments.precision
+        )
     except ModelError as error:
         return usage(str(error))
     seconds = 60 * arguments.max_minutes
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             failed = stream(classifier, inputs, arguments.format, arguments.output, seconds)
         else:
             key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
-            with Journal(arguments.output, f"{key} {seconds}") as journal:
+            with Journal(arguments.output, f"{key} {arguments.runtime} {arguments.precision} {seconds}") as journal:
                 failed = fill(classifier, inputs, arguments.format, arguments.output, journal, seconds)
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
@@ -103,6 +107,13 @@ def build_parser(prog: str = PROG) -> CommandParser:
         default=MAX_MINUTES,
         metavar="N",
         help="refuse longer recordings, of which an hour takes 230 MB of memory (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="float32",
+        help="arithmetic of a neural model that torch runs: auto is bfloat16 in upper layers where the processor has "
+        "it: faster, and probabilities move a little (default: float32)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
     parser.add_argument("--output", type=Path, metavar="F", help="write here instead of to the terminal")

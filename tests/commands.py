@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+BENCHMARKS = (
+    *("answer", "bulk", "comparison", "exactness", "extraction", "page", "speed", "stages", "start", "training"),
+)
 # Every module that a person starts.
 COMMANDS = (
     *(
@@ -16,7 +19,7 @@ COMMANDS = (
         "ser_hf.predict",
         "app.app",
         "app.examples.make",
-        "benchmarks.page",
+        *(f"benchmarks.{name}" for name in BENCHMARKS),
         "docs.licences",
         "docs.screenshots",
     ),

@@ -23,6 +23,7 @@ LAYERS = [
         "ser_hf.journal",
         "ser_hf.marks",
         "ser_hf.ahead",
+        "ser_hf.threads",
     },
     {"ser_hf.audio", "ser_hf.decoding", "ser_hf.quality", "ser_hf.hub"},
     {

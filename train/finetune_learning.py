@@ -30,6 +30,7 @@ from ser_hf.models.frozen import (
     check_states_can_be_kept,
     keep_states,
 )
+from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
     Augment,
@@ -38,7 +39,6 @@ from ser_hf.models.training import (
     EmotionTrainer,
     EpochCallback,
     balanced_weights,
-    bfloat16_pays,
     compute_metrics,
     unchanged,
 )

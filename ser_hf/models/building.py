@@ -19,6 +19,7 @@ from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.extractors import has_fixed_length
 from ser_hf.models.neural import output_layer
+from ser_hf.models.precision import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
@@ -143,14 +144,6 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
     model.encoder.embed_positions.requires_grad_(False)
     model.encoder.max_source_positions = model.config.max_source_positions = positions
     return extractor
-
-
-def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's stack of transformer layers, bottom first."""
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == getattr(model.config, "num_hidden_layers", None):
-            return module
-    raise ModelError(f"models of type {model.config.model_type!r} have no stack of layers that is known here")
 
 
 def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:

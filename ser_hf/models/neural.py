@@ -7,6 +7,7 @@ stock ``transformers`` architectures, and custom ones (``ser_hf.models.scratch``
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError, output_labels
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
+from ser_hf.models.precision import bfloat16_pays, use_bfloat16
 
 INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
 
@@ -94,12 +96,17 @@ class NeuralModel:
         return np.concatenate(rows), np.concatenate(states) if states else None
 
 
-def load_neural(source: Path, device: str | None = None) -> NeuralModel:
+def load_neural(source: Path, device: str | None = None, precision: str = "float32") -> NeuralModel:
     """Load a fine-tuned checkpoint from a folder, and refuse one that would answer at random.
 
+    Args:
+        source: the folder.
+        device: where it runs (default: "cpu").
+        precision: "float32", "bfloat16", or "auto" for bfloat16 where that pays and the model can.
+
     Raises:
-        ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names, or what
-            it knows of familiar voices is another model's.
+        ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names, what
+            it knows of familiar voices is another model's, or it cannot have that precision.
     """
     _check_files(source)
     try:
@@ -123,7 +130,13 @@ def load_neural(source: Path, device: str | None = None) -> NeuralModel:
     if output.out_features != len(labels):
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
     sizes = {"n_layers": getattr(model.config, "num_hidden_layers", 0), "size": getattr(model.config, "hidden_size", 0)}
-    return NeuralModel(model.eval().to(device or "cpu"), extractor, load_familiarity(source, **sizes))
+    model.eval().to(device or "cpu")
+    if precision == "bfloat16":
+        use_bfloat16(model)
+    elif precision == "auto" and bfloat16_pays(model.device):
+        with contextlib.suppress(ModelError):
+            use_bfloat16(model)
+    return NeuralModel(model, extractor, load_familiarity(source, **sizes))
 
 
 def _check_files(folder: Path) -> None:

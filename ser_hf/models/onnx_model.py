@@ -21,9 +21,10 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError, output_labels
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
+from ser_hf.threads import thread_count
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 ONNX_FILE, WEIGHTS_FILE = "model.onnx", "model.safetensors"
 MADE_OF = "sha256 of model.safetensors"  # name of an entry in the file
@@ -148,7 +149,7 @@ def load_onnx(folder: Path) -> OnnxModel:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
         # From memory, the file cannot name other files that hold its weights.
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path.read_bytes(), _options(), providers=["CPUExecutionProvider"])
     except FileNotFoundError:
         raise ModelError(f"{folder} holds no {ONNX_FILE}; make it with --export_onnx") from None
     except Exception as error:  # neither onnxruntime's own nor what a config can make transformers raise have a root
@@ -165,6 +166,16 @@ def load_onnx(folder: Path) -> OnnxModel:
     if "states" in outputs:
         familiarity = load_familiarity(folder, n_layers=config.num_hidden_layers, size=outputs["states"])
     return OnnxModel(session, config, extractor, familiarity)
+
+
+def _options() -> SessionOptions:
+    """As `ser_hf.threads` has it for other libraries: onnxruntime reads no environment, and its threads spin."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = thread_count()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _sha256(path: Path) -> str:

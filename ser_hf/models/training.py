@@ -230,10 +230,3 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         predictions=logits.argmax(-1), references=references, probabilities=softmax(logits)
     )
     return {name: float(value) for name, value in results.items() if isinstance(value, (int, float))}
-
-
-def bfloat16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32 (AMX, AVX512-BF16 or a GPU that has it)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

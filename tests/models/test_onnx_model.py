@@ -100,6 +100,7 @@ def test_the_command_runs_it(exported, tmp_path, capsys, monkeypatch):
     answers = []
     for runtime in ("torch", "onnx"):
         words = [str(tmp_path / "clip.wav"), "--model", str(exported), "--format", "jsonl", "--runtime", runtime]
+        words += ["--precision", "float32"]
         assert predict.main(words) == 0
         answers.append(json.loads(capsys.readouterr().out)["scores"])
     assert answers[0] == pytest.approx(answers[1], abs=1e-5)

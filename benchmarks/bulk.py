@@ -1,0 +1,77 @@
+"""Many files at once: hours of audio an hour, and whether memory grows with their number.
+
+Examples:
+
+    python -m benchmarks.bulk
+    python -m benchmarks.bulk --threads 1
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.inputs import CLIP_SECONDS, clip_file
+from benchmarks.start import PREDICT, run
+from benchmarks.tables import Settings, Table, main, table_parser
+from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL
+from ser_hf.command_line import CommandParser
+
+FEW, MANY = 100, 1000
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    return table_parser("benchmarks.bulk", __doc__)
+
+
+def measure(settings: Settings) -> Table:
+    """A folder of few files, and one of many, as parquet; the difference leaves the start out."""
+    few, many = (4, 8) if settings.tiny else (FEW, MANY)
+    contenders = {
+        "ours, bfloat16": ["--precision", "bfloat16", "--model", str(DEFAULT_MODEL)],
+        "ours, float32": ["--precision", "float32", "--model", str(DEFAULT_MODEL)],
+        "our SVM": ["--model", str(DEFAULT_BASELINE)],
+    }
+    rows: list[list[str | float | None]] = []
+    taken: dict[str, list[float]] = {}
+    for name, options in contenders.items():
+        seconds, memory = zip(*(_predict(settings, count, options) for count in (few, many)), strict=True)
+        taken[name] = list(seconds)
+        rate = (many - few) * CLIP_SECONDS / max(seconds[1] - seconds[0], 1e-9)
+        rows.append([name, rate, *memory])
+    return Table(
+        "Many files",
+        f"`python -m ser_hf.predict FOLDER --format parquet --output F` with {settings.threads} threads, on {few} and "
+        f"on {many:,} clips of {CLIP_SECONDS} s. Hours of audio an hour are of the clips that the second has more; "
+        "memory is the most that was resident.",
+        ["what", "hours an hour", f"MB, {few} files", f"MB, {many:,} files"],
+        rows,
+        taken,
+    )
+
+
+def _predict(settings: Settings, count: int, options: list[str]) -> tuple[float, float]:
+    folder = settings.work / f"{count}-files"
+    if not folder.exists():
+        folder.mkdir()
+        clip = clip_file(settings.work)
+        for number in range(count):
+            _link(clip, folder / f"{number:06d}{clip.suffix}")
+    output = settings.work / "answers.parquet"
+    command = [*PREDICT, str(folder), "--format", "parquet", "--output", str(output), *options]
+    result = run(command, settings.threads)
+    output.unlink()
+    return result
+
+
+def _link(clip: Path, file: Path) -> None:
+    try:
+        file.hardlink_to(clip)
+    except OSError:  # a disk without hard links
+        shutil.copy(clip, file)
+
+
+if __name__ == "__main__":
+    sys.exit(main(measure))

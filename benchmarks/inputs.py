@@ -1,0 +1,130 @@
+"""What is measured on: a clip of 4 s as files, and what people would use in our place, with random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import opensmile
+import soundfile
+import soxr
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from transformers import (
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForAudioClassification,
+    pipeline,
+)
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from app.examples import examples
+from benchmarks.tables import Settings
+from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
+from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
+from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
+
+CLIP_SECONDS = 4
+ROWS = 1152  # as many clips as RAVDESS has to train on in a fold
+
+BFLOAT16, FLOAT32, ONNX, SVM = "ours, bfloat16", "ours, float32", "ours, ONNX", "our SVM"
+XLSR, WAV2VEC2, WHISPER = "stock XLSR-large shape", "stock wav2vec2-base shape", "stock Whisper-base shape, 30 s"
+TEXTBOOK, EGEMAPS = "librosa's MFCC + SVM", "eGeMAPS + SVM"
+STOCK = (XLSR, WAV2VEC2, WHISPER)
+CONTENDERS = (BFLOAT16, FLOAT32, ONNX, SVM, *STOCK, TEXTBOOK, EGEMAPS)
+
+_TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+_TINY |= {"conv_dim": (8,) * 7}
+_XLSR = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_TINY_WHISPER = {"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+_WHISPER = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048}
+
+
+def clip_file(work: Path, suffix: str = ".flac", sample_rate: int = SAMPLE_RATE) -> Path:
+    """A clip of 4 s, one channel, 16 bits, made of an example of the page."""
+    file = work / f"clip-{sample_rate}{suffix}"
+    if not file.exists():
+        samples = np.resize(load_audio(examples()[0].path), CLIP_SECONDS * SAMPLE_RATE)
+        soundfile.write(file, soxr.resample(samples, SAMPLE_RATE, sample_rate), sample_rate, subtype="PCM_16")
+    return file
+
+
+def make_stock(name: str, tiny: bool) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """A stock model with random weights in the shape of a published one."""
+    labels = {"num_labels": len(LABELS), "id2label": ID2LABEL, "label2id": LABEL2ID}
+    if name == WHISPER:
+        config = WhisperConfig(**(_TINY_WHISPER if tiny else _WHISPER), **labels)
+        return WhisperForAudioClassification(config), WhisperFeatureExtractor()
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True} if name == XLSR else {}
+    config = Wav2Vec2Config(**(_TINY if tiny else _XLSR if name == XLSR else {}), **norms, **labels)
+    return Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor(return_attention_mask=name == XLSR)
+
+
+def stock_folder(name: str, settings: Settings) -> Path:
+    """The folder of a model of `make_stock`, which is made when it is first asked for."""
+    folder = settings.work / f"{name.split(',')[0].replace(' ', '-')}{'-tiny' if settings.tiny else ''}"
+    if not folder.exists():
+        torch.manual_seed(0)
+        partial = folder.with_suffix(".partial")
+        for part in make_stock(name, settings.tiny):
+            part.save_pretrained(partial)
+        partial.rename(folder)
+    return folder
+
+
+def onnx_folder(work: Path, model: Path = DEFAULT_MODEL) -> Path:
+    """A network with its ONNX beside it, in a copy: the repository holds none."""
+    folder = work / f"{model.name}-onnx"
+    if not (folder / ONNX_FILE).exists():
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        export_onnx(folder)
+    return folder
+
+
+def load(name: str, settings: Settings) -> Callable[[Path], Any]:
+    """A contender, ready to answer a file."""
+    if name in STOCK:
+        classify = pipeline("audio-classification", model=str(stock_folder(name, settings)), device="cpu")
+        return lambda file: classify(_raw(file))  # a file's name would need the ffmpeg program, and more time
+    if name == TEXTBOOK:
+        fitted = _fitted_svm(2 * 40)
+        return lambda file: fitted.predict(textbook(file)[None])
+    if name == EGEMAPS:
+        smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+        fitted = _fitted_svm(len(smile.feature_names))
+        return lambda file: fitted.predict(smile.process_file(file).to_numpy())
+    if name == SVM:
+        return EmotionClassifier.from_pretrained(DEFAULT_BASELINE).predict
+    if name == ONNX:
+        return EmotionClassifier.from_pretrained(onnx_folder(settings.work), runtime="onnx").predict
+    return EmotionClassifier.from_pretrained(DEFAULT_MODEL, precision=name.removeprefix("ours, ")).predict
+
+
+def textbook(file: Path) -> np.ndarray:
+    """Mean and deviation of 40 MFCCs, as tutorials take them."""
+    samples, rate = librosa.load(file, sr=None)
+    mfcc = librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=40)
+    return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)])
+
+
+def _raw(file: Path) -> dict[str, Any]:
+    samples, rate = soundfile.read(file, dtype="float32")
+    return {"raw": samples, "sampling_rate": rate}
+
+
+def _fitted_svm(n_features: int) -> Any:
+    """An SVM on random rows: as good as no clip is alike, so that as good as all become support vectors."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(ROWS, n_features)), rng.integers(len(LABELS), size=ROWS)
+    return make_pipeline(StandardScaler(), SVC()).fit(rows, labels)

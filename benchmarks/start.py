@@ -1,0 +1,88 @@
+"""The way to a first answer: a fresh process for each, with the memory that it took.
+
+Examples:
+
+    python -m benchmarks.start
+    python -m benchmarks.start --rounds 3
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.inputs import ONNX, STOCK, clip_file, onnx_folder, stock_folder
+from benchmarks.tables import Settings, Table, main, table_parser
+from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL
+from ser_hf.command_line import CommandParser
+
+ROUNDS = 3  # at most: each start takes seconds
+PREDICT = [sys.executable, "-m", "ser_hf.predict"]
+# What people write, with no more imports than they need.
+STOCK_PIPELINE = """
+import sys, soundfile
+from transformers import pipeline
+classify = pipeline("audio-classification", model=sys.argv[1], device="cpu")
+samples, rate = soundfile.read(sys.argv[2], dtype="float32")
+print(classify({"raw": samples, "sampling_rate": rate}))
+"""
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    return table_parser("benchmarks.start", __doc__)
+
+
+def measure(settings: Settings) -> Table:
+    """Seconds from the command to its end, and megabytes at most."""
+    clip = str(clip_file(settings.work))
+    commands = {
+        "ser_hf.predict --help": [*PREDICT, "--help"],
+        "ours, bfloat16": [*PREDICT, clip, "--precision", "bfloat16", "--model", str(DEFAULT_MODEL)],
+        "ours, float32": [*PREDICT, clip, "--precision", "float32", "--model", str(DEFAULT_MODEL)],
+        ONNX: [*PREDICT, clip, "--runtime", "onnx", "--model", str(onnx_folder(settings.work))],
+        "our SVM": [*PREDICT, clip, "--model", str(DEFAULT_BASELINE)],
+    }
+    for name in STOCK:
+        commands[name] = [sys.executable, "-c", STOCK_PIPELINE, str(stock_folder(name, settings)), clip]
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    memory: dict[str, float] = {}
+    for _ in range(min(settings.rounds, ROUNDS)):
+        for name, command in commands.items():
+            seconds, megabytes = run(command, settings.threads)
+            taken[name].append(seconds)
+            memory[name] = max(memory.get(name, 0), megabytes)
+    return Table(
+        "First answer of a fresh process",
+        f"From the command to its end, with {settings.threads} threads: imports, weights, one clip. Files are in the "
+        f"system's cache. Medians of {min(settings.rounds, ROUNDS)} rounds; the most memory that was resident.",
+        ["what", "s", "MB"],
+        [[name, statistics.median(seconds), memory[name]] for name, seconds in taken.items()],
+        taken,
+    )
+
+
+def run(command: list[str], threads: int) -> tuple[float, float]:
+    """Seconds that a command took and the most resident memory of its process in megabytes (Linux).
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    root = Path(__file__).resolve().parent.parent
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main(measure))

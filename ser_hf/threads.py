@@ -1,0 +1,52 @@
+"""How many threads numerical libraries may start, and how those wait: set once for the whole process, by the commands.
+
+Left to themselves, libraries count the machine's cores, not those that a container or `taskset` leaves to the process,
+and OpenMP's threads spin while they wait for each other: two processes on the same cores are then many times slower
+than one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def limit_threads() -> None:
+    """Set the environment that numerical libraries read when they are imported, and that child processes inherit.
+
+    One thread for each core that this process may use; of several processes of one launch (torchrun, accelerate), each
+    gets its share. Threads sleep while they wait. What the environment says already is left as it is.
+    """
+    count = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    for variable in VARIABLES:
+        os.environ.setdefault(variable, os.environ.get("OMP_NUM_THREADS") or str(count))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def thread_count() -> int:
+    """Threads for a library that does not read the environment itself, at least 1."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else available_cores()
+
+
+def available_cores() -> int:
+    """Cores that this process may use, at least 1: those that it is bound to, or fewer if its container gets less."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, int(_container_share() or cores)))
+
+
+def _container_share() -> float | None:
+    """The processor time, in cores, that the control group of a container allows; None without a limit."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        try:
+            quota, period = " ".join((CGROUPS / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        return None if quota in ("max", "-1") else max(1.0, int(quota) / int(period))
+    return None
