@@ -202,11 +202,7 @@ def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -
                 for part in to_float.resample(frame):
                     read += part.samples
                     yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
-        except (
-            av.FFmpegError,
-            ValueError,
-            IndexError,
-        ) as error:  # IndexError: a track that its header does not tell of
+        except (av.FFmpegError, ValueError, IndexError) as error:  # the last: a track that no header tells of
             if not read:
                 raise UnreadableAudioError(f"{name}: cannot be decoded ({_words(error)})") from None
             warnings.append("the file is damaged or cut off; what comes before was used")
