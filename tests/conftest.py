@@ -15,9 +15,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A cache of compiled code for each of the suite's processes: two that write one cache at the same time can spoil it.
-os.environ["NUMBA_CACHE_DIR"] = os.path.join(
-    tempfile.gettempdir(), f"ser_hf-numba-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-)
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"ser_hf-numba-{WORKER}")
+# And one of uploads: two pages would keep the same recording in one file, and the first to end deletes it.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"ser_hf-gradio-{WORKER}-")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

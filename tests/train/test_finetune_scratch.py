@@ -38,7 +38,7 @@ def test_a_run_from_scratch_beats_chance_and_again_is_the_same(architecture, siz
     assert train(corpus_dir, tmp_path / "one", architecture, *sizes) == 0
     frame = read_predictions(tmp_path / "one")
     assert len(frame) == 40
-    assert (frame["emotion"] == frame["predicted"]).mean() > 0.4  # chance is 1/8
+    assert (frame["emotion"] == frame["predicted"]).mean() > 0.3  # chance is 1/8, and 0.3 by chance one in 300
     run = read_run_json(tmp_path / "one")
     assert (run["model"], run["base_model_commit"]) == (architecture, None)
     told = {name: run["arguments"][name] for name in ("architecture", "base_model", "layer_decay", "fit_head_first")}
