@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from ser_hf.evidence import publishable
 from ser_hf.names import unknown_name
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, write_json
 from train.common import UsageError, read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
@@ -131,14 +132,16 @@ def is_finished(folder: Path) -> bool:
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copy the small files of a run to where the report reads them.
+    """Copy the small files of a run to where the report reads them, without the paths of the machine that ran it.
 
     Of a run that is kept already and was only made again to ask its models, what they were asked is added, as long as
     they answer as they did: figures that are quoted elsewhere do not change in their last digits with the machine.
     """
     kept.mkdir(parents=True, exist_ok=True)
     for name in ASKED if is_finished(kept) and _answers(kept).equals(_answers(folder)) else KEPT:
-        if (folder / name).is_file():
+        if name == RUN:
+            write_json(kept / RUN, publishable(read_run_json(folder)))
+        elif (folder / name).is_file():
             shutil.copyfile(folder / name, kept / name)
 
 

@@ -42,6 +42,18 @@ def test_a_run_made_again_adds_what_it_was_asked_and_replaces_what_it_answered_o
     assert sorted(name for name in files if after.get(name) != before.get(name)) == changed
 
 
+def test_what_is_kept_names_no_folder_of_the_machine_that_ran_it(tmp_path):
+    arguments = {
+        "base_model": "/home/ann/whisper",
+        "base_model_id": "openai/whisper-base",
+        "data_dir": "/home/ann/data",
+    }
+    keep(finished_run(tmp_path / "run", arguments=arguments), tmp_path / "kept")
+    text = (tmp_path / "kept" / "run.json").read_text()
+    assert "/home" not in text
+    assert '"base_model": "openai/whisper-base"' in text
+
+
 def test_a_kept_run_of_an_older_recipe_is_told(tmp_path, capsys):
     kept = finished_run(tmp_path / WHISPER.name, arguments={"num_train_epochs": 3, "speed": 0.2, "corpora": "ravdess"})
     assert run_jobs([WHISPER], tmp_path / "runs", kept.parent) == []
