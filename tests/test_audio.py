@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.signal import correlate
 
 from ser_hf.audio import (
     SAMPLE_RATE,
@@ -32,14 +31,6 @@ from tests.synthetic import as_file, claim_samples, encode, make_clip, tone
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
     return make_clip("happy", actor=3)
-
-
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two signals at the shift where they agree most (codecs delay)."""
-    shift = int(np.argmax(correlate(b, a, method="fft"))) - len(a) + 1
-    a, b = a[max(-shift, 0) :], b[max(shift, 0) :]
-    n = min(len(a), len(b))
-    return float(np.corrcoef(a[:n], b[:n])[0, 1])
 
 
 class TestRatesAndChannels:

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio, trim_silence
-from ser_hf.augment import apply_gain, set_level, vary_silence
+from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
 from ser_hf.command_line import CommandParser
 from ser_hf.conditions import Condition, as_recorded, room
 from ser_hf.corpora import CorpusError, load_corpus
@@ -38,7 +38,7 @@ from train.finetune_arguments import PRETRAINED
 from train.reporting import percent, table
 
 BATCH, REGULARISATION = 32, 0.01
-LEVEL_DB, LEVELS_DB = -28.0, (-44.0, -12.0)  # of the voice, below full scale
+LEVELS_DB = (LEVEL_CENTRE_DB - 16, LEVEL_CENTRE_DB + 16)  # that are drawn from, as --level_range_db 32 does
 AS_RECORDED = "as recorded"
 
 
@@ -51,7 +51,7 @@ VERSIONS: dict[str, Condition] = {
     AS_RECORDED: as_recorded,
     "12 dB quieter": lambda samples, rng: apply_gain(samples, -12),
     "12 dB louder": lambda samples, rng: apply_gain(samples, 12),
-    "all as loud": lambda samples, rng: set_level(samples, LEVEL_DB),
+    "all as loud": lambda samples, rng: set_level(samples, LEVEL_CENTRE_DB),
     "as loud as chance has it": lambda samples, rng: set_level(samples, rng.uniform(*LEVELS_DB)),
     "silence cut": lambda samples, rng: trim_silence(samples),
     "silence cut by chance": vary_silence,
