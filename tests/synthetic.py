@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import lfilter
+from scipy.signal import correlate, lfilter
 
 from ser_hf.labels import LABEL2ID, LABELS
 
@@ -163,3 +163,11 @@ def encode(
         for part in [*convert.resample(frame), *convert.resample(None), None]:
             file.mux(stream.encode(part))
     return buffer.getvalue()
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two signals at the shift where they agree most (codecs delay)."""
+    shift = int(np.argmax(correlate(b, a, method="fft"))) - len(a) + 1
+    a, b = a[max(-shift, 0) :], b[max(shift, 0) :]
+    n = min(len(a), len(b))
+    return float(np.corrcoef(a[:n], b[:n])[0, 1])

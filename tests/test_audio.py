@@ -25,7 +25,7 @@ from ser_hf.audio import (
     trim_silence,
 )
 from tests.fuzz.promises import any_bytes_are_sound_or_refused, whole_files
-from tests.synthetic import as_file, claim_samples, encode, make_clip, tone
+from tests.synthetic import as_file, claim_samples, encode, likeness, make_clip, tone
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import correlate
 
 from ser_hf.audio import (
     SAMPLE_RATE,
@@ -18,20 +17,12 @@ from ser_hf.audio import (
 )
 from tests.hostile.files import film, tracks
 from tests.hostile.usage import Usage
-from tests.synthetic import as_file, encode, make_clip
+from tests.synthetic import as_file, encode, likeness, make_clip
 
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
     return make_clip("happy", actor=3)
-
-
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two signals at the shift where they agree most (codecs delay)."""
-    shift = int(np.argmax(correlate(b, a, method="fft"))) - len(a) + 1
-    a, b = a[max(-shift, 0) :], b[max(shift, 0) :]
-    n = min(len(a), len(b))
-    return float(np.corrcoef(a[:n], b[:n])[0, 1])
 
 
 class TestFormats:
