@@ -40,7 +40,7 @@ from ser_hf.splits import Fold, SplitError
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
-from train.finetune_learning import keep_all_states
+from train.finetune_learning import keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
@@ -83,6 +83,8 @@ def run(
     folds = make_data_folds(table, data)
     if not model.hold_out_validation:
         folds = [train_on_validation(fold) for fold in folds]
+    if model.frozen_versions and augmentation.join_probability:
+        check_voices_apart(folds, table)
     calibrations = {}
     if model.reference_runs and not holds_out:
         reference = model.reference_runs[0]
@@ -163,6 +165,21 @@ def train_on_validation(fold: Fold) -> Fold:
     """The fold with its validation clips among those to train on."""
     train = np.sort(np.concatenate([fold.train, fold.validation]))
     return dataclasses.replace(fold, train=train, validation=fold.validation[:0])
+
+
+def check_voices_apart(folds: Sequence[Fold], table: Dataset) -> None:
+    """Refuse kept versions of joined clips where a speaker is on both sides: they would hold what is tested.
+
+    Raises:
+        UsageError: a fold trains on a speaker whom it also tests or validates on.
+    """
+    speakers = table_speakers(table)
+    for fold in folds:
+        if set(speakers[fold.train]) & set(speakers[[*fold.test, *fold.validation]]):
+            raise UsageError(
+                "--frozen_versions keeps versions of all clips, and --join_probability may have joined tested clips to "
+                "those to train on, where speakers are in both: leave one of the two out"
+            )
 
 
 def load_clips(table: Dataset) -> list[np.ndarray]:

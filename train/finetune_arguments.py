@@ -159,6 +159,9 @@ class AugmentationArguments:
     tilt_db: float = field(default=0.0, metadata={"help": "Largest tilt of the spectrum, in dB an octave."})
     band_probability: float = field(default=0.0, metadata={"help": "Share of clips that lose low and high sounds."})
     codec_probability: float = field(default=0.0, metadata={"help": "Share of clips that are coded and decoded."})
+    join_probability: float = field(
+        default=0.0, metadata={"help": "Share of clips joined with another of the same speaker and emotion."}
+    )
     no_speech: float = field(
         default=0.0,
         metadata={"help": "Share of made-up sounds without speech, to be answered alike for all labels; 0 to 0.5."},
@@ -182,6 +185,10 @@ class AugmentationArguments:
         """
         if self.copies < 0:
             raise UsageError(f"--copies must be 0 or more, not {self.copies}")
+        if not 0 <= self.join_probability <= 1:
+            raise UsageError(f"--join_probability must be between 0 and 1, not {self.join_probability:g}")
+        if self.join_probability and self.copies:
+            raise UsageError("--join_probability goes with versions made anew, not with --copies")
         if not 0 <= self.no_speech <= 0.5:
             raise UsageError(f"--no_speech must be between 0 and 0.5, not {self.no_speech:g}")
         names = {one.name for one in dataclasses.fields(Augmentation)} & {one.name for one in dataclasses.fields(self)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
 from collections.abc import Sequence
@@ -27,7 +28,6 @@ from ser_hf.models.neural import NeuralModel, save_neural
 from ser_hf.models.training import ClipDataset
 from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_json, write_predictions
 from ser_hf.splits import Fold
-from ser_hf.statistics import speaker_ids
 from train.common import UsageError, milliseconds_per_clip
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_learning import (
@@ -37,6 +37,7 @@ from train.finetune_learning import (
     lessons_of_sound,
     lessons_of_states,
     make_model,
+    table_speakers,
 )
 
 FOLD, VALIDATION = "fold.json", "validation.parquet"
@@ -76,7 +77,7 @@ def run_fold(
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
-    sound = Sound(clips, np.array(table["emotion"]), model, extractor, args.seed)
+    sound = Sound(clips, np.array(table["emotion"]), table_speakers(table), model, extractor, args.seed)
     learning: contextlib.AbstractContextManager[None]
     if states is None:
         lessons, learning = lessons_of_sound(sound, fold, augmentation), contextlib.nullcontext()
@@ -100,9 +101,9 @@ def run_fold(
         model.config.answer_threshold = threshold
         save_neural(model, extractor, folder / "model")
     if model_arguments.familiarity:
-        speakers = speaker_ids(table.select(fold.train).select_columns(["corpus", "speaker"]).to_pandas())
-        heard = [sound.of(fold.train), sound.of(fold.train, augmentation.augmentation())]
-        learn_familiarity(model, extractor, heard, np.tile(speakers, len(heard)), folder / "model")
+        voices = dataclasses.replace(augmentation, copies=0, no_speech=0.0)
+        heard = [sound.of(fold.train), sound.of(fold.train, voices)]
+        learn_familiarity(model, extractor, heard, np.tile(sound.speakers[fold.train], len(heard)), folder / "model")
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

@@ -44,6 +44,7 @@ from ser_hf.models.training import (
 )
 from ser_hf.runs import write_json
 from ser_hf.splits import Fold
+from ser_hf.statistics import speaker_ids
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 
@@ -54,27 +55,38 @@ class Sound:
     Attributes:
         clips: float32 mono waveforms at 16 kHz, all of the table.
         emotions: int (clips,), the label of each.
+        speakers: who speaks in each.
         model, extractor: who hears them; the window is theirs.
         seed: what all changes follow from.
     """
 
     clips: Sequence[np.ndarray]
     emotions: np.ndarray
+    speakers: np.ndarray
     model: PreTrainedModel
     extractor: FeatureExtractionMixin
     seed: int
 
-    def of(
-        self, indices: np.ndarray, augment: Augment | None = None, copies: int = 0, no_speech: float = 0.0
-    ) -> ClipDataset:
+    def of(self, indices: np.ndarray, augmentation: AugmentationArguments | None = None) -> ClipDataset:
         """Rows of the table, as they are or changed (see `ClipDataset`)."""
-        heard = [self.clips[i] for i in indices]
-        if copies:
-            assert augment is not None, "copies are changed copies"
-            heard, augment = augmented_copies(heard, augment, copies, self.seed), unchanged
-        labels = np.tile(self.emotions[indices], 1 + copies).tolist()
+        heard, labels, voices = [self.clips[i] for i in indices], self.emotions[indices], self.speakers[indices]
         window = int(window_seconds(self.model, self.extractor) * SAMPLE_RATE)
-        return ClipDataset(heard, labels, window, augment, seed=self.seed, no_speech=no_speech)
+        if augmentation is None:
+            return ClipDataset(heard, labels.tolist(), window, seed=self.seed)
+        change: Augment = augmentation.augmentation()
+        copies = augmentation.copies
+        if copies:
+            heard, change = augmented_copies(heard, change, copies, self.seed), unchanged
+        return ClipDataset(
+            heard,
+            np.tile(labels, 1 + copies).tolist(),
+            window,
+            change,
+            seed=self.seed,
+            no_speech=augmentation.no_speech,
+            join_probability=augmentation.join_probability,
+            speakers=voices.tolist(),
+        )
 
 
 @dataclass(frozen=True)
@@ -100,11 +112,10 @@ class Lessons:
 
 def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArguments) -> Lessons:
     """Sound, changed anew in each epoch, through all layers."""
-    change = augmentation.augmentation()
     return Lessons(
-        train=sound.of(fold.train, change, augmentation.copies, augmentation.no_speech),
+        train=sound.of(fold.train, augmentation),
         labels=sound.emotions[fold.train],
-        head=sound.of(fold.train, change),
+        head=sound.of(fold.train, dataclasses.replace(augmentation, copies=0, no_speech=0.0)),
         validation=sound.of(fold.validation),
         collator=Collator(sound.extractor, num_labels=len(LABELS)),
         spec_augment=0.0 if masks_itself(sound.model) else augmentation.spec_augment,
@@ -214,6 +225,11 @@ def frozen_features(model, collator: Collator, dataset: ClipDataset, args: Train
     return pooled_features(model, batches, bfloat16=args.bf16)
 
 
+def table_speakers(table: Table) -> np.ndarray:
+    """Who speaks in each clip of a table: int (clips,), one number a speaker of a corpus."""
+    return speaker_ids(table.select_columns(["corpus", "speaker"]).to_pandas())
+
+
 def keep_all_states(
     table: Table,
     clips: Sequence[np.ndarray],
@@ -231,9 +247,9 @@ def keep_all_states(
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
     check_states_can_be_kept(model, model_arguments.frozen_layers)
     model.to(args.device)
-    sound = Sound(clips, np.array(table["emotion"]), model, extractor, args.seed)
+    sound = Sound(clips, np.array(table["emotion"]), table_speakers(table), model, extractor, args.seed)
     everything = np.arange(len(clips))
-    changed = sound.of(everything, augmentation.augmentation(), no_speech=augmentation.no_speech)
+    changed = sound.of(everything, augmentation)
     plain = Collator(extractor, num_labels=len(LABELS))
     masked = dataclasses.replace(plain, spec_augment=augmentation.spec_augment)
     how = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}

@@ -14,6 +14,7 @@ import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.codec import CODECS, apply_codec
+from ser_hf.augment.join import join_utterances
 from ser_hf.augment.level import apply_gain, match_level, set_level, shift_time, vary_silence
 from ser_hf.augment.noise import add_babble, add_noise
 from ser_hf.augment.pitch import LARGEST_SHIFT, LONGEST_STRETCH, change_speed, shift_pitch, stretch_time
@@ -29,6 +30,7 @@ __all__ = [
     "apply_gain",
     "augmented_copies",
     "change_speed",
+    "join_utterances",
     "limit_band",
     "match_level",
     "room_response",

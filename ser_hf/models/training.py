@@ -16,6 +16,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment.join import join_utterances
 from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models.building import parameter_groups
@@ -39,6 +40,9 @@ class ClipDataset(Dataset):
         augment: change of a waveform, drawn from the generator that it is given.
         no_speech: share of what is heard, with ``augment``, in which nobody speaks: a made-up sound, whose label is
             None, takes the clip's place.
+        join_probability: share of the voices, with ``augment``, that are joined with another utterance of the same
+            speaker and label (`join_utterances`).
+        speakers: who speaks in each clip; needed where voices are joined.
         seed: first part of what each clip's randomness follows from.
     """
 
@@ -50,10 +54,18 @@ class ClipDataset(Dataset):
         augment: Augment | None = None,
         seed: int = 0,
         no_speech: float = 0.0,
+        join_probability: float = 0.0,
+        speakers: Sequence | None = None,
     ):
         self.clips, self.labels, self.window, self.augment, self.seed = clips, labels, window, augment, seed
-        self.no_speech = no_speech
+        self.no_speech, self.join_probability = no_speech, join_probability
         self.epoch = 0
+        self.alike: dict[tuple, list[int]] = {}
+        if join_probability:
+            assert speakers is not None, "only utterances of one speaker are joined"
+            self.voices = list(zip(speakers, labels, strict=True))
+            for index, voice in enumerate(self.voices):
+                self.alike.setdefault(voice, []).append(index)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -66,6 +78,9 @@ class ClipDataset(Dataset):
             rng = np.random.default_rng((self.seed, self.epoch, index))
             if self.no_speech and rng.random() < self.no_speech:
                 samples, told = make_sound(samples.size, rng), None
+            elif self.join_probability and rng.random() < self.join_probability:
+                other = self.clips[rng.choice(self.alike[self.voices[index]])]
+                samples = join_utterances(samples, other, self.window, rng)
             samples = self.augment(samples, rng)
             start = int(rng.integers(max(1, samples.size - self.window + 1)))
             mix_seed = int(rng.integers(2**32))

@@ -80,6 +80,24 @@ def test_sounds_without_speech_take_their_share_and_belong_to_all_labels_alike()
     assert all(as_they_are[i]["label"] == 2 for i in range(9))
 
 
+def test_a_voice_is_joined_with_others_of_its_speaker_and_label_alone():
+    t = np.arange(16_000) / 16_000
+    tones = [np.sin(2 * np.pi * hertz * t).astype(np.float32) for hertz in (500, 1000, 2000, 3000)]
+    speakers, labels = ["a", "a", "a", "b"], [2, 2, 3, 2]
+    heard = ClipDataset(tones, labels, 40_000, unchanged, seed=0, join_probability=1.0, speakers=speakers)
+    found = [set(), set(), set(), set()]
+    for heard.epoch in range(20):
+        for index in range(4):
+            item = heard[index]
+            assert item["label"] == labels[index]
+            spectrum = np.abs(np.fft.rfft(item["samples"], 64_000))
+            levels = {hertz: spectrum[hertz * 4 - 8 : hertz * 4 + 9].max() for hertz in (500, 1000, 2000, 3000)}
+            found[index] |= {hertz for hertz, level in levels.items() if level > 0.2 * max(levels.values())}
+    assert found == [{500, 1000}, {500, 1000}, {2000}, {3000}]
+    as_they_are = ClipDataset(tones, labels, 40_000, join_probability=1.0, speakers=speakers)
+    assert np.array_equal(as_they_are[0]["samples"], tones[0])
+
+
 def test_mixup_mixes_sound_and_labels_by_the_same_weight():
     items = [{"samples": clip[:16_000], "label": label} for clip, label in zip(CLIPS, (2, 3), strict=True)]
     plain = Collator(WHISPER, 8)([item | {"mix_seed": 0} for item in items])

@@ -66,3 +66,16 @@ def test_a_run_on_kept_states_ends_the_same_when_it_was_broken_off(common, tmp_p
 def test_what_does_not_go_together_is_told_in_words(common, tmp_path, capsys, options, words):
     assert finetune.main([*common, *options, "--folds", "0", "--output_dir", str(tmp_path / "run")]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_kept_versions_of_joined_clips_are_refused_where_speakers_are_on_both_sides(common, tmp_path, capsys):
+    words = [*common, "--frozen_versions", "2", "--join_probability", "0.5", "--output_dir", str(tmp_path / "run")]
+    assert finetune.main([*words, "--protocol", "random"]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_joined_clips_are_learned_from(common, tmp_path):
+    words = [*common, "--frozen_versions", "2", "--join_probability", "1", "--folds", "0"]
+    assert finetune.main([*words, "--output_dir", str(tmp_path / "run")]) == 0
+    assert len(read_predictions(tmp_path / "run")) > 0

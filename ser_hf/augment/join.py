@@ -1,0 +1,37 @@
+"""Two utterances of one voice joined to one, so that neither its length nor its words tell the emotion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ser_hf.audio import SAMPLE_RATE, speech_span
+
+PAUSE_SECONDS = (0.05, 0.5)  # between the two
+LEAST_SECONDS = 1.2  # a stretch as short as that still holds a word or two
+
+
+def join_utterances(first: np.ndarray, second: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
+    """Say one utterance after the other, and hear a stretch of that, of random length, from a random place.
+
+    Args:
+        first, second: float32 mono waveforms at 16 kHz, of the same speaker with the same emotion; the silence around
+            each is cut off.
+        window: longest stretch, in samples.
+        rng: where the pause, the stretch, and the silence before it (none in half of the cases) are drawn from.
+
+    Returns:
+        float32, at most ``window`` samples, and at least 1.2 s where the two hold as much.
+    """
+    pause = np.zeros(int(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE), np.float32)
+    joined = np.concatenate([_voice(first), pause, _voice(second)])
+    length = int(rng.uniform(min(LEAST_SECONDS * SAMPLE_RATE, window), window))
+    start = int(rng.integers(max(1, joined.size - length + 1)))
+    stretch = joined[start : start + length]
+    if rng.random() < 0.5:
+        stretch = np.pad(stretch, (int(rng.uniform(0, window - stretch.size)), 0))
+    return stretch
+
+
+def _voice(samples: np.ndarray) -> np.ndarray:
+    start, end = speech_span(samples)
+    return samples[start:end]
