@@ -8,8 +8,8 @@ Examples:
     python -m train.finetune --recipe train/recipes/whisper.yaml --protocol cross --train_corpora ravdess \\
         --test_corpora emodb --output_dir runs/whisper-cross
 
-A run that broke off goes on with --resume_from_checkpoint true. Exit status: 0, 1 if only the push to the Hub failed, 2
-if arguments or data allow no run.
+A run that broke off goes on with --resume_from_checkpoint true. Exit status: 0, 1 if the push to the Hub failed or
+results could not be written, 2 if arguments or data allow no run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from huggingface_hub import HfApi
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from ser_hf.audio import AudioError, load_audio
@@ -50,7 +51,7 @@ FROZEN = "frozen"  # in a run folder: what the frozen layers gave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 if only the push failed, 2 if arguments or data allow no run."""
+    """Run the command; returns the exit status: 0, 1 (pushing or writing failed) or 2 (no run is possible)."""
     try:
         arguments = parse_arguments(ARGUMENTS, argv, "python -m train.finetune", __doc__)
         run(*arguments)
@@ -59,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (HubError, CheckError) as error:
         print(f"error: {error}\nWhat was trained is kept; python -m train.publish pushes it, too", file=sys.stderr)
+        return 1
+    except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written to
+        print(
+            f"error: {error}\nWhat was finished before is kept; once that is mended, the same command with "
+            "--resume_from_checkpoint true goes on",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -55,7 +55,10 @@ class ModelArguments:
     window_seconds: float | None = field(
         default=None, metadata={"help": "Seconds that the model sees at once (default: the checkpoint's own; else 5)."}
     )
-    weighted_layer_sum: bool = field(default=False, metadata={"help": "Classify a learned mean of all layers."})
+    weighted_layer_sum: bool = field(
+        default=False,
+        metadata={"help": "Classify a learned mean of all layers; of those --frozen_layers, the highest alone."},
+    )
     frozen_layers: int = field(
         default=0, metadata={"help": "Lowest layers that stay as pretrained, with the front end (default: none)."}
     )
@@ -70,7 +73,10 @@ class ModelArguments:
         default=None, metadata={"help": "Factor of the rate per layer downward (default: 0.85; from scratch 1)."}
     )
     head_factor: float | None = field(
-        default=None, metadata={"help": "Factor of the rate for the head (default: 10; from scratch 1)."}
+        default=None,
+        metadata={
+            "help": "Factor of the rate for the head (default: 10; from scratch 1); 0 leaves it as fitted first."
+        },
     )
     balance_labels: bool = field(
         default=False, metadata={"help": "Give each label the same weight in training, however many clips it has."}

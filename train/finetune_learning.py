@@ -47,6 +47,8 @@ from ser_hf.splits import Fold
 from ser_hf.statistics import speaker_ids
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
+HEAD_VERSIONS = 3  # kept versions that the head is fitted on, beside the clips as they are
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -96,7 +98,7 @@ class Lessons:
     Attributes:
         train: what each epoch hears.
         labels: int (clips,), the label of each clip that it hears a version of.
-        head: what the head is fitted on before.
+        heads: what the head is fitted on before, one after the other: the clips as they are and some changed versions.
         validation: who is asked after each epoch; may be empty.
         collator: makes batches of them, without mixing, masking and smoothing.
         spec_augment: what the collator is to mask in training.
@@ -104,7 +106,7 @@ class Lessons:
 
     train: Dataset
     labels: np.ndarray
-    head: Dataset
+    heads: Sequence[Dataset]
     validation: Dataset
     collator: Collator
     spec_augment: float
@@ -115,7 +117,7 @@ def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArgumen
     return Lessons(
         train=sound.of(fold.train, augmentation),
         labels=sound.emotions[fold.train],
-        head=sound.of(fold.train, dataclasses.replace(augmentation, copies=0, no_speech=0.0)),
+        heads=[sound.of(fold.train), sound.of(fold.train, dataclasses.replace(augmentation, copies=0, no_speech=0.0))],
         validation=sound.of(fold.validation),
         collator=Collator(sound.extractor, num_labels=len(LABELS)),
         spec_augment=0.0 if masks_itself(sound.model) else augmentation.spec_augment,
@@ -124,11 +126,14 @@ def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArgumen
 
 def lessons_of_states(states: FrozenStates, fold: Fold, extractor: FeatureExtractionMixin, seed: int) -> Lessons:
     """What frozen layers gave for a number of changed versions, in turns, through the layers above."""
-    changed = StatesDataset(states, fold.train, seed)
+    heads = [StatesDataset(states, fold.train)]
+    for version in range(min(states.versions, HEAD_VERSIONS)):
+        heads.append(StatesDataset(states, fold.train, seed))
+        heads[-1].epoch = version
     return Lessons(
-        train=changed,
+        train=StatesDataset(states, fold.train, seed),
         labels=states.read(AS_THEY_ARE)[1][fold.train].argmax(axis=1),
-        head=changed,
+        heads=heads,
         validation=StatesDataset(states, fold.validation),
         collator=StatesCollator(extractor, num_labels=len(LABELS)),
         spec_augment=0.0,
@@ -153,7 +158,8 @@ def learn(
     assert head_factor is not None, "arguments are resolved"
     freeze_lower(model, model_arguments.frozen_layers)
     if model_arguments.fit_head_first:
-        features, labels = frozen_features(model, lessons.collator, lessons.head, args)
+        heard = [frozen_features(model, lessons.collator, one, args) for one in lessons.heads]
+        features, labels = (np.concatenate(parts) for parts in zip(*heard, strict=True))
         fit_head(model, features, labels, balanced=model_arguments.balance_labels)
     collator = dataclasses.replace(
         lessons.collator,

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio, trim_silence
-from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
+from ser_hf.augment import LEVEL_CENTRE_DB, Augmentation, apply_gain, join_utterances, set_level, vary_silence
 from ser_hf.command_line import CommandParser
 from ser_hf.conditions import Condition, as_recorded, room
 from ser_hf.corpora import CorpusError, load_corpus
@@ -38,12 +38,17 @@ from train.finetune_arguments import PRETRAINED
 from train.reporting import percent, table
 
 BATCH, REGULARISATION = 32, 0.01
-LEVELS_DB = (LEVEL_CENTRE_DB - 16, LEVEL_CENTRE_DB + 16)  # that are drawn from, as --level_range_db 32 does
-AS_RECORDED = "as recorded"
+LEVEL_RANGE_DB = 32  # that is drawn from, as by --level_range_db
+AS_RECORDED, DRAWN, CUT = "as recorded", "as loud as chance has it", "silence cut by chance"
 
 
 def _pad(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.pad(samples, (SAMPLE_RATE, 0))
+
+
+def _drawn(**changes: float) -> Condition:
+    nothing = {"speed": 0.0, "gain_db": 0.0, "noise_probability": 0.0, "silence_probability": 0.0}
+    return Augmentation(**{**nothing, "level_range_db": LEVEL_RANGE_DB, **changes})
 
 
 # Ways in which all clips of a corpus can come: name -> function(samples, rng).
@@ -52,12 +57,20 @@ VERSIONS: dict[str, Condition] = {
     "12 dB quieter": lambda samples, rng: apply_gain(samples, -12),
     "12 dB louder": lambda samples, rng: apply_gain(samples, 12),
     "all as loud": lambda samples, rng: set_level(samples, LEVEL_CENTRE_DB),
-    "as loud as chance has it": lambda samples, rng: set_level(samples, rng.uniform(*LEVELS_DB)),
+    DRAWN: _drawn(),
     "silence cut": lambda samples, rng: trim_silence(samples),
-    "silence cut by chance": vary_silence,
+    CUT: vary_silence,
     "1 s of silence before": _pad,
     "in a room": room,
+    f"{DRAWN}, noise": _drawn(noise_probability=0.7),
+    f"{DRAWN}, rooms": _drawn(room_probability=0.7),
+    f"{DRAWN}, bands and codecs": _drawn(band_probability=0.5, codec_probability=0.5),
+    f"{DRAWN}, tone": _drawn(tilt_db=5),
+    f"{DRAWN}, speed and pitch": _drawn(speed=0.15, pitch_semitones=3),
+    f"{DRAWN}, longer or shorter": _drawn(stretch=0.3),
+    f"{DRAWN}, two utterances joined": _drawn(),
 }
+JOINED = f"{DRAWN}, two utterances joined"  # whose clips are joined with another of the same voice before
 
 
 @dataclass(frozen=True)
@@ -78,11 +91,11 @@ class Trial:
     normed: bool = False
 
 
-DRAWN, CUT = "as loud as chance has it", "silence cut by chance"
 TRIALS = [
     *(Trial(AS_RECORDED, test) for test in VERSIONS if test not in (DRAWN, CUT)),
     Trial("all as loud", "all as loud"),
     *(Trial(DRAWN, test) for test in (AS_RECORDED, "12 dB quieter", "12 dB louder")),
+    *(Trial(name) for name in VERSIONS if name.startswith(f"{DRAWN}, ")),
     *(Trial(CUT, test) for test in (AS_RECORDED, "silence cut")),
     *(Trial(AS_RECORDED, AS_RECORDED, 0, tested) for tested in (0, 1)),
     *(Trial(train, normed=True) for train in (AS_RECORDED, DRAWN)),
@@ -139,7 +152,7 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
     hear = {normed: _asked(base_model, layer, layer + (not normed), window) for normed in (False, True)}
     wanted = sorted({(name, trial.normed) for trial in TRIALS for name in (trial.train, trial.test)})
     states = {
-        (name, normed): tuple(hear[normed](clips, VERSIONS[name]) for clips in (ours, other))
+        (name, normed): tuple(hear[normed](clips, name) for clips in (ours, other))
         for name, normed in tqdm(wanted, unit="version")
     }
     truth = np.array(other["emotion"])
@@ -161,14 +174,21 @@ def _asked(base_model: str, layer: int, num_layers: int, window: float) -> Calla
     return partial(mean_states, NeuralModel(model.eval(), extractor), layer)
 
 
-def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable) -> np.ndarray:
-    """What a layer gives for every clip of a table under a change, averaged over time: float32 (clips, size)."""
+def mean_states(model: NeuralModel, layer: int, clips: Dataset, version: str) -> np.ndarray:
+    """What a layer gives for every clip of a table in one of `VERSIONS`, averaged over time: float32 (clips, size)."""
+    window = int(model.window_seconds * SAMPLE_RATE)
+    voices = list(zip(clips["speaker"], clips["emotion"], strict=True))
     found = []
     for start in range(0, len(clips), BATCH):
-        audio = clips[start : start + BATCH]["audio"]
-        heard = [change(load_audio(one), np.random.default_rng([start + i])) for i, one in enumerate(audio)]
-        window = int(model.window_seconds * SAMPLE_RATE)
-        found.append(model.mean_states([samples[:window] for samples in heard], layer))
+        heard = []
+        for index in range(start, min(start + BATCH, len(clips))):
+            rng = np.random.default_rng([index])
+            samples = load_audio(clips[index]["audio"])
+            if version == JOINED:
+                alike = [other for other, voice in enumerate(voices) if voice == voices[index]]
+                samples = join_utterances(samples, load_audio(clips[int(rng.choice(alike))]["audio"]), window, rng)
+            heard.append(VERSIONS[version](samples, rng)[:window])
+        found.append(model.mean_states(heard, layer))
     return np.concatenate(found)
 
 

@@ -23,6 +23,7 @@ from ser_hf.models.precision import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
+FEW = float(np.log(0.1))  # the same, of a layer that counts about a tenth of one whose weight is still as it began
 HEAD_MODULES = ("projector", "classifier", "layer_weights")
 ABSENT_LOGIT = -10.0  # of a label that no training clip has
 
@@ -149,7 +150,8 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
 def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
     """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing.
 
-    A weighted sum of layers then begins with the highest frozen one.
+    A weighted sum of layers then begins with the highest frozen one, and each layer above counts about a tenth of
+    that: what they learn starts as a small correction of what the frozen ones say.
     """
     if num_frozen == 0:
         return
@@ -164,6 +166,7 @@ def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
         layer.requires_grad_(False)
     if getattr(model.config, "use_weighted_layer_sum", False):
         model.layer_weights.data[:num_frozen] = LEFT_OUT
+        model.layer_weights.data[num_frozen + 1 :] = FEW
 
 
 def _in_top_norm(parameter_name: str) -> bool:
@@ -238,7 +241,7 @@ def fit_head(
     model: PreTrainedModel,
     features: np.ndarray,
     labels: np.ndarray,
-    regularisation: float = 0.01,
+    regularisation: float = 10.0,
     balanced: bool = False,
 ) -> None:
     """Set the head to logistic regression on frozen pooled features, so that fine-tuning starts from a good answer.
@@ -247,7 +250,7 @@ def fit_head(
         model: changed in place.
         features: (clips, hidden size), from ``pooled_features``.
         labels: int (clips,); two labels at least. One that does not occur is never answered until it is learned.
-        regularisation: scikit-learn's ``C`` on standardised features.
+        regularisation: scikit-learn's ``C`` on standardised features, times the number of clips.
         balanced: give each label the same weight, however many clips it has.
     """
     scaler = StandardScaler().fit(features)
@@ -256,7 +259,7 @@ def fit_head(
     if len(present) < 2:
         raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
     class_weight = "balanced" if balanced else None
-    regression = LogisticRegression(C=regularisation, max_iter=1000, class_weight=class_weight)
+    regression = LogisticRegression(C=regularisation / len(features), max_iter=1000, class_weight=class_weight)
     regression.fit(scaler.transform(features), labels)
     rows, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row stands for both

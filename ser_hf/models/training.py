@@ -19,6 +19,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.join import join_utterances
 from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
+from ser_hf.models import ModelError
 from ser_hf.models.building import parameter_groups
 from ser_hf.models.extractors import frequency_first, has_fixed_length
 
@@ -218,6 +219,11 @@ class EmotionTrainer(Trainer):
         if self.label_weights is not None:
             losses = losses * (labels @ torch.as_tensor(self.label_weights, dtype=labels.dtype, device=labels.device))
         loss = losses.mean()
+        if model.training and not torch.isfinite(loss):
+            raise ModelError(
+                f"the loss is no number any more, after {self.state.global_step} steps: the rates are too high "
+                f"(--learning_rate {self.args.learning_rate:g}). Checkpoints from before are kept"
+            )
         inputs["labels"] = labels
         return (loss, outputs) if return_outputs else loss
 

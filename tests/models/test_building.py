@@ -52,7 +52,7 @@ def test_every_kind_of_encoder_becomes_a_classifier_whose_head_is_the_regression
     assert model.config.id2label == dict(enumerate(LABELS))
     made = batches(extractor)
     features, labels = pooled_features(model, made)
-    fit_head(model, features, labels, regularisation=1.0)
+    fit_head(model, features, labels, regularisation=len(labels))
     with torch.inference_mode():
         inputs = [{name: value for name, value in batch.items() if name != "labels"} for batch in made]
         logits = np.concatenate([model.eval()(**batch).logits.numpy() for batch in inputs])
@@ -221,7 +221,7 @@ def test_a_head_that_is_fitted_without_some_labels_answers_only_the_others(bases
     made = batches(extractor)
     features, labels = pooled_features(model, made)
     kept = np.isin(labels, present)
-    fit_head(model, features[kept], labels[kept], regularisation=1.0)
+    fit_head(model, features[kept], labels[kept], regularisation=np.count_nonzero(kept))
     with torch.inference_mode():
         logits = torch.cat([model.eval()(input_features=batch["input_features"]).logits for batch in made])
     scaler = StandardScaler().fit(features[kept])

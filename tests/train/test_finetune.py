@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ser_hf import EmotionClassifier
@@ -13,7 +16,7 @@ from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
 from tests.synthetic import make_clip, make_ravdess
 from tests.tiny_bases import save_tiny_base
-from train import finetune, finetune_learning, publish
+from train import finetune, finetune_fold, finetune_learning, publish
 
 SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
 SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
@@ -215,3 +218,50 @@ def test_the_recipe_of_the_published_model_is_read_whole():
     from train.common import read_recipe
 
     assert read_recipe("train/recipes/whisper.yaml")["base_model"] == "openai/whisper-base"
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_run_in_words_and_keeps_the_last_checkpoint(
+    common, tmp_path, monkeypatch, capsys
+):
+    class Diverging(finetune_learning.EmotionTrainer):
+        def compute_loss(self, model, inputs, **kwargs):
+            if model.training and self.state.epoch >= 1:
+                with torch.no_grad():
+                    model.classifier.bias.fill_(float("nan"))
+            return super().compute_loss(model, inputs, **kwargs)
+
+    folder = tmp_path / "run"
+    words = [*common, "--folds", "0", "--output_dir", str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune_learning, "EmotionTrainer", Diverging)
+        assert finetune.main(words) == 2
+    error = capsys.readouterr().err
+    assert "the loss is no number any more, after " in error
+    assert "--learning_rate 6e-05" in error
+    (checkpoint,) = folder.glob("fold0/checkpoint-*")
+    assert all(tensor.isfinite().all() for tensor in load_file(checkpoint / "model.safetensors").values())
+    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_in_words_and_the_run_goes_on_when_there_is_room(common, tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "predictions.parquet")
+
+    folder = tmp_path / "run"
+    words = [*common, "--folds", "0", "--output_dir", str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune_fold, "write_predictions", full)
+        assert finetune.main(words) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device: 'predictions.parquet'" in error
+    assert "--resume_from_checkpoint true" in error
+    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
+    assert read_run_json(folder)["folds"][0]["resumed"]
+
+
+def test_a_folder_that_cannot_be_is_named(common, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert finetune.main([*common, "--folds", "0", "--output_dir", str(tmp_path / "file" / "run")]) == 1
+    assert str(tmp_path / "file" / "run") in capsys.readouterr().err

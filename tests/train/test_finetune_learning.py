@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from ser_hf.models.frozen import FrozenStates
 from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.splits import Fold
 from tests.tiny_bases import save_tiny_base
 from train import finetune, finetune_learning
 
@@ -72,6 +75,17 @@ def test_kept_versions_of_joined_clips_are_refused_where_speakers_are_on_both_si
     words = [*common, "--frozen_versions", "2", "--join_probability", "0.5", "--output_dir", str(tmp_path / "run")]
     assert finetune.main([*words, "--protocol", "random"]) == 2
     assert "leave one of the two out" in capsys.readouterr().err
+
+
+def test_the_head_is_fitted_on_the_clips_as_they_are_and_on_changed_ones(tmp_path):
+    states = FrozenStates(tmp_path, versions=2)
+    for value, name in enumerate(("plain", "0", "1")):
+        np.save(tmp_path / f"{name}.npy", np.full((4, 3, 2), value, np.float16))
+        np.save(tmp_path / f"{name}-labels.npy", np.eye(4, 8, dtype=np.float32))
+    fold = Fold(0, train=np.array([0, 2]), validation=np.array([1]), test=np.array([3]))
+    lessons = finetune_learning.lessons_of_states(states, fold, None, seed=0)
+    assert [float(one[1]["samples"].mean()) for one in lessons.heads] == [0, 1, 2]
+    assert [len(one) for one in lessons.heads] == [2, 2, 2]
 
 
 @pytest.mark.slow
