@@ -136,7 +136,8 @@ def write_card(
         "others": sections[1:],
         "recipe": recipe,
         "protocols": {section.protocol for section in sections},
-        "learned_from": recipe.evaluation.learned_from if recipe else [],
+        "learned_from": _learned_from(config, recipe),
+        "sisters_learned_from": recipe.evaluation.learned_from if recipe else [],
         "example": _example(model_folder),
         "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "arguments": _argument_table(recipe) if recipe else None,
@@ -156,6 +157,14 @@ def write_card(
     return path
 
 
+def _learned_from(config: dict[str, Any], recipe: Section | None) -> list[str]:
+    """The corpora that a model was trained on: what it says itself, else those of the run that measured its recipe."""
+    told = config.get("learned_from")
+    if isinstance(told, list) and told and all(isinstance(name, str) for name in told):
+        return told
+    return recipe.evaluation.learned_from if recipe else []
+
+
 def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
     """The head of the card, which the Hub reads, after its specification (hub-docs, modelcard.md)."""
     ravdess = facts["is_ravdess"]
@@ -166,7 +175,7 @@ def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
         widget = [{"example_title": "A synthetic voice", "src": source, "output": output}]
     return ModelCardData(
         language="en" if ravdess else None,
-        license="cc-by-nc-sa-4.0" if ravdess else None,
+        license="cc-by-nc-sa-4.0" if "ravdess" in facts["learned_from"] else None,
         library_name="transformers" if facts["neural"] else "skops",
         pipeline_tag="audio-classification",
         tags=["audio-classification", "speech-emotion-recognition", "emotion", *facts["learned_from"]],

@@ -77,6 +77,7 @@ def run_fold(
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
+    model.config.learned_from = list(dict.fromkeys(table.select(fold.train)["corpus"]))
     sound = Sound(clips, np.array(table["emotion"]), table_speakers(table), model, extractor, args.seed)
     learning: contextlib.AbstractContextManager[None]
     if states is None:
