@@ -95,6 +95,19 @@ def names_of(words: str | Sequence[str] | None) -> list[str]:
     return ",".join(([words] if isinstance(words, str) else words) or ()).replace(",", " ").split()
 
 
+def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
+    """The names that an option lists, separated by commas; all that are known where it is not given.
+
+    Raises:
+        UsageError: one is not known.
+    """
+    chosen = known if words is None else [word.strip() for word in words.split(",")]
+    unknown = [word for word in chosen if word not in known]
+    if unknown:
+        raise UsageError(f"{option}: {unknown_name(option.strip('-s'), unknown[0], known)}")
+    return chosen
+
+
 def load_clip_table(data: DataArguments) -> Dataset:
     """The clips of all corpora that the arguments name, one table after the other, with the folds of --folds_from.
 

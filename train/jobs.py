@@ -14,9 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.evidence import publishable
-from ser_hf.names import unknown_name
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, write_json
-from train.common import UsageError, read_recipe
+from train.common import read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -73,19 +72,6 @@ def add_arguments(parser: argparse.ArgumentParser, table: Path, runs_dir: Path, 
     parser.add_argument(
         "--table", type=Path, metavar="F", default=table, help=f"what is run (default: train/{table.name})"
     )
-
-
-def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
-    """The names that an option lists, separated by commas; all that are known where it is not given.
-
-    Raises:
-        UsageError: one is not known.
-    """
-    chosen = known if words is None else [word.strip() for word in words.split(",")]
-    unknown = [word for word in chosen if word not in known]
-    if unknown:
-        raise UsageError(f"{option}: {unknown_name(option.strip('-s'), unknown[0], known)}")
-    return chosen
 
 
 def tell_end(output: Path, failed: Sequence[str]) -> int:

@@ -31,6 +31,7 @@ from ser_hf.metrics import answer_threshold, probability_matrix
 from ser_hf.models import ModelError
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
 from ser_hf.runs import RunError, write_json
+from train.common import UsageError, chosen_names
 from train.tested_run import FeatureMemory, TestedRun
 
 CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
@@ -45,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, or 2 when the run or the data do not allow it)."""
     arguments = build_parser().parse_args(argv)
     try:
-        for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir).items():
+        conditions = chosen_names(arguments.conditions, list(CONDITIONS), "--conditions")
+        for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir, conditions).items():
             print(f"{run}: right {_words(held_up, 'accuracy')}; sure of {_words(sounds, 'sure')}")
-    except (RunError, CorpusError, ModelError, AudioError) as error:
+    except (UsageError, RunError, CorpusError, ModelError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -62,6 +64,11 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
     )
+    parser.add_argument(
+        "--conditions",
+        metavar="NAMES",
+        help='conditions, separated by commas, as in "noise 10 dB,telephone" (default: all)',
+    )
     return parser
 
 
@@ -69,7 +76,9 @@ def _words(found: Found, figure: str) -> str:
     return ", ".join(f"{name} {100 * row[figure]:.1f} %" for name, row in found.items())
 
 
-def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, tuple[Found, Found]]:
+def measure(
+    folders: Sequence[Path], data_dir: str | None = None, conditions: Sequence[str] = tuple(CONDITIONS)
+) -> dict[Path, tuple[Found, Found]]:
     """Ask the models of some runs everything that they were not asked yet.
 
     A changed clip is made once for all runs, for making it takes as long as most models' answer to it.
@@ -77,6 +86,7 @@ def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, 
     Args:
         folders: of runs with their models.
         data_dir: see `ser_hf.corpora.load_corpus`.
+        conditions: those of `CONDITIONS` to ask under; what was asked before stays.
 
     Returns:
         For each run what its two files then hold. Of each condition the ``accuracy`` over all clips (what gets no
@@ -92,7 +102,7 @@ def measure(folders: Sequence[Path], data_dir: str | None = None) -> dict[Path, 
     runs = [TestedRun(folder, memory) for folder in folders]
     found = {folder: (read_found(folder / CONDITIONS_FILE), read_found(folder / NO_SPEECH_FILE)) for folder in folders}
     samples = read_clips(pd.concat([run.frame for run in runs]), data_dir)
-    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in CONDITIONS}
+    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in conditions}
     total = sum(len(run.frame) for waiting in asked.values() for run in waiting)
     with tqdm(total=total, unit="clip", desc="Asking") as bar:
         for name, waiting in asked.items():
