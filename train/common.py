@@ -20,9 +20,13 @@ from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import load_corpus
 from ser_hf.names import nearest, unknown_name
+from ser_hf.runs import RUN
 from ser_hf.splits import PROTOCOLS, Fold, column_names, make_folds
 
 TIMED_CLIPS = 20
+
+# Arguments that say where one run writes and what becomes of it, and not what it computes.
+OF_ONE_RUN = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "run_name", "logging_dir", "local_rank"}
 
 
 class UsageError(ValueError):
@@ -199,7 +203,9 @@ class RecipeParser(CommandParser, HfArgumentParser):
         self._hidden: list[tuple[argparse.Action, str | None]] = []
         super().__init__(dataclass_types, prog=prog, doc=doc, usage=f"{prog} [--recipe F] [OPTIONS]")
         self.add_argument(
-            "--recipe", metavar="F", help="YAML or JSON file of arguments by name; the command line wins over it."
+            "--recipe",
+            metavar="F",
+            help="YAML or JSON file of arguments by name, or a run's run.json to repeat it; the command line wins.",
         )
         own = {name for one in dataclass_types for name in one.__annotations__}
         inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
@@ -282,6 +288,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """Read a recipe file (.yaml, .yml or .json) as a dict.
 
     A recipe that differs in little from another beside it names that one as ``extends``, and then only what differs.
+    The ``run.json`` of a run folder is one, too: with it the run is repeated.
     """
     path = Path(path)
     try:
@@ -294,9 +301,23 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"the recipe {path} is not valid: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"the recipe {path} must map argument names to values")
+    if path.name == RUN:
+        return _arguments_of_run(path, values)
     if "extends" in values:
         base = path.parent / str(values.pop("extends"))
         if base.resolve() == path.resolve():
             raise UsageError(f"the recipe {path} extends itself; name another one")
         values = read_recipe(base) | values
     return values
+
+
+def _arguments_of_run(path: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """What a run was told, but for where it wrote to and whether it went on or was pushed."""
+    arguments = run.get("arguments")
+    if not isinstance(arguments, dict):
+        raise UsageError(f"{path} does not say what its run was told: it has no arguments")
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name not in OF_ONE_RUN and not name.startswith(("hub_", "push_to_hub"))
+    }

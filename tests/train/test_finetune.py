@@ -85,6 +85,21 @@ def test_two_runs_with_one_seed_agree_and_a_broken_off_one_ends_the_same(common,
 
 
 @pytest.mark.slow
+def test_a_run_is_repeated_byte_for_byte_by_its_record(actor_run, tmp_path):
+    again = tmp_path / "again"
+    assert finetune.main(["--recipe", str(actor_run / "run.json"), "--output_dir", str(again)]) == 0
+    assert (again / "predictions.parquet").read_bytes() == (actor_run / "predictions.parquet").read_bytes()
+    first, second = (read_run_json(run)["arguments"] for run in (actor_run, again))
+    assert {name for name in first if first[name] != second[name]} == {"output_dir"}
+
+
+def test_a_record_without_arguments_repeats_nothing(tmp_path, capsys):
+    (tmp_path / "run.json").write_text("{}")
+    assert finetune.main(["--recipe", str(tmp_path / "run.json"), "--output_dir", str(tmp_path / "run")]) == 2
+    assert "does not say what its run was told" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_published_model_is_trained_on_all_and_calibrated_by_an_earlier_run(common, actor_run, tmp_path):
     folder = tmp_path / "final"
     arguments = [*common, "--protocol", "full", "--output_dir", str(folder), "--base_model_id", "openai/whisper-base"]
