@@ -25,7 +25,7 @@ from ser_hf.command_line import CommandParser
 from ser_hf.labels import LABELS
 from ser_hf.models.frozen import FrozenStates, above_frozen
 from ser_hf.splits import Fold
-from train.common import parse_arguments
+from train.arguments import parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_learning import (
     Sound,

@@ -41,7 +41,7 @@ def parser_of(command: str) -> Callable[[list[str]], Any]:
     """What turns the words after a command into its arguments."""
     module = module_of(command)
     if hasattr(module, "ARGUMENTS"):
-        from train.common import parse_arguments
+        from train.arguments import parse_arguments
 
         return lambda words: parse_arguments(module.ARGUMENTS, words, f"python -m {command}", module.__doc__)
     return module.build_parser().parse_args

@@ -19,8 +19,9 @@ from ser_hf.models.neural import load_neural
 from ser_hf.runs import write_json
 from tests.synthetic import make_ravdess
 from tests.tiny_models import save_tiny_whisper
+from train.arguments import parse_arguments
 from train.baseline import BaselineArguments
-from train.common import DataArguments, parse_arguments
+from train.common import DataArguments
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ from ser_hf.augment import (
 )
 from ser_hf.augment.sounds import SOUNDS, make_sound
 from ser_hf.command_line import CommandParser
-from train.common import UsageError, read_recipe
+from train.arguments import read_recipe
+from train.common import UsageError
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "app" / "examples"
 CLIP = EXAMPLES / "plain.flac"

@@ -47,14 +47,8 @@ from ser_hf.runs import (
     write_run_json,
 )
 from ser_hf.splits import Fold, SplitError
-from train.common import (
-    DataArguments,
-    UsageError,
-    load_clip_table,
-    make_data_folds,
-    milliseconds_per_clip,
-    parse_arguments,
-)
+from train.arguments import parse_arguments
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, milliseconds_per_clip
 from train.publishing.describe import describe_model
 
 IMPORTANCE = "importance.json"

@@ -30,7 +30,8 @@ from ser_hf.labels import LABELS
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
-from train.common import UsageError, names_of, parse_arguments
+from train.arguments import parse_arguments
+from train.common import UsageError, names_of
 
 if TYPE_CHECKING:
     import pandas as pd

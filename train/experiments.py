@@ -21,7 +21,8 @@ from typing import Any
 from ser_hf.command_line import CommandParser
 from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, mcnemar
-from train.common import UsageError, chosen_names, read_recipe
+from train.arguments import read_recipe
+from train.common import UsageError, chosen_names
 from train.jobs import Job, add_arguments, run_jobs, tell_end, with_base_model
 from train.reporting import Run, bracket, percent, read_run, table
 

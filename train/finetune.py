@@ -38,7 +38,8 @@ from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
 from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
 from ser_hf.splits import Fold, SplitError
-from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, parse_arguments
+from train.arguments import parse_arguments
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
 from train.finetune_learning import keep_all_states, table_speakers

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ser_hf.evidence import publishable
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, write_json
-from train.common import read_recipe
+from train.arguments import read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
 RECIPES = Path(__file__).parent / "recipes"

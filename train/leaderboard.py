@@ -20,7 +20,8 @@ from typing import Any
 
 from ser_hf.command_line import CommandParser
 from ser_hf.runs import RunError
-from train.common import UsageError, chosen_names, read_recipe
+from train.arguments import read_recipe
+from train.common import UsageError, chosen_names
 from train.jobs import RECIPES, Job, add_arguments, is_finished, keep, run_jobs, tell_end, with_base_model
 from train.leaderboard_report import write_leaderboard
 from train.robustness import is_measured

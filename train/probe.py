@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -48,7 +49,8 @@ def _pad(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _drawn(**changes: float) -> Condition:
     nothing = {"speed": 0.0, "gain_db": 0.0, "noise_probability": 0.0, "silence_probability": 0.0}
-    return Augmentation(**{**nothing, "level_range_db": LEVEL_RANGE_DB, **changes})
+    values: dict[str, Any] = {**nothing, "level_range_db": LEVEL_RANGE_DB, **changes}
+    return Augmentation(**values)
 
 
 # Ways in which all clips of a corpus can come: name -> function(samples, rng).

@@ -16,8 +16,9 @@ from ser_hf.models.families import FAMILIES
 from ser_hf.runs import read_predictions
 from ser_hf.splits import make_folds
 from tests.corpora.trees import make_emodb
+from train.arguments import parse_arguments, read_recipe
 from train.baseline import BaselineArguments, fit_fold, main
-from train.common import DataArguments, parse_arguments, read_recipe
+from train.common import DataArguments
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,15 +13,8 @@ from ser_hf.splits import make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.synthetic import encode, make_clip, make_ravdess
 from train import baseline
-from train.common import (
-    DataArguments,
-    UsageError,
-    load_clip_table,
-    make_data_folds,
-    milliseconds_per_clip,
-    parse_arguments,
-    read_recipe,
-)
+from train.arguments import parse_arguments, read_recipe
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, milliseconds_per_clip
 from train.publishing.dataset import build_dataset
 
 FOLDER = Path(__file__).parents[2] / "train" / "recipes"
@@ -50,20 +43,6 @@ def arguments(*words: str) -> DataArguments:
 
 
 class TestRecipes:
-    def test_one_that_extends_another_says_only_what_differs(self, tmp_path):
-        (tmp_path / "base.yaml").write_text("seed: 1\nnum_layers: 3\n")
-        (tmp_path / "other.yaml").write_text("extends: base.yaml\nnum_layers: 5\n")
-        assert read_recipe(tmp_path / "other.yaml") == {"seed": 1, "num_layers": 5}
-
-    def test_one_that_extends_itself_or_what_is_not_there_is_told(self, tmp_path):
-        recipe = tmp_path / "r.yaml"
-        recipe.write_text("extends: r.yaml\n")
-        with pytest.raises(UsageError, match="extends itself"):
-            read_recipe(recipe)
-        recipe.write_text("extends: nothing.yaml\n")
-        with pytest.raises(UsageError, match=r"cannot read the recipe .*nothing\.yaml"):
-            read_recipe(recipe)
-
     @pytest.mark.parametrize("model", ["svm", "decision-tree", "cnn", "vit"])
     def test_four_corpora_are_pooled(self, model, data_dir):
         recipe = FOLDER / f"four-corpora-{model}.yaml"

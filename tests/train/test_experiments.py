@@ -11,7 +11,8 @@ import yaml
 
 from tests.train.test_leaderboard import finished_run
 from train import experiments, jobs
-from train.common import UsageError, read_recipe
+from train.arguments import read_recipe
+from train.common import UsageError
 from train.jobs import RECIPES
 
 FIRST = {"name": "as-it-was", "recipe": "whisper", "hypothesis": "To compare with."}
@@ -98,7 +99,8 @@ def test_a_part_can_be_chosen_and_what_fails_is_told(tmp_path, monkeypatch, caps
 
 
 def test_the_real_file_can_be_run():
-    from train.common import DataArguments, parse_arguments
+    from train.arguments import parse_arguments
+    from train.common import DataArguments
     from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
     found = experiments.read_experiments(experiments.TABLE)

@@ -12,7 +12,8 @@ from ser_hf.classifier import EmotionClassifier
 from ser_hf.models.scratch import ARCHITECTURES, create_from_scratch
 from ser_hf.runs import read_predictions, read_run_json
 from train import finetune
-from train.common import DataArguments, UsageError, parse_arguments
+from train.arguments import parse_arguments
+from train.common import DataArguments, UsageError
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 TYPES = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)

@@ -15,7 +15,8 @@ from ser_hf.metrics import softmax
 from ser_hf.runs import finish_run, write_run_json
 from tests.predictions import make_predictions, make_run, make_table
 from train import jobs, leaderboard
-from train.common import UsageError, read_recipe
+from train.arguments import read_recipe
+from train.common import UsageError
 from train.leaderboard_report import without_temperature
 from train.reporting import read_run
 
@@ -75,8 +76,9 @@ class TestPlan:
         assert "--resume_from_checkpoint" not in line
 
     def test_every_row_of_the_real_table_has_a_recipe_of_its_command(self):
+        from train.arguments import parse_arguments
         from train.baseline import BaselineArguments
-        from train.common import DataArguments, parse_arguments
+        from train.common import DataArguments
         from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
         for job in leaderboard.plan(read_recipe(leaderboard.TABLE)):

@@ -18,8 +18,9 @@ from ser_hf.splits import TESTING_PROTOCOLS, make_folds, read_definition
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.hub_server import HubServer, point_client_at
 from tests.synthetic import make_ravdess
+from train.arguments import parse_arguments
 from train.baseline import BaselineArguments
-from train.common import DataArguments, UsageError, load_clip_table, parse_arguments
+from train.common import DataArguments, UsageError, load_clip_table
 from train.publishing.dataset import build_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fewer than 60 clips")
