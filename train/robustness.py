@@ -77,7 +77,7 @@ def _words(found: Found, figure: str) -> str:
 
 
 def measure(
-    folders: Sequence[Path], data_dir: str | None = None, conditions: Sequence[str] = tuple(CONDITIONS)
+    folders: Sequence[Path], data_dir: str | None = None, conditions: Sequence[str] | None = None
 ) -> dict[Path, tuple[Found, Found]]:
     """Ask the models of some runs everything that they were not asked yet.
 
@@ -86,7 +86,7 @@ def measure(
     Args:
         folders: of runs with their models.
         data_dir: see `ser_hf.corpora.load_corpus`.
-        conditions: those of `CONDITIONS` to ask under; what was asked before stays.
+        conditions: those of `CONDITIONS` to ask under (default: all); what was asked before stays.
 
     Returns:
         For each run what its two files then hold. Of each condition the ``accuracy`` over all clips (what gets no
@@ -102,7 +102,7 @@ def measure(
     runs = [TestedRun(folder, memory) for folder in folders]
     found = {folder: (read_found(folder / CONDITIONS_FILE), read_found(folder / NO_SPEECH_FILE)) for folder in folders}
     samples = read_clips(pd.concat([run.frame for run in runs]), data_dir)
-    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in conditions}
+    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in conditions or CONDITIONS}
     total = sum(len(run.frame) for waiting in asked.values() for run in waiting)
     with tqdm(total=total, unit="clip", desc="Asking") as bar:
         for name, waiting in asked.items():

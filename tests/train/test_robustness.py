@@ -102,6 +102,21 @@ def test_what_was_measured_already_is_kept_and_each_clip_is_changed_once_for_all
     assert json.loads((run / "conditions.json").read_text()) == found[run][0]
 
 
+def test_it_can_be_asked_in_parts(run, corpus_dir, capsys):
+    whole = robustness.measure([run], str(corpus_dir))[run]
+    for file in ("conditions.json", "no_speech.json"):
+        (run / file).unlink()
+    words = [str(run), "--data_dir", str(corpus_dir), "--conditions"]
+    assert robustness.main([*words, "noise 0 dB"]) == 0
+    assert list(json.loads((run / "conditions.json").read_text())) == ["noise 0 dB"]
+    assert not robustness.is_measured(run)
+    assert robustness.main([*words, "as recorded,first 1 s"]) == 0
+    assert json.loads((run / "conditions.json").read_text()) == whole[0]
+    assert robustness.is_measured(run)
+    assert robustness.main([*words, "noise 7 dB"]) == 2
+    assert "noise 7 dB" in capsys.readouterr().err
+
+
 def test_what_is_no_voice_is_answered_by_each_fold_and_held_against_how_sure_it_is_of_voices(
     run, corpus_dir, monkeypatch
 ):
