@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 from transformers import set_seed
 
 from benchmarks.inputs import CLIP_SECONDS, WHISPER, clip_file, stock_folder
@@ -35,6 +36,7 @@ from train.finetune_learning import (
     lessons_of_sound,
     lessons_of_states,
     make_model,
+    table_speakers,
 )
 
 RECIPE = Path(__file__).resolve().parent.parent / "train" / "recipes" / "whisper.yaml"
@@ -56,7 +58,8 @@ def measure(settings: Settings) -> Table:
     rng = np.random.default_rng(0)
     voice = load_audio(clip_file(settings.work))
     clips = [(voice + rng.normal(0, 0.001, len(voice))).astype(np.float32) for _ in range(count)]
-    table = {"emotion": (np.arange(count) % len(LABELS)).tolist()}
+    emotions = (np.arange(count) % len(LABELS)).tolist()
+    table = Dataset.from_dict({"emotion": emotions, "corpus": ["made"] * count, "speaker": ["one"] * count})
     model, augmentation, training = ways["bfloat16"]
     keeping = dataclasses.replace(model, frozen_versions=1)
     start = time.perf_counter()
@@ -97,7 +100,7 @@ def _arguments(settings: Settings, precision: str) -> Arguments:
 def _clips_per_second(
     settings: Settings,
     clips: list[np.ndarray],
-    table: dict[str, list[int]],
+    table: Dataset,
     arguments: Arguments,
     states: FrozenStates | None = None,
 ) -> float:
@@ -109,7 +112,7 @@ def _clips_per_second(
     nobody, everything = np.zeros(0, dtype=int), np.arange(len(clips))
     fold = Fold(index=0, train=everything, validation=nobody, test=nobody)
     if states is None:
-        sound = Sound(clips, np.array(table["emotion"]), model, extractor, args.seed)
+        sound = Sound(clips, np.array(table["emotion"]), table_speakers(table), model, extractor, args.seed)
         lessons, learning = lessons_of_sound(sound, fold, augmentation), contextlib.nullcontext()
     else:
         lessons = lessons_of_states(states, fold, extractor, args.seed)

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.exactness import MAX_DIFFERENCE, SAME_LABEL, compare
 from ser_hf.classifier import DEFAULT_MODEL, PRECISIONS, EmotionClassifier
-from ser_hf.models import ModelError, neural
+from ser_hf.models import ModelError, neural, precision
 from ser_hf.models.building import create_model
 from ser_hf.models.neural import load_neural, save_neural
-from ser_hf.models.precision import EXACT_LAYERS, bfloat16_pays, encoder_layers
+from ser_hf.models.precision import bfloat16_pays, encoder_layers
 from ser_hf.models.scratch import create_from_scratch
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
@@ -21,12 +21,19 @@ from tests.tiny_bases import save_tiny_base
 CLIPS = [make_clip("happy", seconds=1.2), make_clip("sad", 2, seconds=0.9), make_clip("angry", 3, seconds=2.0)]
 
 
+@pytest.fixture
+def two_exact_layers(monkeypatch):
+    """The tiny models have three."""
+    monkeypatch.setattr(precision, "EXACT_LAYERS", 2)
+
+
 def dtypes(model):
     """Those of the linear layers, by whether they lie in the upper layers."""
-    upper = {id(one) for layer in encoder_layers(model)[EXACT_LAYERS:] for one in layer.modules()}
+    upper = {id(one) for layer in encoder_layers(model)[precision.EXACT_LAYERS :] for one in layer.modules()}
     return {(id(one) in upper, one.weight.dtype) for one in model.modules() if isinstance(one, torch.nn.Linear)}
 
 
+@pytest.mark.usefixtures("two_exact_layers")
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
 def test_upper_layers_compute_in_bfloat16_and_the_rest_in_float32(kind, tmp_path):
     model, extractor = create_model(save_tiny_base(kind, tmp_path / "base"), window=5 if kind == "whisper" else None)
@@ -46,6 +53,7 @@ def test_upper_layers_compute_in_bfloat16_and_the_rest_in_float32(kind, tmp_path
     assert alone == pytest.approx(answers, abs=1e-3)
 
 
+@pytest.mark.usefixtures("two_exact_layers")
 def test_auto_takes_it_where_it_pays(tmp_path, monkeypatch):
     folder = save_neural(*create_model(save_tiny_base("whisper", tmp_path / "base"), window=5), tmp_path / "tiny")
     for pays, expected in ((True, torch.bfloat16), (False, torch.float32)):

@@ -165,10 +165,13 @@ def test_a_clip_counts_as_its_label_does_and_a_mixed_one_as_its_shares():
     labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
+    class Fixed(torch.nn.Module):
+        def forward(self, **inputs):
+            return SimpleNamespace(logits=logits)
+
     def loss(weights):
         trainer = SimpleNamespace(label_weights=weights)
-        model = lambda **inputs: SimpleNamespace(logits=logits)  # noqa: E731
-        return EmotionTrainer.compute_loss(trainer, model, {"labels": labels}).item()
+        return EmotionTrainer.compute_loss(trainer, Fixed(), {"labels": labels}).item()
 
     assert loss(None) == pytest.approx(losses.mean().item())
     expected = losses @ torch.tensor([3.0, 1.0, 2.0]) / 3

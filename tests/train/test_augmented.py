@@ -123,7 +123,19 @@ def test_recipes_augmentation_is_read_field_by_field(recipe):
     text = "speed: 0.2\nroom_probability: 0.5\nroom_rt60: [0.3, 0.4]\ncodecs: [mp3]\nfamily: lstm\n"
     wanted = Augmentation(speed=0.2, room_probability=0.5, room_rt60=(0.3, 0.4), codecs=("mp3",))
     assert read_augmentation(recipe(text)) == wanted
-    assert read_augmentation(RECIPES / "whisper.yaml") == Augmentation()
+    of_network = read_augmentation(RECIPES / "whisper.yaml")
+    assert of_network == Augmentation(
+        speed=0.05,
+        gain_db=0,
+        level_range_db=32,
+        noise_probability=0.4,
+        silence_probability=0.7,
+        pitch_semitones=1,
+        room_probability=0.25,
+        tilt_db=3,
+        band_probability=0.15,
+        codec_probability=0.15,
+    )
 
 
 def test_description_leaves_out_what_never_happens():

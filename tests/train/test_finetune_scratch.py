@@ -68,7 +68,7 @@ def test_copies_that_are_made_once_are_trained_on_beside_the_clips(corpus_dir, t
     monkeypatch.setattr(finetune_learning, "ClipDataset", Remembered)
     sizes = ["--hidden_size", "64", "--num_layers", "1", "--max_steps", "1", "--copies", "1", "--calibrate", "false"]
     assert train(corpus_dir, tmp_path / "run", "vit", *sizes) == 0
-    training, _, validation = heard  # between them, what a head would be fitted on first
+    training, *_, validation = heard  # between them, what a head would be fitted on first
     assert len(training) == 2 * (24 - 5 - 2) * 8
     assert training.labels[: len(training) // 2] == training.labels[len(training) // 2 :]
     assert (training[0]["samples"] == training.clips[0][: training.window]).all()  # no change on top of the copies
