@@ -69,6 +69,13 @@ class ModelArguments:
             "by epochs in turns; 0: each epoch makes new ones, which takes longer. For Whisper."
         },
     )
+    deviations_above: str | None = field(
+        default=None,
+        metadata={
+            "help": "Layers, as in 2,3, the top one last, that get a layer above them by which the head hears their "
+            "mean and how much they vary over a clip. It is fitted with the head and then frozen. For Whisper."
+        },
+    )
     layer_decay: float | None = field(
         default=None, metadata={"help": "Factor of the rate per layer downward (default: 0.85; from scratch 1)."}
     )
@@ -116,6 +123,19 @@ class ModelArguments:
         """The runs that ``reference_run`` names."""
         return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
+    @property
+    def heard_layers(self) -> list[int]:
+        """The layers that ``deviations_above`` names."""
+        try:
+            return [int(part) for part in (self.deviations_above or "").split(",") if part.strip()]
+        except ValueError:
+            raise UsageError(f"--deviations_above takes layers as in 2,3, not {self.deviations_above!r}") from None
+
+    @property
+    def kept_layers(self) -> int:
+        """Layers behind which ``frozen_versions`` keeps states: all that are frozen, but none above a fitted one."""
+        return min([*self.heard_layers, self.frozen_layers])
+
     def resolved(self) -> ModelArguments:
         """These arguments with every default that depends on another one filled in.
 
@@ -124,6 +144,10 @@ class ModelArguments:
         """
         if self.frozen_versions < 0 or (self.frozen_versions and not self.frozen_layers):
             raise UsageError("--frozen_versions is 0 or more, and needs --frozen_layers")
+        if self.heard_layers and not (self.frozen_layers == self.num_layers and self.fit_head_first):
+            raise UsageError(
+                "--deviations_above needs --fit_head_first and all layers frozen: --frozen_layers as --num_layers"
+            )
         defaults: dict[str, Any]
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
@@ -131,7 +155,8 @@ class ModelArguments:
                     raise UsageError(f"--{name} goes with --architecture: that of a pretrained model is what it is")
             defaults = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85, "head_factor": 10.0}
         else:
-            for name in ("base_model", "base_model_id", "weighted_layer_sum", "frozen_layers", "frozen_versions"):
+            pretrained_alone = ("base_model", "base_model_id", "weighted_layer_sum", "deviations_above")
+            for name in (*pretrained_alone, "frozen_layers", "frozen_versions"):
                 if getattr(self, name):
                     raise UsageError(
                         f"--{name} goes with a pretrained model, and --architecture starts from random weights: "

@@ -21,9 +21,9 @@ from ser_hf.audio import AudioError
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, probability_matrix
-from ser_hf.models.building import scale_logits
 from ser_hf.models.familiarity import FAMILIAR_LAYER, fit_familiarity, save_familiarity
 from ser_hf.models.frozen import FrozenStates, above_frozen
+from ser_hf.models.head import scale_logits
 from ser_hf.models.neural import NeuralModel, save_neural
 from ser_hf.models.training import ClipDataset
 from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_json, write_predictions
@@ -84,7 +84,7 @@ def run_fold(
         lessons, learning = lessons_of_sound(sound, fold, augmentation), contextlib.nullcontext()
     else:
         lessons = lessons_of_states(states, fold, extractor, args.seed)
-        learning = above_frozen(model, model_arguments.frozen_layers)
+        learning = above_frozen(model, model_arguments.kept_layers)
     with learning:
         resumed = learn(model, lessons, folder, model_arguments, augmentation, args)
     temperature, threshold = calibration.temperature, calibration.threshold

@@ -20,7 +20,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import augmented_copies
 from ser_hf.labels import LABELS
-from ser_hf.models.building import create_model, fit_head, freeze_lower, masks_itself, pooled_features
+from ser_hf.models.building import create_model, freeze_lower, masks_itself
+from ser_hf.models.deviation import prepare_deviations
 from ser_hf.models.extractors import window_seconds
 from ser_hf.models.frozen import (
     AS_THEY_ARE,
@@ -30,6 +31,7 @@ from ser_hf.models.frozen import (
     check_states_can_be_kept,
     keep_states,
 )
+from ser_hf.models.head import fit_head, pooled_features
 from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
@@ -156,7 +158,13 @@ def learn(
     decay, head_factor = model_arguments.layer_decay, model_arguments.head_factor
     assert decay is not None, "arguments are resolved"
     assert head_factor is not None, "arguments are resolved"
-    freeze_lower(model, model_arguments.frozen_layers)
+    # Deviation layers stay as they are fitted.
+    freeze_lower(model, model_arguments.frozen_layers + len(model_arguments.heard_layers))
+    if model_arguments.heard_layers:
+        # Their means and spreads need no more than the clips as they are and one change of them.
+        prepare_deviations(
+            model, lambda: [frozen_features(model, lessons.collator, one, args) for one in lessons.heads[:2]]
+        )
     if model_arguments.fit_head_first:
         heard = [frozen_features(model, lessons.collator, one, args) for one in lessons.heads]
         features, labels = (np.concatenate(parts) for parts in zip(*heard, strict=True))
@@ -207,6 +215,7 @@ def make_model(arguments: ModelArguments, spec_augment: float) -> tuple[PreTrain
         window=arguments.window_seconds,
         weighted_layer_sum=arguments.weighted_layer_sum,
         spec_augment=spec_augment,
+        deviations_above=arguments.heard_layers,
     )
 
 
@@ -251,7 +260,7 @@ def keep_all_states(
     """
     args = fold_training_arguments(training, folder, has_validation=False)
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
-    check_states_can_be_kept(model, model_arguments.frozen_layers)
+    check_states_can_be_kept(model, model_arguments.kept_layers)
     model.to(args.device)
     sound = Sound(clips, np.array(table["emotion"]), table_speakers(table), model, extractor, args.seed)
     everything = np.arange(len(clips))
@@ -259,8 +268,8 @@ def keep_all_states(
     plain = Collator(extractor, num_labels=len(LABELS))
     masked = dataclasses.replace(plain, spec_augment=augmentation.spec_augment)
     how = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}
-    keep_states(model, model_arguments.frozen_layers, sound.of(everything), plain, folder / f"{AS_THEY_ARE}.npy", **how)
+    keep_states(model, model_arguments.kept_layers, sound.of(everything), plain, folder / f"{AS_THEY_ARE}.npy", **how)
     for version in range(model_arguments.frozen_versions):
         changed.epoch = version
-        keep_states(model, model_arguments.frozen_layers, changed, masked, folder / f"{version}.npy", **how)
+        keep_states(model, model_arguments.kept_layers, changed, masked, folder / f"{version}.npy", **how)
     return FrozenStates(folder, model_arguments.frozen_versions)

@@ -1,15 +1,12 @@
-"""Making a trainable classifier of a pretrained encoder: shortening, freezing, head fitting, rates and temperature."""
+"""Making a trainable classifier of a pretrained encoder: shortening, freezing and rates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
@@ -17,15 +14,13 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
+from ser_hf.models.deviation import insert_deviation_layers
 from ser_hf.models.extractors import has_fixed_length
-from ser_hf.models.neural import output_layer
 from ser_hf.models.precision import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
-FEW = float(np.log(0.1))  # the same, of a layer that counts about a tenth of one whose weight is still as it began
 HEAD_MODULES = ("projector", "classifier", "layer_weights")
-ABSENT_LOGIT = -10.0  # of a label that no training clip has
 
 
 def create_model(
@@ -35,6 +30,7 @@ def create_model(
     window: float | None = None,
     weighted_layer_sum: bool = False,
     spec_augment: float = 0.0,
+    deviations_above: Sequence[int] = (),
 ) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
     """Make a trainable classifier of a pretrained encoder; its head is new and must be fitted (``fit_head``).
 
@@ -47,6 +43,7 @@ def create_model(
         weighted_layer_sum: classify a learned mean of all layers instead of the last one.
         spec_augment: share of time frames and of frequency bins that SpecAugment masks in training (Park et al. 2019),
             where the model does it itself (`masks_itself`).
+        deviations_above: layers that get a deviation layer above them (`ser_hf.models.deviation`).
 
     Raises:
         ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
@@ -99,6 +96,8 @@ def create_model(
         model.config.apply_spec_augment = False
     if window is not None:
         extractor = _set_window(model, extractor, window)
+    if deviations_above:
+        insert_deviation_layers(model, deviations_above)
     return model, extractor
 
 
@@ -150,8 +149,7 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
 def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
     """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing.
 
-    A weighted sum of layers then begins with the highest frozen one, and each layer above counts about a tenth of
-    that: what they learn starts as a small correction of what the frozen ones say.
+    A weighted sum of layers then begins with the highest frozen one.
     """
     if num_frozen == 0:
         return
@@ -166,7 +164,6 @@ def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
         layer.requires_grad_(False)
     if getattr(model.config, "use_weighted_layer_sum", False):
         model.layer_weights.data[:num_frozen] = LEFT_OUT
-        model.layer_weights.data[num_frozen + 1 :] = FEW
 
 
 def _in_top_norm(parameter_name: str) -> bool:
@@ -198,94 +195,3 @@ def parameter_groups(
             rate = learning_rate * layer_decay ** len(layers)
         groups.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
-
-
-@torch.inference_mode()
-def pooled_features(
-    model: PreTrainedModel, batches: Iterable[dict], bfloat16: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the frozen model's output layer sees: the encoder's output, pooled over time by the model's own code.
-
-    Returns:
-        float32 (clips, hidden size) features and int (clips,) labels of the batches, in their order, without those
-        clips in which nobody speaks (their label is the same for all).
-    """
-    model.eval()
-    # With the linear layers taken out, the stock forward pass returns the pooled hidden states as its logits.
-    output = output_layer(model)
-    owner = next(module for module in model.modules() if any(child is output for child in module.children()))
-    name = next(name for name, child in owner.named_children() if child is output)
-    projector = getattr(model, "projector", None)
-    setattr(owner, name, nn.Identity())
-    if projector is not None:
-        model.projector = nn.Identity()
-    try:
-        features, labels = [], []
-        for batch in batches:
-            batch = dict(batch)
-            soft = batch.pop("labels")
-            speech = (soft.amax(-1) > soft.amin(-1)).numpy()
-            labels.append(soft.argmax(-1).numpy()[speech])
-            inputs = {key: value.to(model.device) for key, value in batch.items()}
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                features.append(model(**inputs).logits.float().cpu().numpy()[speech])
-    finally:
-        setattr(owner, name, output)
-        if projector is not None:
-            model.projector = projector
-    return np.concatenate(features), np.concatenate(labels)
-
-
-@torch.no_grad()
-def fit_head(
-    model: PreTrainedModel,
-    features: np.ndarray,
-    labels: np.ndarray,
-    regularisation: float = 10.0,
-    balanced: bool = False,
-) -> None:
-    """Set the head to logistic regression on frozen pooled features, so that fine-tuning starts from a good answer.
-
-    Args:
-        model: changed in place.
-        features: (clips, hidden size), from ``pooled_features``.
-        labels: int (clips,); two labels at least. One that does not occur is never answered until it is learned.
-        regularisation: scikit-learn's ``C`` on standardised features, times the number of clips.
-        balanced: give each label the same weight, however many clips it has.
-    """
-    scaler = StandardScaler().fit(features)
-    output = output_layer(model)
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
-    class_weight = "balanced" if balanced else None
-    regression = LogisticRegression(C=regularisation / len(features), max_iter=1000, class_weight=class_weight)
-    regression.fit(scaler.transform(features), labels)
-    rows, intercepts = regression.coef_, regression.intercept_
-    if len(present) == 2:  # one row stands for both
-        rows, intercepts = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercepts, intercepts]) / 2
-    weight = np.zeros((output.out_features, features.shape[1]))
-    bias = np.full(output.out_features, ABSENT_LOGIT)
-    weight[present] = rows / scaler.scale_
-    bias[present] = intercepts - weight[present] @ scaler.mean_
-    projector = getattr(model, "projector", None)
-    if projector is not None:
-        # The product of the two linear layers is the regression: its singular vectors fill the first rows of the
-        # projector; the other rows keep their random start and count for nothing until they have learned.
-        left, singular, right = np.linalg.svd(weight, full_matrices=False)
-        rank, root = len(singular), np.sqrt(singular)
-        projector.weight[:rank] = torch.as_tensor(root[:, None] * right, dtype=torch.float32)
-        projector.bias.zero_()
-        output.weight.zero_()
-        output.weight[:, :rank] = torch.as_tensor(left * root, dtype=torch.float32)
-    else:
-        output.weight.copy_(torch.as_tensor(weight, dtype=torch.float32))
-    output.bias.copy_(torch.as_tensor(bias, dtype=torch.float32))
-
-
-@torch.no_grad()
-def scale_logits(model: PreTrainedModel, temperature: float) -> None:
-    """Divide all logits by ``temperature`` inside the weights, so that every program sees it (Guo et al. 2017)."""
-    output = output_layer(model)
-    output.weight.div_(temperature)
-    output.bias.div_(temperature)

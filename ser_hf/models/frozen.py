@@ -78,11 +78,11 @@ def above_frozen(model: PreTrainedModel, num_frozen: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _up_to_frozen(model: PreTrainedModel, num_frozen: int) -> Iterator[nn.Module]:
-    """The model's encoder, which ends behind its frozen layers for the time being."""
+def lower_encoder(model: PreTrainedModel, num_layers: int) -> Iterator[nn.Module]:
+    """The model's encoder, which ends behind its lowest layers, without a norm, for the time being."""
     encoder = model.encoder
     layers, norm = encoder.layers, encoder.layer_norm
-    encoder.layers, encoder.layer_norm = layers[:num_frozen], nn.Identity()
+    encoder.layers, encoder.layer_norm = layers[:num_layers], nn.Identity()
     try:
         yield encoder
     finally:
@@ -168,7 +168,7 @@ def keep_states(
     loader = DataLoader(clips, batch_size, collate_fn=collator, num_workers=workers)
     partial = file.with_suffix(".partial")
     kept, labels, done = None, [], 0
-    with _up_to_frozen(model, num_frozen) as encoder, torch.inference_mode():
+    with lower_encoder(model, num_frozen) as encoder, torch.inference_mode():
         for batch in tqdm(loader, desc=f"Frozen layers, {file.stem}", unit="batch", leave=False):
             labels.append(batch.pop("labels").numpy())
             inputs = {name: value.to(model.device) for name, value in batch.items()}

@@ -10,17 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.models.building import (
-    create_model,
-    encoder_layers,
-    fit_head,
-    freeze_lower,
-    masks_itself,
-    parameter_groups,
-    pooled_features,
-    scale_logits,
-)
+from ser_hf.models.building import create_model, encoder_layers, freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.extractors import window_seconds
+from ser_hf.models.head import fit_head, pooled_features, scale_logits
 from ser_hf.models.neural import output_layer
 from ser_hf.models.training import Collator
 from tests.synthetic import make_clip

@@ -80,8 +80,6 @@ def test_a_weighted_sum_begins_with_what_was_kept(base, tmp_path, num_frozen):
         logits = model(**batch).logits
         with above_frozen(model, num_frozen):
             off = (model(**kept).logits - logits).abs().max()  # kept in float16
-        shares = torch.softmax(model.layer_weights, 0)
-        assert torch.allclose(shares[num_frozen + 1 :] / shares[num_frozen], torch.tensor(0.1), atol=0.04)
         model.layer_weights[:num_frozen] += 30  # what is left out would be heard
         assert off < (model(**batch).logits - logits).abs().max() / 10
 

@@ -17,8 +17,9 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.models.building import encoder_layers, freeze_lower, parameter_groups, scale_logits
+from ser_hf.models.building import encoder_layers, freeze_lower, parameter_groups
 from ser_hf.models.extractors import window_seconds
+from ser_hf.models.head import scale_logits
 from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.neural import load_neural, output_layer, save_neural
 from ser_hf.models.scratch import ARCHITECTURES, CUSTOM, create_from_scratch

@@ -1,0 +1,194 @@
+"""Layers by which a stock classifier hears several layers of an encoder at once, and how much each varies over a clip.
+
+A classifier that averages the last layer's states over time cannot tell a lively voice from an even one of the same
+mean; mean and deviation together do (x-vectors: Snyder et al. 2018), and so do several layers side by side. No stock
+architecture pools either. But a mean of squares is a deviation, and the feed-forward part of a transformer layer can
+square: with GELU, ``gelu(z) + gelu(-z)`` is close to ``z ** 2`` for small z and to ``|z|`` for large z, while
+``gelu(z) - gelu(-z)`` is z itself. So a *deviation layer* is one more layer of the stock kind. Its attention is silent;
+its feed-forward part holds two units for each dimension of the states below, and adds what a regression says of them
+for a label to the one dimension of the states that is set aside for this label. All layers above leave that dimension
+alone, so that it arrives at the end, where it is averaged over time as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import layer_norm
+from transformers import PreTrainedModel
+
+from ser_hf.models import ModelError
+
+# What a logit comes to in the dimension of its label, as a share of the spread of a state's dimensions: far above what
+# varies there by itself, and too little to move the norms.
+LOGIT = 0.5
+
+
+@torch.no_grad()
+def insert_deviation_layers(model: PreTrainedModel, above: Sequence[int]) -> None:
+    """Put deviation layers into an encoder; until they are fitted, they change nothing.
+
+    Args:
+        model: a Whisper classifier, changed in place, its config too: ``deviation_layers`` says where they are.
+        above: the layers that they hear, counted from 1, ascending; the last one is the model's top layer.
+
+    Raises:
+        ModelError: another architecture, other layers, or too narrow a feed-forward part.
+    """
+    config = model.config
+    if config.model_type != "whisper" or config.activation_function != "gelu":
+        raise ModelError(f"deviation layers are made for Whisper with GELU, not for {config.model_type!r}")
+    if config.use_weighted_layer_sum:
+        raise ModelError("deviation layers and a weighted sum of layers do not go together: leave one of the two out")
+    top = config.encoder_layers
+    if not above or above[-1] != top or above[0] < 1 or any(one >= other for one, other in pairwise(above)):
+        raise ModelError(
+            f"deviation layers go above layers of the model, ascending, the last of them its top one, {top}; not above "
+            f"{', '.join(map(str, above))}"
+        )
+    if config.encoder_ffn_dim < 2 * config.d_model:
+        raise ModelError("deviation layers need a feed-forward part twice as wide as the states")
+    stack: list[nn.Module] = []
+    for number, pretrained in enumerate(model.encoder.layers, start=1):
+        stack.append(pretrained)
+        if number in above:
+            layer = type(pretrained)(config)
+            for linear in (layer.self_attn.out_proj, layer.fc1, layer.fc2):
+                linear.weight.zero_()
+                linear.bias.zero_()
+            stack.append(layer)
+    model.encoder.layers = nn.ModuleList(stack)
+    config.encoder_layers = config.num_hidden_layers = len(stack)
+    config.deviation_layers = [number + place for place, number in enumerate(above)]
+    # What it was trained to scale are states of other layers.
+    model.encoder.layer_norm = nn.LayerNorm(config.d_model)
+
+
+def deviation_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The deviation layers of a model, bottom first."""
+    return [model.encoder.layers[place] for place in getattr(model.config, "deviation_layers", [])]
+
+
+@torch.no_grad()
+def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> None:
+    """Let each deviation layer measure in the units of what it is given, and set a dimension aside for each label.
+
+    Each dimension is measured from its mean, in its standard deviation over all frames. Set aside are those that vary
+    least below the lowest deviation layer (``label_dimensions`` in the config).
+
+    Args:
+        model: changed in place.
+        hear: takes clips through the model, as training hears them.
+    """
+    config, layers = model.config, deviation_layers(model)
+    width = config.d_model
+    sums = [np.zeros((3, width)) for _ in layers]
+    hooks = []
+    for layer, measured in zip(layers, sums, strict=True):
+
+        def add(module: nn.Module, inputs: tuple[torch.Tensor], measured: np.ndarray = measured) -> None:
+            normed = layer_norm(inputs[0].float(), (width,)).reshape(-1, width)
+            measured += torch.stack([torch.ones_like(normed), normed, normed**2]).sum(dim=1).double().cpu().numpy()
+
+        hooks.append(layer.register_forward_pre_hook(add))
+    try:
+        hear()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    means = [total / count for count, total, _ in sums]
+    deviations = [
+        np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+        for (count, _, squares), mean in zip(sums, means, strict=True)
+    ]
+    config.label_dimensions = sorted(np.argsort(deviations[0])[: config.num_labels].tolist())
+    heard = np.ones(width)
+    heard[config.label_dimensions] = 0
+    for layer, mean, deviation in zip(layers, means, deviations, strict=True):
+        for rows, sign in ((slice(width), heard), (slice(width, 2 * width), -heard)):
+            layer.fc1.weight[rows] = torch.diag(torch.as_tensor(sign / deviation, dtype=torch.float32))
+            layer.fc1.bias[rows] = torch.as_tensor(-sign * mean / deviation, dtype=torch.float32)
+    _leave_alone(model, config.label_dimensions)
+
+
+def _leave_alone(model: PreTrainedModel, dimensions: Sequence[int]) -> None:
+    """Let the pretrained layers above the lowest deviation layer neither hear some dimensions nor add to them."""
+    places = model.config.deviation_layers
+    for place, layer in enumerate(model.encoder.layers):
+        if place > places[0] and place not in places:
+            attention = layer.self_attn
+            for hearing in (attention.q_proj, attention.k_proj, attention.v_proj, layer.fc1):
+                hearing.weight[:, dimensions] = 0
+            for adding in (attention.out_proj, layer.fc2):
+                adding.weight[dimensions] = 0
+                adding.bias[dimensions] = 0
+
+
+@contextlib.contextmanager
+def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
+    """While it lasts, each forward pass adds to the list what the deviation layers hear in its clips.
+
+    That is float32 (clips, columns): the mean over time of what each dimension deviates, a layer after the other; the
+    mean of the dimensions themselves for each layer but the top one, which the head hears anyway; and last a column of
+    ones. All in the scale that the norm behind the top layer will give to what is written into the states.
+    """
+    width = model.config.d_model
+    units: list[torch.Tensor] = []
+    recorded: list[np.ndarray] = []
+
+    def keep(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        units.append(inputs[0].float())
+
+    def scale(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        states = inputs[0].float()
+        scales = 1 / states.std(dim=-1, unbiased=False, keepdim=True)
+        positive = [(one[..., :width] * scales).mean(dim=1) for one in units]
+        negative = [(one[..., width : 2 * width] * scales).mean(dim=1) for one in units]
+        units.clear()
+        columns = [one + other for one, other in zip(positive, negative, strict=True)]
+        columns += [one - other for one, other in zip(positive[:-1], negative[:-1], strict=True)]
+        recorded.append(torch.cat([*columns, scales.mean(dim=1)], dim=1).cpu().numpy())
+
+    hooks = [layer.fc2.register_forward_pre_hook(keep) for layer in deviation_layers(model)]
+    hooks.append(model.encoder.layer_norm.register_forward_pre_hook(scale))
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Let the deviation layers add, for each label, a regression on what they hear to the label's dimension.
+
+    Args:
+        model: changed in place.
+        weights: (labels, columns) of the regression, for the columns of `recorded_deviations` without the ones.
+        means: (columns + 1,), the mean of each column, with that of the ones: what is added is zero on average.
+
+    Returns:
+        float64 (labels, hidden size): what the head must multiply the pooled states by, besides what it does.
+    """
+    config, layers = model.config, deviation_layers(model)
+    width, dimensions = config.d_model, config.label_dimensions
+    logit = LOGIT / means[-1]
+    rows = logit * weights.reshape(len(weights), -1, width)
+    offsets = (means[:-1] / means[-1]).reshape(-1, width)
+    for place, layer in enumerate(layers):
+        of_deviation, of_mean = rows[:, place], np.zeros((len(rows), width))
+        bias = -of_deviation @ offsets[place]
+        if layer is not layers[-1]:
+            of_mean = rows[:, len(layers) + place]
+            bias -= of_mean @ offsets[len(layers) + place]
+        both = np.concatenate([of_deviation + of_mean, of_deviation - of_mean], axis=1)
+        layer.fc2.weight[dimensions, : 2 * width] = torch.as_tensor(both, dtype=torch.float32)
+        layer.fc2.bias[dimensions] = torch.as_tensor(bias, dtype=torch.float32)
+    head = np.zeros((len(rows), width))
+    head[range(len(rows)), dimensions] = 1 / logit
+    return head

@@ -1,0 +1,170 @@
+"""Deviation layers: nothing changes before they are fitted, then the head hears what it could not hear before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModelForAudioClassification, WhisperFeatureExtractor, WhisperModel
+
+from ser_hf.models import ModelError
+from ser_hf.models.building import create_model
+from ser_hf.models.deviation import deviation_layers, prepare_deviations, recorded_deviations
+from ser_hf.models.frozen import above_frozen
+from ser_hf.models.head import fit_head, pooled_features
+from ser_hf.models.neural import save_neural
+from tests.tiny_bases import save_tiny_base, tiny_whisper_config
+
+WIDTH = 128
+LABELS = np.arange(8).repeat(6)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Random weights, but large enough for layers to matter, and wide enough for eight dimensions to be few."""
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = tiny_whisper_config(d_model=WIDTH, encoder_layers=2, encoder_ffn_dim=2 * WIDTH, init_std=0.15)
+    WhisperModel(config).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def made(base, above=(1, 2), num_layers=2):
+    torch.manual_seed(0)
+    return create_model(base, num_layers=num_layers, window=1, deviations_above=above)
+
+
+def batches(model):
+    """Spectrograms of eight labels, which differ in their tilt."""
+    generator = torch.Generator().manual_seed(0)
+    bins, frames = model.config.num_mel_bins, 2 * model.config.max_source_positions
+    sound = torch.randn(len(LABELS), bins, frames, generator=generator) * 0.1
+    sound += torch.linspace(-1, 1, bins)[:, None] * ((torch.as_tensor(LABELS) - 3.5) / 4)[:, None, None]
+    soft = torch.eye(8)[LABELS]
+    return [{"input_features": sound[i : i + 16], "labels": soft[i : i + 16]} for i in range(0, len(LABELS), 16)]
+
+
+def logits_of(model, made_of):
+    with torch.inference_mode():
+        return np.concatenate([model(input_features=batch["input_features"]).logits.numpy() for batch in made_of])
+
+
+def states_under_the_norm(model, batch):
+    """What comes to the norm behind the top layer, and what comes out of each layer."""
+    seen = []
+    hook = model.encoder.layer_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        output = model.eval()(input_features=batch["input_features"], output_hidden_states=True)
+    hook.remove()
+    return seen[0], output.hidden_states
+
+
+def fitted(base):
+    model, extractor = made(base)
+    sound = batches(model)
+    prepare_deviations(model, lambda: pooled_features(model, sound))
+    features, labels = pooled_features(model, sound)
+    fit_head(model, features, labels)
+    return model, extractor, sound, features
+
+
+@pytest.mark.parametrize("above", [(2,), (1, 2)])
+def test_before_they_are_fitted_the_states_are_those_of_the_encoder(base, above):
+    plain, _ = made(base, above=())
+    model, _ = made(base, above=above)
+    batch = batches(model)[0]
+    assert torch.equal(states_under_the_norm(plain, batch)[0], states_under_the_norm(model, batch)[0])
+    assert model.config.encoder_layers == model.config.num_hidden_layers == len(model.encoder.layers) == 2 + len(above)
+    assert model.config.deviation_layers == {1: [2], 2: [1, 3]}[len(above)]
+
+
+def test_what_they_hear_is_the_mean_of_gelus_in_the_units_of_the_training_clips(base):
+    model, _ = made(base)
+    sound = batches(model)
+    prepare_deviations(model, lambda: pooled_features(model, sound))
+    with recorded_deviations(model) as recorded:
+        states_under_the_norm(model, sound[0])
+    assert recorded[0].shape == (16, 3 * WIDTH + 1)
+    every = [states_under_the_norm(model, batch)[1][1] for batch in sound]
+    normed = torch.nn.functional.layer_norm(torch.cat(every), (WIDTH,))
+    z = (normed - normed.mean((0, 1))) / normed.std((0, 1), unbiased=False)
+    z[..., model.config.label_dimensions] = 0
+    top, _ = states_under_the_norm(model, sound[0])
+    scales = 1 / top.std(-1, unbiased=False, keepdim=True)
+    gelu = torch.nn.functional.gelu
+    deviations = ((gelu(z) + gelu(-z))[:16] * scales).mean(1)
+    assert np.allclose(recorded[0][:, :WIDTH], deviations, atol=1e-4)
+    assert np.allclose(recorded[0][:, 2 * WIDTH : 3 * WIDTH], (z[:16] * scales).mean(1), atol=1e-4)
+    assert np.allclose(recorded[0][:, -1], scales.mean((1, 2)), atol=1e-5)
+
+
+def test_the_model_answers_as_the_regression_on_all_that_is_heard(base):
+    model, _, sound, features = fitted(base)
+    columns = features[:, :-1].copy()
+    columns[:, model.config.label_dimensions] = 0
+    scaled = StandardScaler().fit_transform(columns)
+    regression = LogisticRegression(C=10 / len(LABELS), max_iter=1000).fit(scaled, LABELS)
+    expected = regression.decision_function(scaled)
+    logits = logits_of(model, sound)
+    logits -= logits.mean(axis=1, keepdims=True)
+    assert np.corrcoef(expected.ravel(), logits.ravel())[0, 1] > 0.97
+
+
+def test_states_of_one_mean_that_vary_more_or_less_are_told_apart(base):
+    labels = torch.arange(8).repeat(20)  # the first half is learned, the second half asked
+    generator = torch.Generator().manual_seed(0)
+    there_and_back = torch.tensor([1.0, -1.0]).repeat(25)[None, :, None]
+    middle, direction = torch.randn(2, 1, 1, WIDTH, generator=generator)
+    states = middle + there_and_back * direction * (labels / 8)[:, None, None]
+    states = states + 0.2 * torch.randn(len(labels), 50, WIDTH, generator=generator)
+    sound = [{"input_features": part, "labels": torch.eye(8)[labels[:80]]} for part in states.split(80)]
+    right = {}
+    for above in ((), (1,)):
+        model, _ = made(base, above=above, num_layers=1)
+        with above_frozen(model, 1):
+            if above:
+                prepare_deviations(model, lambda model=model: pooled_features(model, sound[:1]))
+            fit_head(model, *pooled_features(model, sound[:1]))
+            right[above] = (logits_of(model, sound[1:]).argmax(1) == labels[80:].numpy()).mean()
+    # The norm of each state lets a little of it through to the mean.
+    assert right[1,] > max(0.9, right[()] + 0.25)
+
+
+def test_a_layer_between_leaves_the_dimensions_of_the_labels_alone(base):
+    model, _, sound, _ = fitted(base)
+    _, hidden = states_under_the_norm(model, sound[0])
+    dimensions = model.config.label_dimensions
+    assert len(dimensions) == 8
+    # Behind the front end, layer 1, its deviation layer, layer 2.
+    _, below, written, above = hidden[:4]
+    assert torch.equal(above[..., dimensions], written[..., dimensions])
+    assert (written[..., dimensions] - below[..., dimensions]).abs().max() > 0.01
+    others = [one for one in range(WIDTH) if one not in dimensions]
+    assert torch.equal(written[..., others], below[..., others])
+    assert (above[..., others] - written[..., others]).abs().max() > 0.01
+
+
+def test_it_loads_as_a_stock_model_and_answers_alike(base, tmp_path):
+    model, extractor, sound, _ = fitted(base)
+    stock = AutoModelForAudioClassification.from_pretrained(save_neural(model, extractor, tmp_path))
+    assert np.allclose(logits_of(stock.float().eval(), sound), logits_of(model, sound), atol=0.02)
+    assert [id(layer) for layer in deviation_layers(stock)] == [id(stock.encoder.layers[i]) for i in (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("above", "message"),
+    [((1,), "the last of them its top one, 2; not above 1"), ((2, 1), "ascending"), ((0, 2), "not above 0, 2")],
+)
+def test_layers_that_are_not_there_are_refused(base, above, message):
+    with pytest.raises(ModelError, match=message):
+        made(base, above=above)
+
+
+def test_other_architectures_and_a_weighted_sum_are_refused(base, tmp_path):
+    with pytest.raises(ModelError, match="made for Whisper"):
+        create_model(save_tiny_base("hubert", tmp_path), deviations_above=(3,))
+    with pytest.raises(ModelError, match="weighted sum"):
+        create_model(base, num_layers=2, window=1, weighted_layer_sum=True, deviations_above=(2,))
