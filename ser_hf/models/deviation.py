@@ -79,7 +79,7 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     """Let each deviation layer measure in the units of what it is given, and set a dimension aside for each label.
 
     Each dimension is measured from its mean, in its standard deviation over all frames. Set aside are those that vary
-    least below the lowest deviation layer (``label_dimensions`` in the config).
+    least below the lowest deviation layer (``label_dimensions`` in the config), which takes out what they hold.
 
     Args:
         model: changed in place.
@@ -87,13 +87,15 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     """
     config, layers = model.config, deviation_layers(model)
     width = config.d_model
-    sums = [np.zeros((3, width)) for _ in layers]
+    sums = [np.zeros((4, width)) for _ in layers]
     hooks = []
     for layer, measured in zip(layers, sums, strict=True):
 
         def add(module: nn.Module, inputs: tuple[torch.Tensor], measured: np.ndarray = measured) -> None:
-            normed = layer_norm(inputs[0].float(), (width,)).reshape(-1, width)
-            measured += torch.stack([torch.ones_like(normed), normed, normed**2]).sum(dim=1).double().cpu().numpy()
+            states = inputs[0].float().reshape(-1, width)
+            normed, spread = layer_norm(states, (width,)), states.std(dim=1, keepdim=True).expand_as(states)
+            parts = torch.stack([torch.ones_like(normed), normed, normed**2, spread])
+            measured += parts.sum(dim=1).double().cpu().numpy()
 
         hooks.append(layer.register_forward_pre_hook(add))
     try:
@@ -101,19 +103,24 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     finally:
         for hook in hooks:
             hook.remove()
-    means = [total / count for count, total, _ in sums]
+    means = [total / count for count, total, _, _ in sums]
     deviations = [
         np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
-        for (count, _, squares), mean in zip(sums, means, strict=True)
+        for (count, _, squares, _), mean in zip(sums, means, strict=True)
     ]
-    config.label_dimensions = sorted(np.argsort(deviations[0])[: config.num_labels].tolist())
+    own = config.label_dimensions = sorted(np.argsort(deviations[0])[: config.num_labels].tolist())
     heard = np.ones(width)
-    heard[config.label_dimensions] = 0
     for layer, mean, deviation in zip(layers, means, deviations, strict=True):
         for rows, sign in ((slice(width), heard), (slice(width, 2 * width), -heard)):
             layer.fc1.weight[rows] = torch.diag(torch.as_tensor(sign / deviation, dtype=torch.float32))
             layer.fc1.bias[rows] = torch.as_tensor(-sign * mean / deviation, dtype=torch.float32)
-    _leave_alone(model, config.label_dimensions)
+        heard[own] = 0  # from the second one on
+    count, _, _, spreads = sums[0]
+    held = torch.as_tensor(deviations[0] * spreads / count, dtype=torch.float32)[own]
+    layers[0].fc2.weight.zero_()
+    layers[0].fc2.weight[own, own] = -held
+    layers[0].fc2.weight[own, [width + one for one in own]] = held
+    _leave_alone(model, own)
 
 
 def _leave_alone(model: PreTrainedModel, dimensions: Sequence[int]) -> None:
@@ -168,7 +175,7 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
     """Let the deviation layers add, for each label, a regression on what they hear to the label's dimension.
 
     Args:
-        model: changed in place.
+        model: changed in place, once after `prepare_deviations`.
         weights: (labels, columns) of the regression, for the columns of `recorded_deviations` without the ones.
         means: (columns + 1,), the mean of each column, with that of the ones: what is added is zero on average.
 
@@ -187,7 +194,7 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
             of_mean = rows[:, len(layers) + place]
             bias -= of_mean @ offsets[len(layers) + place]
         both = np.concatenate([of_deviation + of_mean, of_deviation - of_mean], axis=1)
-        layer.fc2.weight[dimensions, : 2 * width] = torch.as_tensor(both, dtype=torch.float32)
+        layer.fc2.weight[dimensions, : 2 * width] += torch.as_tensor(both, dtype=torch.float32)
         layer.fc2.bias[dimensions] = torch.as_tensor(bias, dtype=torch.float32)
     head = np.zeros((len(rows), width))
     head[range(len(rows)), dimensions] = 1 / logit
