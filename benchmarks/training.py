@@ -71,7 +71,7 @@ def measure(settings: Settings) -> Table:
         for name, arguments in ways.items():
             taken[name].append(count / _clips_per_second(settings, clips, table, arguments))
         taken["above"].append(count / _clips_per_second(settings, clips, table, ways["bfloat16"], states))
-    words = {"above": f"bfloat16, above the {model.frozen_layers} frozen layers, which were asked once"}
+    words = {"above": f"bfloat16, above the {model.kept_layers} frozen layers, which were asked once"}
     median = {name: float(np.median(seconds)) for name, seconds in taken.items()}
     rows: list[list[str | float | None]] = [
         [words.get(name, name), count / seconds, median["float32"] / seconds] for name, seconds in median.items()
@@ -116,7 +116,7 @@ def _clips_per_second(
         lessons, learning = lessons_of_sound(sound, fold, augmentation), contextlib.nullcontext()
     else:
         lessons = lessons_of_states(states, fold, extractor, args.seed)
-        learning = above_frozen(model, model_arguments.frozen_layers)
+        learning = above_frozen(model, model_arguments.kept_layers)
     with learning:
         learn(model, lessons, folder, model_arguments, augmentation, args)
     return json.loads((folder / "log.json").read_text())[-1]["train_samples_per_second"]

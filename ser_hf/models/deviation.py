@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -86,16 +87,47 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
         hear: takes clips through the model, as training hears them.
     """
     config, layers = model.config, deviation_layers(model)
-    width = config.d_model
+    width, heard = config.d_model, np.ones(config.d_model)
+    measured = _measure(model, hear)
+    own = config.label_dimensions = sorted(np.argsort(measured[0].deviation)[: config.num_labels].tolist())
+    for layer, of in zip(layers, measured, strict=True):
+        for rows, sign in ((slice(width), heard), (slice(width, 2 * width), -heard)):
+            layer.fc1.weight[rows] = torch.diag(torch.as_tensor(sign / of.deviation, dtype=torch.float32))
+            layer.fc1.bias[rows] = torch.as_tensor(-sign * of.mean / of.deviation, dtype=torch.float32)
+        heard[own] = 0  # by all but the lowest
+    held = torch.as_tensor(measured[0].deviation * measured[0].spread, dtype=torch.float32)[own]
+    layers[0].fc2.weight.zero_()
+    layers[0].fc2.weight[own, own] = -held
+    layers[0].fc2.weight[own, [width + one for one in own]] = held
+    _leave_alone(model, own)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What comes to a layer, over all frames of all clips that it was measured on.
+
+    Attributes:
+        mean, deviation: float64 (hidden size,), of each dimension behind the norm.
+        spread: mean of what the norm divides by.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    spread: float
+
+
+def _measure(model: PreTrainedModel, hear: Callable[[], object]) -> list[Measured]:
+    """Measure what comes to each deviation layer while clips are taken through the model."""
+    layers, width = deviation_layers(model), model.config.d_model
     sums = [np.zeros((4, width)) for _ in layers]
     hooks = []
-    for layer, measured in zip(layers, sums, strict=True):
+    for layer, sum_ in zip(layers, sums, strict=True):
 
-        def add(module: nn.Module, inputs: tuple[torch.Tensor], measured: np.ndarray = measured) -> None:
+        def add(module: nn.Module, inputs: tuple[torch.Tensor], sum_: np.ndarray = sum_) -> None:
             states = inputs[0].float().reshape(-1, width)
             normed, spread = layer_norm(states, (width,)), states.std(dim=1, keepdim=True).expand_as(states)
             parts = torch.stack([torch.ones_like(normed), normed, normed**2, spread])
-            measured += parts.sum(dim=1).double().cpu().numpy()
+            sum_ += parts.sum(dim=1).double().cpu().numpy()
 
         hooks.append(layer.register_forward_pre_hook(add))
     try:
@@ -103,24 +135,12 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     finally:
         for hook in hooks:
             hook.remove()
-    means = [total / count for count, total, _, _ in sums]
-    deviations = [
-        np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
-        for (count, _, squares, _), mean in zip(sums, means, strict=True)
-    ]
-    own = config.label_dimensions = sorted(np.argsort(deviations[0])[: config.num_labels].tolist())
-    heard = np.ones(width)
-    for layer, mean, deviation in zip(layers, means, deviations, strict=True):
-        for rows, sign in ((slice(width), heard), (slice(width, 2 * width), -heard)):
-            layer.fc1.weight[rows] = torch.diag(torch.as_tensor(sign / deviation, dtype=torch.float32))
-            layer.fc1.bias[rows] = torch.as_tensor(-sign * mean / deviation, dtype=torch.float32)
-        heard[own] = 0  # from the second one on
-    count, _, _, spreads = sums[0]
-    held = torch.as_tensor(deviations[0] * spreads / count, dtype=torch.float32)[own]
-    layers[0].fc2.weight.zero_()
-    layers[0].fc2.weight[own, own] = -held
-    layers[0].fc2.weight[own, [width + one for one in own]] = held
-    _leave_alone(model, own)
+    measured = []
+    for count, total, squares, spreads in sums:
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+        measured.append(Measured(mean, deviation, float(spreads[0] / count[0])))
+    return measured
 
 
 def _leave_alone(model: PreTrainedModel, dimensions: Sequence[int]) -> None:
@@ -149,17 +169,15 @@ def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
     recorded: list[np.ndarray] = []
 
     def keep(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        units.append(inputs[0].float())
+        units.append(inputs[0])
 
     def scale(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        states = inputs[0].float()
-        scales = 1 / states.std(dim=-1, unbiased=False, keepdim=True)
-        positive = [(one[..., :width] * scales).mean(dim=1) for one in units]
-        negative = [(one[..., width : 2 * width] * scales).mean(dim=1) for one in units]
+        scales = 1 / inputs[0].float().std(dim=-1, unbiased=False).unsqueeze(1)
+        means = [torch.bmm(scales, one.float()).squeeze(1) / scales.shape[-1] for one in units]
         units.clear()
-        columns = [one + other for one, other in zip(positive, negative, strict=True)]
-        columns += [one - other for one, other in zip(positive[:-1], negative[:-1], strict=True)]
-        recorded.append(torch.cat([*columns, scales.mean(dim=1)], dim=1).cpu().numpy())
+        columns = [one[:, :width] + one[:, width : 2 * width] for one in means]
+        columns += [one[:, :width] - one[:, width : 2 * width] for one in means[:-1]]
+        recorded.append(torch.cat([*columns, scales.mean(dim=-1)], dim=1).cpu().numpy())
 
     hooks = [layer.fc2.register_forward_pre_hook(keep) for layer in deviation_layers(model)]
     hooks.append(model.encoder.layer_norm.register_forward_pre_hook(scale))
