@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset as Table
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments
 from transformers.feature_extraction_utils import FeatureExtractionMixin
@@ -49,6 +49,7 @@ from ser_hf.splits import Fold
 from ser_hf.statistics import speaker_ids
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
+PREPARED_BY = 8  # of so many clips, one measures the units of deviation layers: 50 frames a second are many
 HEAD_VERSIONS = 3  # kept versions that the head is fitted on, beside the clips as they are
 
 
@@ -161,10 +162,8 @@ def learn(
     # Deviation layers stay as they are fitted.
     freeze_lower(model, model_arguments.frozen_layers + len(model_arguments.heard_layers))
     if model_arguments.heard_layers:
-        # Their means and spreads need no more than the clips as they are and one change of them.
-        prepare_deviations(
-            model, lambda: [frozen_features(model, lessons.collator, one, args) for one in lessons.heads[:2]]
-        )
+        few = [Subset(one, range(0, len(one), PREPARED_BY)) for one in lessons.heads]
+        prepare_deviations(model, lambda: [frozen_features(model, lessons.collator, one, args) for one in few])
     if model_arguments.fit_head_first:
         heard = [frozen_features(model, lessons.collator, one, args) for one in lessons.heads]
         features, labels = (np.concatenate(parts) for parts in zip(*heard, strict=True))
