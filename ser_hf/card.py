@@ -47,6 +47,7 @@ ARGUMENTS = {
     "num_layers": "encoder layers that are kept, from the bottom",
     "frozen_layers": "the lowest layers, which stay as pretrained with the front end",
     "frozen_versions": "changed versions of each clip that are kept behind them; 0 makes new ones in each epoch",
+    "deviations_above": "layers whose means and deviations the head hears, each through a layer above it",
     "weighted_layer_sum": "whether a learned mean of all layers is classified",
     "window_seconds": "seconds that the model hears at once",
     "fit_head_first": "start from logistic regression on the frozen encoder's output",

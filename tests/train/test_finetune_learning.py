@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -64,6 +66,10 @@ def test_a_run_on_kept_states_ends_the_same_when_it_was_broken_off(common, tmp_p
         (["--frozen_versions", "2", "--frozen_layers", "0"], "needs --frozen_layers"),
         (["--frozen_versions", "2", "--copies", "1"], "leave --copies out"),
         (["--frozen_versions", "2", "--frozen_layers", "4"], "1 to 2 layers can be frozen"),
+        (["--deviations_above", "2"], "--deviations_above needs --fit_head_first and all layers frozen"),
+        (["--deviations_above", "2", "--frozen_layers", "2", "--fit_head_first", "false"], "needs --fit_head_first"),
+        (["--deviations_above", "1", "--frozen_layers", "2"], "the last of them its top one, 2; not above 1"),
+        (["--deviations_above", "two"], "takes layers as in 2,3, not 'two'"),
     ],
 )
 def test_what_does_not_go_together_is_told_in_words(common, tmp_path, capsys, options, words):
@@ -92,4 +98,19 @@ def test_the_head_is_fitted_on_the_clips_as_they_are_and_on_changed_ones(tmp_pat
 def test_joined_clips_are_learned_from(common, tmp_path):
     words = [*common, "--frozen_versions", "2", "--join_probability", "1", "--folds", "0"]
     assert finetune.main([*words, "--output_dir", str(tmp_path / "run")]) == 0
+    assert len(read_predictions(tmp_path / "run")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("versions", ["0", "2"])
+def test_a_regression_on_deviations_is_a_run_without_learning(common, tmp_path, versions):
+    words = [*common, "--frozen_layers", "2", "--deviations_above", "1,2", "--num_train_epochs", "0"]
+    words += ["--frozen_versions", versions, "--folds", "0", "--output_dir", str(tmp_path / "run")]
+    assert finetune.main(words) == 0
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert (config["encoder_layers"], config["deviation_layers"]) == (4, [1, 3])
+    assert len(config["label_dimensions"]) == 8
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    for layer in config["deviation_layers"]:
+        assert weights[f"encoder.layers.{layer}.fc2.weight"].abs().sum() > 0
     assert len(read_predictions(tmp_path / "run")) > 0
