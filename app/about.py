@@ -61,7 +61,7 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
     """
     models = {
         f"{title} ({model_name(described.name)})": as_dict(described.metrics)
-        for title, described in (("Fine-tuned model", model), ("Baseline", baseline))
+        for title, described in (("Neural network", model), ("Baseline", baseline))
     }
     sureness = CALIBRATION_TEXT + (DIAGRAM_TEXT if any(map(calibration_bins, models.values())) else "")
     act = _link("https://eur-lex.europa.eu/eli/reg/2024/1689/oj", "EU AI Act")

@@ -23,7 +23,7 @@ class Explanation:
 
     Attributes:
         recording: as the models heard it.
-        stretches: what the fine-tuned model's answer owes to each stretch of its decisive window, in order; dicts of
+        stretches: what the network's answer owes to each stretch of its decisive window, in order; dicts of
             `ser_hf.explain.Stretch`.
         standouts: what is unusual about the voice beside the baseline's training clips; dicts of
             `ser_hf.explain.Standout`.

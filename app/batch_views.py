@@ -9,7 +9,7 @@ from app.batch import Batch
 from app.elements import emotion, percent, refusal, warnings
 from app.views import REFUSALS
 
-COLUMNS = ("Recording", "Fine-tuned model", "Baseline", "Length", "Remarks")
+COLUMNS = ("Recording", "Neural network", "Baseline", "Length", "Remarks")
 
 
 def batch_html(batch: Batch) -> str:

@@ -15,7 +15,7 @@ from app.elements import color, percent, symbol
 from app.spectrogram import HOP, N_MELS, TOP_DB, mel_row, mel_spectrogram
 from ser_hf.audio import SAMPLE_RATE
 
-PARTS = {"model": "Fine-tuned model", "baseline": "Baseline"}
+PARTS = {"model": "Neural network", "baseline": "Baseline"}
 COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the answer less is not pointed at
 CURVE_POINTS = 750  # of each of the two curves around the waveform
 MOMENTS = 501  # of a timeline
@@ -57,7 +57,7 @@ def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[di
     Args:
         samples: float32 mono at 16 kHz, shape (n,), at least one.
         answer: of `app.analysis.Analyser.analyse`, and no refusal.
-        stretches: of the fine-tuned model's answer, each with ``start`` and ``end`` (s) and ``evidence`` (nats).
+        stretches: of the network's answer, each with ``start`` and ``end`` (s) and ``evidence`` (nats).
     """
     samples = samples / max(float(np.abs(samples).max()), np.finfo(np.float32).tiny)
     panels = [_waveform(samples)]
@@ -224,7 +224,7 @@ def _stacked(panels: list[_Panel], duration: float, timelines: bool) -> go.Figur
                 "fixedrange": True,
                 "spikethickness": 1,
                 "spikedash": "solid",
-                "unifiedhovertitle": {"text": "%{x:.1f} s: fine-tuned · baseline"},
+                "unifiedhovertitle": {"text": "%{x:.1f} s: network · baseline"},
             },
         }
     )

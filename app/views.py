@@ -12,7 +12,7 @@ from ser_hf.streaming import HEARD_SECONDS
 
 TITLE = "What does this voice express?"
 INTRO = (
-    "Two models listen to a voice: a fine-tuned neural network, and a baseline that judges by engineered features such "
+    "Two models listen to a voice: a neural network, and a baseline that judges by engineered features such "
     "as pitch and loudness. Each says which <em>acted</em> expression it hears, how sure it is, and why. Neither knows "
     "what a person feels."
 )
@@ -56,7 +56,7 @@ def limits_note(limits: Limits) -> str:
 def live_note(limits: Limits) -> str:
     """What a visitor should know before opening the microphone."""
     return (
-        f"The fine-tuned model hears the last {HEARD_SECONDS:g} seconds, twice a second. Listening stops when you "
+        f"The network hears the last {HEARD_SECONDS:g} seconds, twice a second. Listening stops when you "
         f"stop it, and by itself after {limits.live_seconds} seconds. Each piece of sound is deleted once it is heard."
     )
 
@@ -79,7 +79,7 @@ def reasons_html(answer: Answer, explanation: Explanation) -> str:
     """What drove the answers, in words."""
     return (
         f'<p class="ser-note">{escape(describe(answer))}</p>'
-        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What the fine-tuned model leans on</h3>'
+        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What the network leans on</h3>'
         f"<p>{_decisive(answer, explanation)}</p></section>"
         f'<section class="ser-card"><h3>What is unusual about this voice</h3>{_unusual(explanation)}</section></div>'
     )
@@ -113,7 +113,7 @@ def answer_html(answer: Answer) -> str:
         title, advice = REFUSALS[answer["reason"]]
         return refusal(title, answer["error"], advice)
     cards = "".join(
-        _card(title, answer[part]) for title, part in (("Fine-tuned model", "model"), ("Baseline", "baseline"))
+        _card(title, answer[part]) for title, part in (("Neural network", "model"), ("Baseline", "baseline"))
     )
     return (
         f'<div class="ser-answer" role="status">{_verdict(answer)}{warnings(answer["warnings"])}'
@@ -126,14 +126,14 @@ def _verdict(answer: Answer) -> str:
     heard, beside = emotion(model["label"]), emotion(baseline["label"])
     kind = "ser-agree" if answer["agree"] else "ser-disagree"
     if not model["confident"]:
-        text, kind = f"The fine-tuned model is not sure what it hears: {heard} comes closest", "ser-unsure"
+        text, kind = f"The network is not sure what it hears: {heard} comes closest", "ser-unsure"
         text += f". The baseline hears {beside}" if baseline["confident"] else ". Nor is the baseline"
     elif answer["agree"]:
         text = f"Both models hear {heard}"
     elif baseline["confident"]:
-        text = f"The models disagree: the fine-tuned one hears {heard}, the baseline {beside}"
+        text = f"The models disagree: the network hears {heard}, the baseline {beside}"
     else:
-        text = f"The fine-tuned model hears {heard}. The baseline is not sure: {beside} comes closest"
+        text = f"The network hears {heard}. The baseline is not sure: {beside} comes closest"
     length = f"{answer['duration']:.1f} s"
     return f'<p class="ser-verdict {kind}">{text} <span class="ser-file">{escape(answer["file"])}, {length}</span></p>'
 

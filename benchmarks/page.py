@@ -63,7 +63,7 @@ def measure(settings: Settings) -> Table:
     """Seconds and megabytes, each in words."""
     clip, rounds = clip_file(settings.work, ".wav"), settings.rounds
     rows = []
-    for name, folder in (("fine-tuned model", DEFAULT_MODEL), ("baseline", DEFAULT_BASELINE)):
+    for name, folder in (("network", DEFAULT_MODEL), ("baseline", DEFAULT_BASELINE)):
         classifier = EmotionClassifier.from_pretrained(folder)
         classifier.predict(clip)
         rows.append((f"{name}, a clip of 4 s from its file", _seconds(lambda c=classifier: c.predict(clip), rounds)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
     if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
+    added = config.get("deviation_layers", [])
     return {
         "neural": neural,
         "is_whisper": config["model_type"] == "whisper",
@@ -230,13 +232,22 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         "feature_groups": config.get("feature_groups", []),
         "parameters": words(config.get("parameters", {})),
         "cross_validation_accuracy": config.get("cross_validation_accuracy"),
-        "layers": config.get("encoder_layers", config.get("num_hidden_layers")),
+        "layers": config.get("encoder_layers", config.get("num_hidden_layers", 0)) - len(added),
+        "deviations": _layers_below(added),
         "base_model": base_model and split_revision(base_model)[0],
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,
         "is_cut": is_cut,
         "has_code": "auto_map" in config,
     }
+
+
+def _layers_below(deviation_layers: Sequence[int]) -> str:
+    """The pretrained layers that deviation layers hear, counted from 1, in words."""
+    heard = [str(place - below) for below, place in enumerate(deviation_layers)]
+    if len(heard) < 2:
+        return "".join(f"layer {one}" for one in heard)
+    return f"layers {', '.join(heard[:-1])} and {heard[-1]}"
 
 
 def _window(model_folder: Path, config: dict[str, Any]) -> tuple[float, bool]:

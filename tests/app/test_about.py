@@ -249,7 +249,7 @@ def test_every_drawing_and_scrolling_box_has_a_label(measured):
 def test_models_of_the_hub_are_named_without_their_commit_and_lead_to_their_cards(measured):
     commit = "1a2b3c4d5e" * 4
     html = show(*measured, names=(f"alice/model@{commit}", "alice/baseline"))
-    assert "Fine-tuned model <br>(alice/model)" in html
+    assert "Neural network <br>(alice/model)" in html
     assert commit not in "".join(Tree(html).texts("div"))
     links = [link["href"] for link in Tree(html).attributes("a") if "huggingface.co" in link["href"]]
     assert links == [
@@ -286,9 +286,9 @@ def test_labels_of_another_model_are_shown_too(measured):
 @pytest.mark.parametrize("nothing", [None, {}, [], "text", {"eval_loss": 0.7}])
 def test_model_without_figures_is_said_to_have_none(measured, nothing):
     html = show(nothing, measured[1])
-    assert "Fine-tuned model (good) brings no measured figures" in html
+    assert "Neural network (good) brings no measured figures" in html
     assert html.count("Baseline (plain) brings") == 0
-    assert "Fine-tuned model (good): see the model's own card." in Tree(html).texts("dd")[0]
+    assert "Neural network (good): see the model's own card." in Tree(html).texts("dd")[0]
     assert all(len(cells) == 1 for cells in rows_of(html).values())
     neither = show(nothing, nothing)
     assert neither.count("brings no measured figures") == 2

@@ -36,7 +36,7 @@ def test_page_says_which_model_is_not_sure(answer):
 
     assert "not sure" not in page(True, True).lower()
     only_one = page(False, True)
-    assert "The fine-tuned model is not sure what it hears" in only_one
+    assert "The network is not sure what it hears" in only_one
     assert "The baseline hears" in only_one
     assert only_one.count("Not sure. Closest:") == 1
     assert "Nor is the baseline" in page(False, False)
