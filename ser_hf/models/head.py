@@ -39,7 +39,9 @@ def pooled_features(
     setattr(owner, name, nn.Identity())
     if projector is not None:
         model.projector = nn.Identity()
-    recording = recorded_deviations(model) if deviation_layers(model) else contextlib.nullcontext([])
+    recording: contextlib.AbstractContextManager[list[np.ndarray]] = contextlib.nullcontext([])
+    if deviation_layers(model):
+        recording = recorded_deviations(model)
     try:
         features, labels = [], []
         with recording as deviations:
