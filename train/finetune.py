@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
@@ -42,7 +43,7 @@ from train.arguments import parse_arguments
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
-from train.finetune_learning import keep_all_states, table_speakers
+from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
@@ -100,7 +101,19 @@ def run(
         calibrations = {fold.index: earlier_calibration(reference, data.protocol, fold.index) for fold in folds}
     # Once, so that all folds start from the same commit of it.
     base = pretrained_folder(model.base_model) if model.base_model else None
-    folder = create_run(training.output_dir, overwrite=training.overwrite_output_dir, resume=resume)
+    folder = Path(training.output_dir)
+    here = fold_training_arguments(training, folder, has_validation=holds_out)
+    # Asking for the device lets the processes that torchrun or accelerate began know of each other.
+    is_main = here.device is not None and here.process_index == 0
+    refused: list[RunError | None] = [None]
+    if is_main:
+        try:
+            create_run(folder, overwrite=training.overwrite_output_dir, resume=resume)
+        except RunError as error:
+            refused = [error]
+    broadcast_object_list(refused)
+    if refused[0] is not None:
+        raise refused[0]
     clips = load_clips(table)
     from_here = dataclasses.replace(model, base_model=None if base is None else str(base))
     frames, records, states = [], [], None
@@ -108,15 +121,22 @@ def run(
         fold_folder = folder / f"fold{fold.index}"
         if not (resume and (fold_folder / FOLD).exists()):
             if model.frozen_versions and states is None:
-                states = keep_all_states(table, clips, folder / FROZEN, from_here, augmentation, training)
-            print(f"Fold {fold.index} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train", flush=True)
+                with here.main_process_first(desc="what the frozen layers give"):
+                    states = keep_all_states(table, clips, folder / FROZEN, from_here, augmentation, training)
+            if is_main:
+                begun = f"Fold {fold.index} ({position + 1} of {len(folds)})"
+                print(f"{begun}: {len(fold.train)} clips to train", flush=True)
             calibration = calibrations.get(fold.index, Calibration())
             run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration, states)
+        if not is_main:
+            continue
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))
             accuracy = (frames[-1]["emotion"] == frames[-1]["predicted"]).mean()
             print(f"Fold {fold.index}: accuracy {accuracy:.3f} on {len(fold.test)} clips", flush=True)
+    if not is_main:
+        return folder
     parts = (dataclasses.asdict(data), dataclasses.asdict(model), dataclasses.asdict(augmentation), training.to_dict())
     write_run_json(
         folder,

@@ -87,6 +87,32 @@ def run_fold(
         learning = above_frozen(model, model_arguments.kept_layers)
     with learning:
         resumed = learn(model, lessons, folder, model_arguments, augmentation, args)
+    # Of several processes, one concludes the fold, and the others wait for it.
+    with args.main_process_first(local=False, desc="the conclusion of the fold"):
+        if args.process_index == 0:
+            conclude(table, fold, folder, sound, model_arguments, augmentation, calibration, started, resumed)
+
+
+def conclude(
+    table: Dataset,
+    fold: Fold,
+    folder: Path,
+    sound: Sound,
+    model_arguments: ModelArguments,
+    augmentation: AugmentationArguments,
+    calibration: Calibration,
+    started: float,
+    resumed: bool,
+) -> None:
+    """Calibrate and save the trained model of a fold, let it answer, and write ``fold.json``.
+
+    Args:
+        sound: whose model it is.
+        calibration: of a model that has no validation clips to find its own on.
+        started: when the fold was begun, by ``time.perf_counter``.
+        resumed: whether its training went on from a checkpoint.
+    """
+    model, extractor = sound.model, sound.extractor
     temperature, threshold = calibration.temperature, calibration.threshold
     if model_arguments.calibrate:
         if len(fold.validation):
@@ -108,13 +134,12 @@ def run_fold(
     # The weights are in the model folder now; optimiser states are three times their size.
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    seconds = round(time.perf_counter() - started, 1)
     # Of a resumed fold, these are the seconds since it was taken up again.
     record = {
         "index": fold.index,
         "temperature": temperature,
         "answer_threshold": threshold,
-        "seconds": seconds,
+        "seconds": round(time.perf_counter() - started, 1),
         "resumed": resumed,
         "n_parameters": model.num_parameters(),
         "model_bytes": (folder / "model" / "model.safetensors").stat().st_size,

@@ -193,7 +193,8 @@ def learn(
     last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.exists() else None
     trainer.train(resume_from_checkpoint=last)
     model.eval()
-    write_json(folder / "log.json", trainer.state.log_history)
+    if trainer.is_world_process_zero():
+        write_json(folder / "log.json", trainer.state.log_history)
     return last is not None
 
 

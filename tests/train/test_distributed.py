@@ -1,0 +1,85 @@
+"""Training on several processes: two of half the batch end where one of the whole batch ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from ser_hf.metrics import probability_matrix
+from ser_hf.runs import read_predictions, read_run_json
+from tests.tiny_bases import save_tiny_base
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "--window_seconds",
+    "1",
+    "--num_layers",
+    "2",
+    "--num_train_epochs",
+    "2",
+    "--folds",
+    "0,3",
+    "--precision",
+    "float32",
+]
+# What is drawn for a batch as a whole is drawn for each process's part of it.
+SMALL += ["--mixup_alpha", "0", "--spec_augment", "0", "--disable_tqdm", "true", "--learning_rate", "1e-4"]
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    # Without GPUs, too, it is this flag that makes it begin several processes, unless there is MPI.
+    "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"],
+}
+
+
+@pytest.fixture(scope="module")
+def common(corpus_dir, tmp_path_factory):
+    base = save_tiny_base("whisper", tmp_path_factory.mktemp("base"))
+    return ["-m", "train.finetune", "--base_model", str(base), "--data_dir", str(corpus_dir), *SMALL]
+
+
+def run(launcher: list[str], words: list[str], batch: int, folder: Path) -> str:
+    command = [sys.executable, *launcher, *words, "--per_device_train_batch_size", str(batch)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [*command, "--output_dir", str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "options"),
+    [("torchrun", []), ("accelerate", ["--frozen_layers", "1", "--frozen_versions", "2"])],
+)
+def test_two_processes_end_where_one_of_the_same_total_batch_does(common, tmp_path, launcher, options):
+    # 136 and 144 clips train in these folds: each batch of eight is full.
+    alone = run([], [*common, *options], 8, tmp_path / "alone")
+    both = run(LAUNCHERS[launcher], [*common, *options], 4, tmp_path / "both")
+    assert both.count("Written to") == alone.count("Written to") == 1
+    one, two = (read_predictions(tmp_path / name) for name in ("alone", "both"))
+    assert len(one) == len(two) == 80
+    assert np.allclose(probability_matrix(one)[0], probability_matrix(two)[0], atol=1e-3)
+    weights, others = (load_file(tmp_path / n / "fold3" / "model" / "model.safetensors") for n in ("alone", "both"))
+    base = load_file(Path(common[common.index("--base_model") + 1]) / "model.safetensors")
+    name = "encoder.layers.1.fc1.weight"
+    learned = (weights[name].float() - base[name].float()).abs().max()
+    assert learned > 1e-4
+    assert (weights[name].float() - others[name].float()).abs().max() < learned / 20
+    assert len(read_run_json(tmp_path / "both")["folds"]) == 2
+    assert not list((tmp_path / "both").glob("fold*/checkpoint-*"))
+
+
+@pytest.mark.slow
+def test_what_one_process_refuses_ends_all_in_words(common, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(AssertionError, match="exists and is not empty"):
+        run(LAUNCHERS["torchrun"], common, 4, tmp_path / "run")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["notes.txt"]
