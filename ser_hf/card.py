@@ -86,6 +86,11 @@ ARGUMENTS = {
     "precision": "arithmetic; auto is bfloat16 where the machine is faster with it",
     "seed": "of all that is random",
 }
+OF_GRADIENTS = {  # those that decide nothing where no epoch is learned
+    *("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "optim", "learning_rate"),
+    *("layer_decay", "head_factor", "lr_scheduler_type", "warmup_steps", "weight_decay", "label_smoothing_factor"),
+    *("mixup_alpha", "mixup_probability"),
+}
 
 
 def write_card(
@@ -287,6 +292,7 @@ def _argument_table(recipe: Section) -> Table:
     arguments = {"seed": recipe.evaluation.run.get("seed"), **recipe.evaluation.arguments}
     hidden = {"num_train_epochs" if (arguments.get("max_steps") or -1) > 0 else "max_steps"}  # updates win over epochs
     hidden |= {"gradient_accumulation_steps"} if arguments.get("gradient_accumulation_steps") == 1 else set()
+    hidden |= OF_GRADIENTS if arguments.get("num_train_epochs") == 0 else set()
     shown = {key: arguments[key] for key in ARGUMENTS if arguments.get(key) is not None and key not in hidden}
     return ["argument", "value"], [[f"`{key}`: {ARGUMENTS[key]}", _value(value)] for key, value in shown.items()]
 

@@ -395,6 +395,15 @@ def test_a_single_test_actor_has_no_interval(tmp_path):
     assert "understand everybody alike" not in text
 
 
+def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path):
+    folder = save_tiny_whisper(tmp_path / "model")
+    add_evaluation(folder, neural_run(tmp_path / "run", "actor", arguments=ARGUMENTS | {"num_train_epochs": 0}))
+    text = write_card(folder, "ser-tiny").read_text(encoding="utf-8")
+    assert "`num_train_epochs`" in text
+    assert "`learning_rate`" not in text
+    assert "epoch kept" not in text
+
+
 @pytest.mark.parametrize(
     ("layers", "deviations", "words"),
     [
@@ -432,6 +441,7 @@ def test_the_card_tells_the_layers_that_are_heard_from_those_that_hear_them(laye
         ({"folds_from": "alice/folds@v1"}, "the folds 'actor' of alice/folds@v1; no speaker is in training and test"),
         ({"max_steps": 40}, "| `max_steps`: updates of the weights | 40 |"),
         ({"base_model_id": None}, "The first layer of the encoder of Whisper, fine-tuned"),
+        ({"num_train_epochs": 0}, "Nothing was learned by gradient"),
     ],
 )
 def test_the_card_follows_the_arguments(changes, words, tmp_path):
