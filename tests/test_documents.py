@@ -63,6 +63,7 @@ LINES = [(name, line) for name, text in TEXTS.items() for line in examples(WORKE
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 # What other programs' commands may begin with. Settings of nginx, a test's Python and the list of rooms are none.
 OTHERS = (
+    "accelerate launch ",
     "docker build ",
     "docker run ",
     "export ",
@@ -70,6 +71,7 @@ OTHERS = (
     ".venv/bin/hf download ",
     "pip-compile ",
     "pip install ",
+    "torchrun ",
 )
 NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")
 
