@@ -1,8 +1,9 @@
 """Arithmetic of a network that answers: float32 as everywhere, or bfloat16 where the machine multiplies it faster.
 
 Only transformer layers, which take most of the time, are given bfloat16, and not the lowest of them: what is rounded
-there spreads through all that follow. The front end, which hears the sound, and the head, which answers, stay float32,
-too: they cost little, and rounding there moves the probabilities twice as far.
+there spreads through all that follow. The front end, which hears the sound, the deviation layers
+(`ser_hf.models.deviation`), which write logits, and the head, which answers, stay float32, too: rounding there moves the
+probabilities several times as far.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
 
-# Of the bundled network, whose answers come most of all from its third layer (`python -m benchmarks.exactness`).
-EXACT_LAYERS = 3
+EXACT_LAYERS = 3  # chosen by `python -m benchmarks.exactness`
 
 
 def bfloat16_pays(device: str | torch.device | None = None) -> bool:
@@ -52,7 +52,9 @@ def use_bfloat16(model: PreTrainedModel) -> None:
     """
     if not hasattr(model.config, "num_attention_heads"):
         raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
-    for layer in encoder_layers(model)[EXACT_LAYERS:]:
+    for place, layer in enumerate(encoder_layers(model)):
+        if place < EXACT_LAYERS or place in getattr(model.config, "deviation_layers", ()):
+            continue
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)  # once, where autocast would round the weights for every batch
