@@ -54,7 +54,7 @@ $(VENV)/.demo-installed: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.test-installed: requirements-dev.txt requirements-egemaps.txt requirements-onnx.txt requirements.txt | $(BIN)/python
+$(VENV)/.test-installed: requirements-dev.txt requirements-egemaps.txt requirements-onnx.txt requirements-scale.txt requirements.txt | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV); the first time takes some minutes."
 	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.demo-installed

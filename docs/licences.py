@@ -23,7 +23,10 @@ from ser_hf.command_line import CommandParser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OUTPUT = REPOSITORY / "docs" / "licences.md"
-FILES = ("requirements.txt", "requirements-onnx.txt", "requirements-egemaps.txt", "requirements-dev.txt")
+FILES = (
+    *("requirements.txt", "requirements-onnx.txt", "requirements-scale.txt", "requirements-egemaps.txt"),
+    "requirements-dev.txt",
+)
 # What a package's metadata leaves out, or has wrong; read in the licence file that lies in its wheel.
 READ_BY_HAND = {
     "atheris": "Apache-2.0",

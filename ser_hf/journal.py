@@ -79,6 +79,11 @@ def model_key(folder: Path) -> str:
     return json.dumps([(file.name, *(_stamp(str(file)) or ())) for file in files])
 
 
+def file_key(name: str) -> str:
+    """What tells the answers to what lies in a file from those to what lay in it before it changed."""
+    return json.dumps([name, _stamp(name)])
+
+
 def _stamp(name: str) -> list[int] | None:
     """Size and time of change of a file; None where there is none."""
     try:

@@ -5,29 +5,36 @@ Examples:
     python -m ser_hf.predict clip.wav recordings/
     python -m ser_hf.predict recordings/ --format jsonl > answers.jsonl
     python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output answers.parquet
+    python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output answers/
 
 Answers are a label, how sure the model is (0 to 1 for each label), the length in seconds and warnings. With --output,
-they are kept as they come: after a kill, the same command goes on where it stopped. Exit status: 0 if every recording
-was answered, 1 if any was not, 2 on wrong usage.
+they are kept as they come: after a kill, the same command goes on where it stopped. With --engine ray, one process a
+core answers, on one machine or on a cluster. Exit status: 0 if every recording was answered, 1 if any was not, 2 on
+wrong usage.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_hf.command_line import CommandParser
-from ser_hf.journal import Journal, model_key
-from ser_hf.rows import FORMATS, Row, open_writer
+from ser_hf.journal import Journal, file_key, model_key
+from ser_hf.rows import FORMATS, Row, name_of, open_writer
 from ser_hf.threads import limit_threads
 
 if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be right
     from ser_hf.classifier import EmotionClassifier
+
+Ask = Callable[..., Iterator[Row]]
+"""`answer` or `ser_hf.scale.answer_on_ray`, of which all but ``inputs`` and ``one_by_one`` is given."""
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
@@ -42,38 +49,46 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit status: 0, 1 if a recording failed, 2 on wrong usage."""
     arguments = build_parser(prog).parse_args(argv)
     usage = partial(_complain, prog)
-    if arguments.format == "parquet" and arguments.output is None:
-        return usage("--format parquet writes a file: name it with --output F")
-    if arguments.format == "parquet" and find_spec("pyarrow") is None:
-        return usage("--format parquet needs pyarrow: pip install pyarrow, or take --format csv")
-    if arguments.output is not None and not arguments.output.parent.is_dir():
-        return usage(f"--output {arguments.output}: there is no folder {arguments.output.parent}")
-    if arguments.output is not None and arguments.output.is_dir():
-        return usage(f"--output {arguments.output} is a folder; name a file")
-    if not arguments.max_minutes > 0:
-        return usage(f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed")
+    on_ray, output = arguments.engine == "ray", arguments.output and Path(os.path.abspath(arguments.output))
+    as_folder = output is not None and (output.is_dir() or arguments.output.endswith(os.sep))
+    if refusal := _refusal(arguments, output, as_folder):
+        return usage(refusal)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     limit_threads()
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
+    from ser_hf.cluster import ScaleError, cluster
     from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
+    from ser_hf.scale import answer_on_ray
+    from ser_hf.shards import SHARD_SUFFIX, expand, shards_of
 
+    options = {"runtime": arguments.runtime, "precision": arguments.precision}
     try:
-        classifier = EmotionClassifier.from_pretrained(
-            arguments.model or DEFAULT_MODEL, runtime=arguments.runtime, precision=arguments.precision
-        )
+        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, **options)
     except ModelError as error:
         return usage(str(error))
-    seconds = 60 * arguments.max_minutes
-    inputs = [file for name in arguments.inputs for file in find_recordings(name)]
+    seconds, labels = 60 * arguments.max_minutes, classifier.labels
+    ask: Ask = partial(answer, classifier, max_seconds=seconds)
+    suffixes = (*AUDIO_SUFFIXES, SHARD_SUFFIX) if on_ray else AUDIO_SUFFIXES
+    inputs = [item for name in arguments.inputs for item in find_recordings(name, suffixes, apart_from=output)]
     try:
-        if arguments.output is None or (arguments.output.exists() and not arguments.output.is_file()):
-            failed = stream(classifier, inputs, arguments.format, arguments.output, seconds)
-        else:
-            key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
-            with Journal(arguments.output, f"{key} {arguments.runtime} {arguments.precision} {seconds}") as journal:
-                failed = fill(classifier, inputs, arguments.format, arguments.output, journal, seconds)
+        with contextlib.ExitStack() as stack:
+            if on_ray:
+                stack.enter_context(cluster(arguments.ray_address))
+                inputs = list(expand(inputs))
+                ask = partial(answer_on_ray, arguments.model, options, max_seconds=seconds)
+            if output is None or (output.exists() and not output.is_file() and not as_folder):
+                failed = stream(ask, labels, inputs, arguments.format, output)
+            else:
+                if as_folder:
+                    output.mkdir(exist_ok=True)
+                key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
+                parts = [key, arguments.runtime, arguments.precision, seconds, *map(file_key, shards_of(inputs))]
+                journal = stack.enter_context(Journal(output, " ".join(map(str, parts))))
+                failed = fill(ask, labels, inputs, arguments.format, output, journal)
+    except ScaleError as error:
+        return usage(str(error))
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,11 +100,36 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
+def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool) -> str | None:
+    """What is wrong with the arguments, as far as that is known without the model; None if nothing is."""
+    if arguments.format == "parquet" and output is None:
+        return "--format parquet writes a file: name it with --output F"
+    if arguments.format == "parquet" and find_spec("pyarrow") is None:
+        return "--format parquet needs pyarrow: pip install pyarrow, or take --format csv"
+    if output is not None and not output.parent.is_dir():
+        return f"--output {arguments.output}: there is no folder {Path(arguments.output).parent}"
+    if as_folder and (arguments.engine != "ray" or arguments.format != "parquet"):
+        return f"--output {arguments.output} is a folder; name a file (--engine ray --format parquet takes a folder)"
+    if as_folder and output is not None and output.exists() and not output.is_dir():
+        return f"--output {arguments.output}: there is a file of that name; name another folder"
+    if not arguments.max_minutes > 0:
+        return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
+    if arguments.ray_address is not None and arguments.engine != "ray":
+        return f"--ray_address {arguments.ray_address} says where --engine ray is to run: give both, or neither"
+    if arguments.engine == "ray" and find_spec("ray") is None:
+        return "--engine ray needs ray, which is not installed: pip install -r requirements-scale.txt"
+    return None
+
+
 def build_parser(prog: str = PROG) -> CommandParser:
     """The command line."""
     parser = CommandParser(prog=prog, doc=__doc__)
     parser.add_argument(
-        "inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all their subfolders"
+        "inputs",
+        nargs="+",
+        metavar="FILE|FOLDER",
+        help="recordings; folders are searched with all their subfolders. With --engine ray also *.parquet with a "
+        "column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names)",
     )
     parser.add_argument(
         "--model",
@@ -116,12 +156,37 @@ def build_parser(prog: str = PROG) -> CommandParser:
         "it: faster, and probabilities move a little (default: float32)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
-    parser.add_argument("--output", type=Path, metavar="F", help="write here instead of to the terminal")
+    parser.add_argument(
+        "--output",
+        metavar="F",
+        help="write here instead of to the terminal; with --engine ray --format parquet it may be a folder, or a name "
+        "that ends in /: part-00000.parquet and so on go there",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what runs the model: local is this process; ray is one process a core, here or on a cluster, and needs "
+        "requirements-scale.txt (default: local)",
+    )
+    parser.add_argument(
+        "--ray_address",
+        metavar="ADDR",
+        help="cluster for --engine ray, begun with ray start --head and joined by this machine: auto or HOST:PORT "
+        "(default: none, Ray runs on this machine alone while the command does)",
+    )
     return parser
 
 
-def find_recordings(name: str) -> Iterator[str | Row]:
-    """The recordings that a command-line argument names, sorted; a folder without any gives a row with an error."""
+def find_recordings(
+    name: str, suffixes: Sequence[str] = AUDIO_SUFFIXES, apart_from: Path | None = None
+) -> Iterator[str | Row]:
+    """The recordings that a command-line argument names, sorted; a folder without any gives a row with an error.
+
+    Args:
+        suffixes: of what counts as a recording in a folder.
+        apart_from: a file, or a folder, whose files are no recordings: answers of another time.
+    """
     if not os.path.isdir(name):
         yield name
         return
@@ -130,53 +195,46 @@ def find_recordings(name: str) -> Iterator[str | Row]:
         folders.sort()
         for file in sorted(files):
             # A leading dot: what macOS leaves beside each file on foreign disks ("._clip.wav") is no sound.
-            if os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES and not file.startswith("."):
-                empty = False
-                yield os.path.join(folder, file)
+            if os.path.splitext(file)[1].lower() in suffixes and not file.startswith("."):
+                path = os.path.join(folder, file)
+                if apart_from is None or not Path(os.path.abspath(path)).is_relative_to(apart_from):
+                    empty = False
+                    yield path
     if empty:
-        yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(AUDIO_SUFFIXES)})"}
+        yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(suffixes)})"}
 
 
-def stream(
-    classifier: EmotionClassifier, inputs: list[str | Row], format: str, output: Path | None, max_seconds: float
-) -> int:
+def stream(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, output: Path | None) -> int:
     """Write the row of every input as soon as it is known; returns how many failed."""
     # A bar would run through the rows where both go to the same terminal.
     rows_are_seen = output is None and sys.stdout.isatty()
     failed = 0
-    with open_writer(format, output, [_name(item) for item in inputs], classifier.labels) as writer:
-        rows = answer(classifier, inputs, one_by_one=rows_are_seen, max_seconds=max_seconds)
+    with open_writer(format, output, [name_of(item) for item in inputs], labels) as writer:
+        rows = ask(inputs, one_by_one=rows_are_seen)
         for row in _progress(rows, len(inputs), hidden=rows_are_seen):
             failed += "error" in row
             writer.write(row)
     return failed
 
 
-def fill(
-    classifier: EmotionClassifier,
-    inputs: list[str | Row],
-    format: str,
-    output: Path,
-    journal: Journal,
-    max_seconds: float,
-) -> int:
+def fill(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, output: Path, journal: Journal) -> int:
     """Answer what the journal lacks, then write all rows to the output; returns how many failed.
 
     What breaks this off, be it a kill, leaves the journal: the next call goes on from there.
     """
-    names = [_name(item) for item in inputs]
-    missing = list({_name(item): item for item in inputs if _name(item) not in journal}.values())
+    names = [name_of(item) for item in inputs]
+    missing = list({name_of(item): item for item in inputs if name_of(item) not in journal}.values())
     done = len(set(names)) - len(missing)
     if done:
         print(f"{done} of {len(set(names))} answers are known from a run that broke off", file=sys.stderr)
     try:
-        for row in _progress(answer(classifier, missing, max_seconds=max_seconds), len(missing)):
+        for row in _progress(ask(missing), len(missing)):
             journal.add(row)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         raise
     failed = 0
-    with open_writer(format, output, names, classifier.labels) as writer:
+    with open_writer(format, output, names, labels) as writer:
         for row in journal.rows(names):
             failed += "error" in row
             writer.write(row)
@@ -199,28 +257,30 @@ def answer(
     """One row an input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
 
     Args:
+        inputs: files; rows with ``file`` and ``audio``, a source of `ser_hf.audio.read_audio` that goes by this name;
+            rows with ``file`` and ``error``, which are yielded as they are.
         one_by_one: do not wait for a batch to be full, which takes longer in all.
         max_seconds: refuse longer recordings.
     """
     from ser_hf.audio import AudioError, TooLongError
     from ser_hf.classifier import BATCH_SIZE
 
-    recordings = (item for item in inputs if isinstance(item, str))
+    recordings = (item if isinstance(item, str) else item["audio"] for item in inputs if not _is_error(item))
     answers = classifier.predict_many(recordings, 1 if one_by_one else BATCH_SIZE, max_seconds)
     for item in inputs:
-        if isinstance(item, dict):
+        if isinstance(item, dict) and _is_error(item):
             yield item
             continue
-        reply = next(answers)
+        reply, name = next(answers), name_of(item)
         if isinstance(reply, AudioError):
             remedy = " (or raise --max_minutes)" if isinstance(reply, TooLongError) else ""
-            yield {"file": item, "error": f"{reply}{remedy}"}
+            yield {"file": name, "error": f"{reply}{remedy}"}
         else:
-            yield reply.to_dict()
+            yield reply.to_dict() | {"file": name}
 
 
-def _name(item: str | Row) -> str:
-    return item if isinstance(item, str) else item["file"]
+def _is_error(item: str | Row) -> bool:
+    return isinstance(item, dict) and "error" in item
 
 
 def _complain(prog: str, message: str) -> int:

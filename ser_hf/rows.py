@@ -13,9 +13,15 @@ from typing import IO, Any, Protocol
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
 PARQUET_ROWS_AT_ONCE = 256
+SHARD_ROWS = 10_000
 
 Row = dict[str, Any]
 """What `Prediction.to_dict` holds, or ``file`` and ``error``."""
+
+
+def name_of(item: str | Row) -> str:
+    """What a recording is called, be it asked for by its name or by a row."""
+    return item if isinstance(item, str) else item["file"]
 
 
 class Writer(Protocol):
@@ -30,7 +36,8 @@ def open_writer(format: str, output: Path | None, names: Sequence[str], labels: 
 
     Args:
         format: one of `FORMATS`; "parquet" needs an ``output``.
-        output: a file, pipe or device; None is standard output.
+        output: a file, pipe or device; None is standard output. For parquet it may be a folder, where files of
+            `SHARD_ROWS` rows take the place of those that an earlier call has left.
         names: of the recordings to come, which the table's first column must hold.
         labels: the model's labels; csv and parquet have a column for each.
     """
@@ -38,6 +45,9 @@ def open_writer(format: str, output: Path | None, names: Sequence[str], labels: 
     with contextlib.ExitStack() as stack:
         if format == "parquet":
             assert output is not None, "parquet is written to a file"
+            if output.is_dir():
+                yield stack.enter_context(_ShardWriter(output, labels))
+                return
             yield stack.enter_context(_ParquetWriter(stack.enter_context(_replacing(output)), labels))
             return
         if output is None:
@@ -141,6 +151,40 @@ class _ParquetWriter:
         with self._writer:
             if self._rows:
                 self._flush()
+
+
+class _ShardWriter:
+    """Parquet files ``part-00000.parquet`` and so on in a folder; each takes its place when it is full."""
+
+    def __init__(self, folder: Path, labels: list[str]) -> None:
+        self._folder, self._labels = folder, labels
+        self._shard = contextlib.ExitStack()
+        self._n_rows = self._n_shards = 0
+
+    def write(self, row: Row) -> None:
+        if self._n_rows % SHARD_ROWS == 0:
+            self._begin_shard()
+        self._writer.write(row)
+        self._n_rows += 1
+
+    def _begin_shard(self) -> None:
+        self._shard.close()
+        path = self._shard.enter_context(_replacing(self._folder / f"part-{self._n_shards:05}.parquet"))
+        self._writer = self._shard.enter_context(_ParquetWriter(path, self._labels))
+        self._n_shards += 1
+
+    def __enter__(self) -> _ShardWriter:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if not self._n_shards and exception[0] is None:
+            self._begin_shard()  # without a row, but with the columns
+        self._shard.__exit__(*exception)
+        if exception[0] is None:
+            for file in self._folder.glob("part-*.parquet"):
+                number = file.stem.removeprefix("part-")
+                if number.isdecimal() and int(number) >= self._n_shards:
+                    file.unlink()  # of an earlier call with more rows
 
 
 def _columns(labels: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -137,7 +138,7 @@ def commands(monkeypatch):
         if command[1:3] == ["-m", "ser_hf.predict"]:
             arguments = predict.build_parser().parse_args(command[3:]) if "--help" not in command else None
             if arguments and arguments.output:
-                arguments.output.touch()
+                Path(arguments.output).touch()
         given.append(command)
         return 2.0 * len(given), 100.0
 

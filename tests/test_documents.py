@@ -71,6 +71,8 @@ OTHERS = (
     ".venv/bin/hf download ",
     "pip-compile ",
     "pip install ",
+    "ray get-auth-token ",
+    "ray start ",
     "torchrun ",
 )
 NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")

@@ -2,8 +2,8 @@
 
 Only transformer layers, which take most of the time, are given bfloat16, and not the lowest of them: what is rounded
 there spreads through all that follow. The front end, which hears the sound, the deviation layers
-(`ser_hf.models.deviation`), which write logits, and the head, which answers, stay float32, too: rounding there moves the
-probabilities several times as far.
+(`ser_hf.models.deviation`), which write logits, and the head, which answers, stay float32, too: rounding there moves
+the probabilities several times as far.
 """
 
 from __future__ import annotations
