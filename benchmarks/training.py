@@ -94,7 +94,8 @@ def _arguments(settings: Settings, precision: str) -> Arguments:
     words += ["--fit_head_first", "false", "--logging_strategy", "no", "--deviations_above", ""]
     # The recipe learns nothing by gradient: measured is what fine-tuning two layers above its own would cost.
     words += ["--num_layers", "1", "--frozen_layers", "1"] if settings.tiny else ["--num_layers", "5"]
-    return parse_arguments((ModelArguments, AugmentationArguments, FinetuneTrainingArguments), words)
+    model, *others = parse_arguments((ModelArguments, AugmentationArguments, FinetuneTrainingArguments), words)
+    return (model.resolved(), *others)
 
 
 def _clips_per_second(

@@ -15,8 +15,8 @@ from train.compare import compare
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KEPT = sorted(path for path in (REPOSITORY / "reports" / "runs").glob("*") if path.is_dir())
-COMPARED = [path for path in KEPT if re.fullmatch(r"(svm|svm-textbook|whisper)-(actor|random)(-seed42)?", path.name)]
-IN_README = [path for path in KEPT if re.fullmatch(r"(svm|svm-textbook|whisper)-\w+(-seed42)?", path.name)]
+COMPARED = [path for path in KEPT if re.fullmatch(r"(svm|svm-textbook|whisper)-(actor|random)(-seed\d+)?", path.name)]
+IN_README = [path for path in KEPT if re.fullmatch(r"(svm|svm-textbook|whisper)-\w+(-seed\d+)?", path.name)]
 CLIPS = {"actor": 1440, "random": 1440, "cross": 454}  # of EmoDB 454 clips have an emotion that RAVDESS has too
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
