@@ -3,7 +3,7 @@
 Examples:
 
     python -m train.experiments
-    python -m train.experiments --names as-it-was,kept-states --base_model pretrained/whisper-base-encoder
+    python -m train.experiments --names as-it-is,mean-alone --base_model pretrained/whisper-base-encoder
     python -m train.experiments --report_only
 
 Each is one recipe with one change, on folds that leave every fold's test speakers alone (`--protocol develop`). One

@@ -18,8 +18,8 @@ from ser_hf.models.deviation import insert_deviation_layers
 from ser_hf.models.extractors import has_fixed_length
 from ser_hf.models.precision import encoder_layers
 
-# Where the stock audio-classification models keep what is not the pretrained encoder.
 LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
+# Where the stock audio-classification models keep what is not the pretrained encoder.
 HEAD_MODULES = ("projector", "classifier", "layer_weights")
 
 
