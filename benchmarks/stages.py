@@ -26,12 +26,12 @@ from ser_hf.models.neural import NeuralModel, load_neural
 from ser_hf.quality import quality_doubts
 
 
-@torch.inference_mode()
 def build_parser() -> CommandParser:
     """The command line."""
     return table_parser("benchmarks.stages", __doc__)
 
 
+@torch.inference_mode()
 def measure(settings: Settings) -> Table:
     """Milliseconds of each stage; of the model also a clip of a batch, and times the floor."""
     flac, wav = clip_file(settings.work), clip_file(settings.work, ".wav", 48_000)
