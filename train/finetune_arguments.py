@@ -90,7 +90,14 @@ class ModelArguments:
     )
     fit_head_first: bool = field(
         default=True,
-        metadata={"help": "Start from logistic regression on the frozen encoder's output; never from scratch."},
+        metadata={"help": "Start from a linear classifier of the frozen encoder's output; never from scratch."},
+    )
+    head_shrinkage: float | None = field(
+        default=None,
+        metadata={
+            "help": "Fit it by linear discriminant analysis with this share of shrinkage, 0 to 1 (default: by logistic "
+            "regression)."
+        },
     )
     calibrate: bool = field(
         default=True, metadata={"help": "Fold a temperature fitted on the validation speakers into the weights."}
@@ -148,6 +155,10 @@ class ModelArguments:
             raise UsageError(
                 "--deviations_above needs --fit_head_first and all layers frozen: --frozen_layers as --num_layers"
             )
+        if self.head_shrinkage is not None and not (0 <= self.head_shrinkage <= 1 and self.fit_head_first):
+            raise UsageError(
+                f"--head_shrinkage is between 0 and 1, and needs --fit_head_first: {self.head_shrinkage:g}"
+            )
         defaults: dict[str, Any]
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
@@ -156,7 +167,7 @@ class ModelArguments:
             defaults = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85, "head_factor": 10.0}
         else:
             pretrained_alone = ("base_model", "base_model_id", "weighted_layer_sum", "deviations_above")
-            for name in (*pretrained_alone, "frozen_layers", "frozen_versions"):
+            for name in (*pretrained_alone, "frozen_layers", "frozen_versions", "head_shrinkage"):
                 if getattr(self, name):
                     raise UsageError(
                         f"--{name} goes with a pretrained model, and --architecture starts from random weights: "

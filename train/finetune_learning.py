@@ -167,7 +167,8 @@ def learn(
     if model_arguments.fit_head_first:
         heard = [frozen_features(model, lessons.collator, one, args) for one in lessons.heads]
         features, labels = (np.concatenate(parts) for parts in zip(*heard, strict=True))
-        fit_head(model, features, labels, balanced=model_arguments.balance_labels)
+        balanced, shrinkage = model_arguments.balance_labels, model_arguments.head_shrinkage
+        fit_head(model, features, labels, balanced=balanced, shrinkage=shrinkage)
     collator = dataclasses.replace(
         lessons.collator,
         label_smoothing=args.label_smoothing_factor,

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from transformers import PreTrainedModel
 
+from ser_hf.metrics import fit_temperature
 from ser_hf.models import ModelError
 from ser_hf.models.deviation import deviation_layers, recorded_deviations, write_deviations
 from ser_hf.models.neural import output_layer
@@ -69,8 +71,12 @@ def fit_head(
     labels: np.ndarray,
     regularisation: float = 10.0,
     balanced: bool = False,
+    shrinkage: float | None = None,
 ) -> None:
-    """Set the head to logistic regression on frozen pooled features, so that fine-tuning starts from a good answer.
+    """Set the head to a linear classifier of frozen pooled features, so that fine-tuning starts from a good answer.
+
+    It is logistic regression, or linear discriminant analysis with a shrunk covariance: that one gives less weight to
+    what varies within an emotion, from voice to voice above all.
 
     Args:
         model: changed in place.
@@ -78,6 +84,8 @@ def fit_head(
         labels: int (clips,); two labels at least. One that does not occur is never answered until it is learned.
         regularisation: scikit-learn's ``C`` on standardised features, times the number of clips.
         balanced: give each label the same weight, however many clips it has.
+        shrinkage: in [0, 1], how much of the covariance within labels is replaced by a multiple of the identity (Ledoit
+            & Wolf 2004), for discriminant analysis; None for logistic regression.
     """
     size = model.config.hidden_size
     if deviation_layers(model):
@@ -88,12 +96,20 @@ def fit_head(
     present = np.unique(labels)
     if len(present) < 2:
         raise ModelError(f"the training clips hold {len(present)} of {output.out_features} labels; two are needed")
-    class_weight = "balanced" if balanced else None
-    regression = LogisticRegression(C=regularisation / len(features), max_iter=1000, class_weight=class_weight)
-    regression.fit(scaler.transform(features), labels)
-    rows, intercepts = regression.coef_, regression.intercept_
+    scaled = scaler.transform(features)
+    linear: LogisticRegression | LinearDiscriminantAnalysis
+    if shrinkage is None:
+        class_weight = "balanced" if balanced else None
+        linear = LogisticRegression(C=regularisation / len(features), max_iter=1000, class_weight=class_weight)
+    else:
+        priors = np.full(len(present), 1 / len(present)) if balanced else None
+        linear = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
+    rows, intercepts = linear.fit(scaled, labels).coef_, linear.intercept_
     if len(present) == 2:  # one row stands for both
         rows, intercepts = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercepts, intercepts]) / 2
+    if shrinkage is not None:  # its own probabilities are far too sure: they take clips to be Gaussian
+        temperature = fit_temperature(scaled @ rows.T + intercepts, np.searchsorted(present, labels))
+        rows, intercepts = rows / temperature, intercepts / temperature
     weight = np.zeros((output.out_features, features.shape[1]))
     bias = np.full(output.out_features, ABSENT_LOGIT)
     weight[present] = rows / scaler.scale_
@@ -104,7 +120,7 @@ def fit_head(
         weight, bias = weight + of_labels, bias - of_labels @ means[:size]
     projector = getattr(model, "projector", None)
     if projector is not None:
-        # The product of the two linear layers is the regression: its singular vectors fill the first rows of the
+        # The product of the two linear layers is the classifier: its singular vectors fill the first rows of the
         # projector; the other rows keep their random start and count for nothing until they have learned.
         left, singular, right = np.linalg.svd(weight, full_matrices=False)
         rank, root = len(singular), np.sqrt(singular)
