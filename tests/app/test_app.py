@@ -2,16 +2,26 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
+import soundfile
 from gradio_client import Client, handle_file
 
 from app.app import build_parser, main
+from app.guard import ENDING
+from ser_hf.audio import SAMPLE_RATE
 from tests.app.browser import free_port
+from tests.synthetic import make_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+PATIENCE_SECONDS = 120  # a bound for a hang, not a measure of speed
 
 
 def test_environment_names_the_models_and_arguments_win(monkeypatch):
@@ -25,6 +35,92 @@ def test_environment_names_the_models_and_arguments_win(monkeypatch):
 def test_absent_model_is_said_in_words(capsys):
     assert main(["--model", "models/absent"]) == 2
     assert "models/absent" in capsys.readouterr().err
+
+
+@pytest.fixture
+def served(model_folders, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Client, Path]]:
+    """``python -m app.app`` with tiny models, a client of it, and the folder that holds that of its uploads."""
+    model, baseline = map(str, model_folders)
+    uploads = tmp_path / "uploads"
+    command = [sys.executable, "-m", "app.app", "--model", model, "--baseline", baseline, "--port", str(free_port())]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"GRADIO_TEMP_DIR": str(uploads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        line = next(line for line in process.stdout if "Listening on" in line)
+        with httpx.Client(base_url=line.split("Listening on ")[1].split()[0], timeout=PATIENCE_SECONDS) as client:
+            yield process, client, uploads
+    finally:
+        process.kill()
+
+
+def ask(client: httpx.Client, recording: Path) -> str:
+    """The address of the answer to a recording."""
+    (path,) = client.post("gradio_api/upload", files={"files": (recording.name, recording.read_bytes())}).json()
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+    return "gradio_api/call/analyze/" + client.post("gradio_api/call/analyze", json={"data": data}).json()["event_id"]
+
+
+@pytest.fixture
+def long_recording(tmp_path) -> Path:
+    """Ten minutes of voice, the most that is taken, which is work for a while."""
+    recording = tmp_path / "long.flac"
+    soundfile.write(recording, np.resize(make_clip("happy", seconds=4), 590 * SAMPLE_RATE), SAMPLE_RATE)
+    return recording
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_page_cleanly_and_whoever_waits_is_answered_or_told(served, number, long_recording):
+    """More wait than get their answer within the grace; a second signal changes nothing."""
+    process, client, uploads = served
+    waiting = [ask(client, long_recording) for _ in range(6)]
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        answers = [pool.submit(client.get, address) for address in waiting]
+        client.get("")  # so that the others have been sent
+        process.send_signal(number)
+        process.send_signal(number)
+        said = [answer.result().text for answer in answers]
+    rest = process.communicate(timeout=PATIENCE_SECONDS)[0]
+    assert process.returncode == 0, rest
+    assert rest == ""
+    for words in said:
+        assert "event: complete" in words or ENDING in words, words
+    assert any(ENDING in words for words in said)
+    assert list(uploads.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("wait_for", ["nothing", "Loading"])
+def test_a_signal_while_the_page_starts_ends_it_as_cleanly(model_folders, tmp_path, number, wait_for):
+    command = [sys.executable, "-X", "importtime", "-m", "app.app", "--port", str(free_port())]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        if wait_for == "Loading":
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            next(line for line in process.stdout if wait_for in line)
+        else:  # gradio is being imported, which `-X importtime` tells
+            next(line for line in process.stderr if "anyio" in line)
+        process.send_signal(number)
+        printed = process.stdout.read()
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+    assert "Traceback" not in printed
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
