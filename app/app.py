@@ -32,6 +32,9 @@ if __name__ == "__main__":  # what is imported below takes seconds, and has noth
         signal.signal(number, lambda *_: os._exit(0))
 # Before gradio is imported: the page must work without a network, and tell nobody who visits it.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Nor does it sum up ten thousand requests anew at each, for a monitor that is not served.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 import gradio as gr
 from fastapi import FastAPI
@@ -94,6 +97,7 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         run_history=False,  # voices stay nowhere, not in the visitor's browser either
         theme=theme,
         css_paths=STYLES,
+        state_session_capacity=limits.sessions,
         enable_monitoring=False,  # else whoever asks for it fills the terminal, and sees how many visitors there are
         app_kwargs={"middleware": [guard], "lifespan": sweeping},
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from unittest.mock import Mock
 
+import httpx
 import pytest
+from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -105,6 +107,29 @@ def test_want_of_memory_for_one_recording_costs_a_batch_no_other(client, recordi
     monkeypatch.setattr(EmotionClassifier, "predict", predict_with_luck)
     batch = client.predict([handle_file(str(recordings / "clip.wav"))] * 2, api_name="/batch")
     assert [row.get("reason") for row in batch["rows"]] == ["out of memory", None]
+
+
+def test_no_more_visitors_are_remembered_than_the_limit_says(analyser):
+    """Gradio keeps a copy of the page for each session, with what was sent last, and each request may name a new one."""
+    limits = Limits(sessions=3)
+    page = build(lambda: analyser, limits)
+    address = launch(page, limits, port=free_port())
+    try:
+        for number in range(6):
+            body = {"data": [None], "fn_index": 0, "session_hash": f"visitor-{number}"}
+            assert httpx.post(f"{address}gradio_api/queue/join", json=body, timeout=60).status_code == 200
+        assert len(page.app.state_holder.session_data) <= 3
+    finally:
+        page.close()
+
+
+def test_no_statistics_are_summed_up_that_nobody_sees(client, recordings, monkeypatch):
+    """Each request would take longer than the one before."""
+    summed = Mock()
+    monkeypatch.setattr(Queue, "_get_df", summed)
+    for _ in range(3):
+        client.predict(handle_file(str(recordings / "bad.wav")), api_name="/analyze")
+    assert not summed.called
 
 
 def test_a_full_queue_refuses_in_words(analyser, recordings):
