@@ -110,7 +110,7 @@ def test_want_of_memory_for_one_recording_costs_a_batch_no_other(client, recordi
 
 
 def test_no_more_visitors_are_remembered_than_the_limit_says(analyser):
-    """Gradio keeps a copy of the page for each session, with what was sent last, and each request may name a new one."""
+    """Gradio keeps a copy of the page for each session with what was sent last, and each request may name a new one."""
     limits = Limits(sessions=3)
     page = build(lambda: analyser, limits)
     address = launch(page, limits, port=free_port())
