@@ -46,9 +46,9 @@ logger = logging.getLogger(__name__)
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """One line for the operator: what failed and where. Whoever forges requests is not to fill the terminal."""
+    """One short line for the operator: what failed and where. Whoever forges requests is not to fill the terminal."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    logger.warning("%s: %r in %s, line %s", what, error, place.filename, place.lineno)
+    logger.warning("%.200s: %.500s in %s, line %s", what, repr(error), place.filename, place.lineno)
 
 
 class Ending:
@@ -131,7 +131,7 @@ class Guard:
         except ClientDisconnect:
             pass
         except Exception as error:  # of Gradio, on what it was not made for
-            log_failure(f"{scope['method']} {path}", error)
+            log_failure(f"{scope['method']} {path!r}", error)
             if started:
                 await send({"type": "http.response.body", "body": b""})
             else:

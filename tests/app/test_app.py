@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,20 +36,24 @@ def test_absent_model_is_said_in_words(capsys):
     assert "models/absent" in capsys.readouterr().err
 
 
+def start(uploads: Path, *words: str) -> subprocess.Popen:
+    """A Python of its own with these words, what it prints as text, and where its uploads go."""
+    return subprocess.Popen(
+        [sys.executable, *words, "--port", str(free_port())],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "GRADIO_TEMP_DIR": str(uploads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.fixture
 def served(model_folders, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Client, Path]]:
     """``python -m app.app`` with tiny models, a client of it, and the folder that holds that of its uploads."""
     model, baseline = map(str, model_folders)
     uploads = tmp_path / "uploads"
-    command = [sys.executable, "-m", "app.app", "--model", model, "--baseline", baseline, "--port", str(free_port())]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=os.environ | {"GRADIO_TEMP_DIR": str(uploads)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(uploads, "-m", "app.app", "--model", model, "--baseline", baseline)
     try:
         line = next(line for line in process.stdout if "Listening on" in line)
         with httpx.Client(base_url=line.split("Listening on ")[1].split()[0], timeout=PATIENCE_SECONDS) as client:
@@ -97,28 +100,17 @@ def test_a_signal_ends_the_page_cleanly_and_whoever_waits_is_answered_or_told(se
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("wait_for", ["nothing", "Loading"])
-def test_a_signal_while_the_page_starts_ends_it_as_cleanly(model_folders, tmp_path, number, wait_for):
-    command = [sys.executable, "-X", "importtime", "-m", "app.app", "--port", str(free_port())]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.mark.parametrize("moment", ["anyio", "Loading"])
+def test_a_signal_while_the_page_starts_ends_it_as_cleanly(tmp_path, number, moment):
+    """While Gradio is being imported, which Python is asked to tell, and while the models are loaded."""
+    process = start(tmp_path, "-X", "importtime", "-m", "app.app")
     try:
-        if wait_for == "Loading":
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            next(line for line in process.stdout if wait_for in line)
-        else:  # gradio is being imported, which `-X importtime` tells
-            next(line for line in process.stderr if "anyio" in line)
+        next(line for line in process.stdout if moment in line)
         process.send_signal(number)
-        printed = process.stdout.read()
-        assert process.wait(PATIENCE_SECONDS) == 0
+        printed = process.communicate(timeout=PATIENCE_SECONDS)[0]
     finally:
         process.kill()
+    assert process.returncode == 0
     assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []
 
@@ -128,15 +120,7 @@ def test_server_starts_by_its_path_and_leaves_no_voice_behind_when_terminated(mo
     """With a visitor still there, whom Gradio does not wait for."""
     model, baseline = map(str, model_folders)
     uploads = tmp_path / "uploads"
-    command = [sys.executable, "app/app.py", "--model", model, "--baseline", baseline, "--port", str(free_port())]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "GRADIO_TEMP_DIR": str(uploads)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(uploads, "app/app.py", "--model", model, "--baseline", baseline)
     try:
         line = next(line for line in process.stdout if "Listening on" in line)
         address = line.split("Listening on ")[1].split()[0]
