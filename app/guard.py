@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
@@ -65,7 +66,7 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.contextmanager
-    def one_waits(self):
+    def one_waits(self) -> Iterator[None]:
         """Somebody waits for an answer inside of ``with``."""
         self._loop = asyncio.get_running_loop()
         self.waiting += 1
