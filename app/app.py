@@ -7,7 +7,7 @@ Examples:
     python -m app.app --host 0.0.0.0 --port 8000
 
 What one visitor may ask is set in the environment, as in SER_HF_LIMIT_SECONDS=120 (app/limits.py lists all limits).
-Exit status: 0 when it is ended by Ctrl+C or SIGTERM, within ten seconds; 2 when it cannot start.
+Exit status: 0 when it is ended by Ctrl+C or SIGTERM, 2 when it cannot start.
 """
 
 from __future__ import annotations

@@ -189,8 +189,13 @@ class Guard:
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """An answer that may take long; returns whether it came to its end, or the page's end came before."""
+
+        async def send_until_told(message: Message) -> None:
+            if not self.ending.told.is_set():  # on being cancelled, Gradio tells visitors of its tasks
+                await send(message)
+
         with self.ending.one_waits():
-            answer = asyncio.ensure_future(self.app(scope, receive, send))
+            answer = asyncio.ensure_future(self.app(scope, receive, send_until_told))
             told = asyncio.ensure_future(self.ending.told.wait())
             try:
                 await asyncio.wait({answer, told}, return_when=asyncio.FIRST_COMPLETED)

@@ -57,6 +57,7 @@ class Page:
             await self.let.wait()
         except asyncio.CancelledError:
             self.was_left = True
+            await send({"type": "http.response.body", "body": b"Cancelled by <Task>", "more_body": True})  # as Gradio
             raise
         if not self.begins:
             await send(start)
