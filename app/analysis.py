@@ -16,6 +16,8 @@ from ser_hf.prediction import Prediction, Segment
 
 Answer = dict[str, Any]
 
+OUT_OF_MEMORY = "The page is short of memory. Try a shorter recording, or again in some minutes."
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -92,6 +94,10 @@ class Analyser:
         except AudioError as error:
             shown = source if isinstance(source, (str, Path)) else name
             return _refusal(name, _reason(error), str(error).replace(str(shown), name))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _refusal(name, "out of memory", OUT_OF_MEMORY)
         shared = [warning for warning in answers[0].warnings if warning in answers[1].warnings]
         return {
             "file": name,
@@ -101,6 +107,11 @@ class Analyser:
             "model": _part(self.model, answers[0], shared),
             "baseline": _part(self.baseline, answers[1], shared),
         }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused: by Python and numpy, or by torch, which has no error of its own for it."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[str]) -> Answer:

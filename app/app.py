@@ -13,23 +13,35 @@ Exit status: 0 when it is ended by Ctrl+C or SIGTERM, 2 when it cannot start.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 if __package__ in (None, ""):  # run by its path, as a Hugging Face Space does
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":  # what is imported below takes seconds, and has nothing yet to clean up
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
 # Before gradio is imported: the page must work without a network, and tell nobody who visits it.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Nor does it sum up ten thousand requests anew at each, for a monitor that is not served.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 import gradio as gr
+from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from app.analysis import Analyser
+from app.guard import ENDING, Ending, Guard
 from app.limits import Limits
 from app.page import build
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
@@ -37,12 +49,22 @@ from ser_hf.command_line import CommandParser
 from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+# What Docker and others wait for the end is 10 s: this for running requests, up to 5 s for Gradio's server.
+GRACE_SECONDS = 4.0
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
 SCRIPT = Path(__file__).with_name("upload.js")
 
 
-def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT) -> str:
+def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, ending: Ending | None = None) -> str:
     """Serve the page in threads of its own until ``page.close()``; returns its address.
+
+    Args:
+        page: what `app.page.build` made.
+        limits: those that the page was built with.
+        host: address to listen on.
+        port: port to listen on.
+        ending: by which those who wait are told when the page ends.
 
     Raises:
         OSError: the port is taken.
@@ -55,6 +77,15 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT) 
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
+    uploads = Path(gr.utils.get_upload_folder())
+
+    @contextlib.asynccontextmanager
+    async def sweeping(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_sweep(uploads, limits.keep_seconds))
+        yield
+        task.cancel()
+
+    guard = Middleware(Guard, limits=limits, uploads=uploads, ending=ending or Ending())
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -66,20 +97,39 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT) 
         run_history=False,  # voices stay nowhere, not in the visitor's browser either
         theme=theme,
         css_paths=STYLES,
+        state_session_capacity=limits.sessions,
+        enable_monitoring=False,  # else whoever asks for it fills the terminal, and sees how many visitors there are
+        app_kwargs={"middleware": [guard], "lifespan": sweeping},
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
         prevent_thread_lock=True,
     )
     return address
 
 
+async def _sweep(uploads: Path, seconds: int) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(remove_leftovers, uploads, seconds)
+
+
+def remove_leftovers(uploads: Path, seconds: float, now: float | None = None) -> None:
+    """Remove uploads that broke off and were last written to ``seconds`` ago: Gradio deletes only those that ended.
+
+    What ended lies in folders of its own.
+    """
+    now = time.time() if now is None else now
+    for path in uploads.iterdir() if uploads.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and now - path.stat().st_mtime > seconds:
+                path.unlink()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Load both models, warm them up and serve the page; returns the exit status."""
     arguments = build_parser().parse_args(argv)
-    # A terminated server ends as an interrupted one does: Gradio closes its sockets, and the exit status is 0.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         limits = Limits.from_environment()
-        with _own_uploads():
+        with _interruptible(), _own_uploads():
             _serve(arguments, limits)
     except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
@@ -92,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
     """Serve the page until it is interrupted. It is there before the models, and its first visitors wait for them."""
     analyser: Future[Analyser] = Future()
-    page = build(analyser.result, limits, is_loading=lambda: not analyser.done())
-    address = launch(page, limits, arguments.host, arguments.port)
+    page, ending = build(analyser.result, limits, is_loading=lambda: not analyser.done()), Ending()
+    address = launch(page, limits, arguments.host, arguments.port, ending)
     print(f"Loading {arguments.model} and {arguments.baseline}", flush=True)
     try:
         loaded = Analyser(
@@ -102,13 +152,34 @@ def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
             limits,
         )
         loaded.warm_up()
-    except BaseException as error:
-        analyser.set_exception(error)  # so that nobody waits for ever
-        page.close(verbose=False)
-        raise
-    analyser.set_result(loaded)
-    print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
-    page.block_thread()
+        analyser.set_result(loaded)
+        print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
+        threading.Event().wait()
+    finally:
+        if not analyser.done():  # so that nobody waits for ever
+            analyser.set_exception(gr.Error(ENDING, print_exception=False))
+        _end(page, ending)
+
+
+def _end(page: gr.Blocks, ending: Ending) -> None:
+    """Let running requests finish for a while, tell who waits longer, and close the page."""
+    for number in ENDINGS:  # asked twice it would end no sooner, and leave voices behind
+        signal.signal(number, signal.SIG_IGN)
+    ending.begin()
+    ending.wait(GRACE_SECONDS)
+    ending.tell()
+    page.close(verbose=False)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """A termination does what an interruption does, until the end of the block."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,9 @@ class Limits:
         live_at_once: microphones that are listened to at the same time.
         at_once: requests that are worked on at the same time.
         queue: visitors waiting.
-        keep_seconds: age at which an uploaded voice is deleted.
+        keep_seconds: age at which an uploaded voice is deleted; an upload may not take longer, either.
+        uploads_megabytes: uploads that lie here at the same time, of all visitors together.
+        sessions: visitors of whom Gradio remembers what they sent last; for each it takes up to some MB.
     """
 
     megabytes: int = 25
@@ -40,6 +42,13 @@ class Limits:
     at_once: int = 2
     queue: int = 32
     keep_seconds: int = 600
+    uploads_megabytes: int = 2000
+    sessions: int = 100
+
+    @property
+    def json_bytes(self) -> int:
+        """Size of a request that uploads nothing; the page itself sends back some kB for each recording of a batch."""
+        return 500_000 + 5_000 * self.batch_files
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

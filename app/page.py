@@ -10,19 +10,59 @@ import gradio as gr
 
 from app import live, views
 from app.about import Described, about_html
-from app.analysis import Analyser, Answer
+from app.analysis import OUT_OF_MEMORY, Analyser, Answer, is_out_of_memory
 from app.batch import Batch, run_batch
 from app.batch_csv import write_csv
 from app.batch_views import batch_html
 from app.examples import examples
+from app.guard import log_failure
 from app.limits import Limits
 from app.plots import recording_figure
+
+NOT_USABLE = (
+    "This request does not hold what is asked for: a recording that was uploaded to this page and is not yet deleted. "
+    "The API is described at /?view=api."
+)
+BROKEN = "Something went wrong on the page, and its operator can see what. Try it with another recording."
 
 CSV = "emotions.csv"
 FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
 
 
-def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[], bool] = lambda: False) -> gr.Blocks:
+class Page(gr.Blocks):
+    """Blocks that say what is wrong: Gradio's own keep it from the visitor, and print a traceback for the operator."""
+
+    async def preprocess_data(self, block_fn, inputs, *args, **named):
+        """As of Gradio, but in words, and no address is fetched."""
+        try:
+            if names_an_address(inputs):
+                raise ValueError("an address")
+            return await super().preprocess_data(block_fn, inputs, *args, **named)
+        except (gr.Error, MemoryError):
+            raise
+        except Exception as error:
+            raise gr.Error(NOT_USABLE, print_exception=False) from error
+
+    async def process_api(self, *args, **named):
+        """As of Gradio, but in words."""
+        try:
+            return await super().process_api(*args, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            log_failure("a request", error)
+            words = OUT_OF_MEMORY if is_out_of_memory(error) else BROKEN
+            raise gr.Error(words, print_exception=False) from error
+
+
+def names_an_address(value: object) -> bool:
+    """Whether something that a visitor sent names a file that Gradio would fetch from the network."""
+    if isinstance(value, dict):
+        return "://" in str(value.get("path")) or any(map(names_an_address, value.values()))
+    return isinstance(value, list) and any(map(names_an_address, value))
+
+
+def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[], bool] = lambda: False) -> Page:
     """The whole page, with its queue.
 
     Args:
@@ -31,7 +71,7 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
         is_loading: whether ``ready`` would wait, which the page then tells its visitors.
     """
     # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
-    with gr.Blocks(
+    with Page(
         title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
     ) as page:
         gr.HTML(views.header_html(), elem_id="header", padding=False)
@@ -56,7 +96,8 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
 
         private = {"api_visibility": "private", "show_progress": "hidden"}
         page.load(greet, None, loading, queue=False, **private).then(describe, None, [about, loading], **private)
-    return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
+    # Nobody passes the queue, whose limits would hold for the others alone.
+    return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once, api_open=False)
 
 
 def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:

@@ -36,6 +36,7 @@ REFUSALS = {
         "This file is too large",
         "Cut out the part that you want to know about, or use a compressed format.",
     ),
+    "out of memory": ("There is no room for this now", ""),
     "unreadable": ("This cannot be read as sound", "Any common audio format will do: wav, mp3, flac, ogg, m4a, webm."),
 }
 LOADING = (

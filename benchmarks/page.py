@@ -23,7 +23,7 @@ from benchmarks.inputs import CLIP_SECONDS, clip_file
 from benchmarks.tables import Settings, Table, main, table_parser
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.command_line import CommandParser
-from tests.app.browser import find_chromium, launch_chromium, served_page
+from tests.app.browser import find_chromium, launch_chromium, resident_megabytes, served_page
 
 CLIENTS, REQUESTS = 10, 100
 
@@ -140,7 +140,7 @@ def _load(address: str, pid: int, clip: Path) -> list[tuple[str, str]]:
     """
     clients = [Client(address, verbose=False, analytics_enabled=False) for _ in range(CLIENTS)]
     expected = clients[0].predict(handle_file(str(clip)), api_name="/analyze")
-    rows, memory = [], [_megabytes(pid)]
+    rows, memory = [], [resident_megabytes(pid)]
     for which in ("first", "second"):
         wrong: list[object] = []
 
@@ -157,16 +157,10 @@ def _load(address: str, pid: int, clip: Path) -> list[tuple[str, str]]:
         for thread in threads:
             thread.join()
         seconds = time.perf_counter() - start
-        memory.append(_megabytes(pid))
+        memory.append(resident_megabytes(pid))
         name = f"{REQUESTS} requests from {CLIENTS} clients at once, {which} time"
         rows.append((name, f"{seconds:.1f} s, {len(wrong)} wrong"))
     return [*rows, ("memory of the page before, between and after", ", ".join(f"{size:.0f} MB" for size in memory))]
-
-
-def _megabytes(pid: int) -> float:
-    """Resident memory of a process (Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from playwright.sync_api import Browser, Playwright
 
@@ -51,8 +52,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def served_page() -> Iterator[tuple[str, subprocess.Popen, float]]:
-    """``python -m app.app`` on a free port, until the block ends.
+def served_page(*options: str, stderr: IO[str] | None = None) -> Iterator[tuple[str, subprocess.Popen, float]]:
+    """``python -m app.app`` with these options on a free port, until the block ends.
+
+    Args:
+        stderr: a file for what it prints there, instead of the terminal.
 
     Yields:
         Its address, its process, and the seconds from its start to its first page.
@@ -60,9 +64,10 @@ def served_page() -> Iterator[tuple[str, subprocess.Popen, float]]:
     port = free_port()
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.app", "--port", str(port)],
+        [sys.executable, "-m", "app.app", "--port", str(port), *options],
         cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
+        stderr=stderr,
     )
     address = f"http://127.0.0.1:{port}/"
     try:
@@ -74,6 +79,15 @@ def served_page() -> Iterator[tuple[str, subprocess.Popen, float]]:
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+
+
+def resident_megabytes(process_id: int) -> float:
+    """Memory of a process and its children (Linux)."""
+    process = Path("/proc") / str(process_id)
+    status = (process / "status").read_text(encoding="utf-8")
+    size = int(status.split("VmRSS:")[1].split()[0]) / 1024
+    children = [child for task in (process / "task").iterdir() for child in (task / "children").read_text().split()]
+    return size + sum(map(resident_megabytes, map(int, children)))
 
 
 def _answers(address: str) -> bool:

@@ -1,13 +1,15 @@
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
 
-from app.analysis import Analyser
+from app.analysis import OUT_OF_MEMORY, Analyser
 from app.limits import Limits
 from app.views import REFUSALS, answer_html
+from ser_hf.classifier import EmotionClassifier
 from ser_hf.explain import decisive_segment, occlusion, standout_features
 
 
@@ -29,6 +31,25 @@ def test_warnings_of_both_models_are_told_once(analyser, recordings):
     assert any("windows" in warning for warning in answer["warnings"])
     for part in ("model", "baseline"):
         assert not set(answer["warnings"]) & set(answer[part]["warnings"])
+
+
+TORCHS_OWN = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), np.linalg.LinAlgError, TORCHS_OWN], ids=repr)
+def test_want_of_memory_is_said_in_words_and_other_errors_are_not_hidden_behind_it(
+    analyser, recordings, monkeypatch, error
+):
+    monkeypatch.setattr(EmotionClassifier, "predict", Mock(side_effect=error))
+    if error is np.linalg.LinAlgError:
+        with pytest.raises(np.linalg.LinAlgError):
+            analyser.analyse(str(recordings / "clip.wav"))
+        return
+    answer = analyser.analyse(str(recordings / "clip.wav"))
+    assert answer == {"file": "clip.wav", "reason": "out of memory", "error": OUT_OF_MEMORY}
+    assert REFUSALS["out of memory"][0] in answer_html(answer)
+    monkeypatch.undo()
+    assert "model" in analyser.analyse(str(recordings / "clip.wav"))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,24 @@
 """The page's API, through the client that others use."""
 
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest.mock import Mock
 
+import httpx
 import pytest
+from gradio.queueing import Queue
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 
+from app.analysis import OUT_OF_MEMORY, Analyser
 from app.app import launch
 from app.batch import run_batch
 from app.limits import Limits
-from app.page import build
+from app.page import BROKEN, build
+from ser_hf.classifier import EmotionClassifier
 from tests.app.browser import free_port
 
 
@@ -73,6 +80,56 @@ def test_a_hundred_requests_from_ten_clients_are_all_answered_rightly(address, a
     for visitor in visitors:
         visitor.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize(("error", "words"), [(MemoryError(), OUT_OF_MEMORY), (KeyError("bug"), BROKEN)], ids=repr)
+def test_work_that_fails_is_answered_in_words_and_the_next_request_as_ever(
+    client, recordings, monkeypatch, capfd, caplog, error, words
+):
+    clip = handle_file(str(recordings / "clip.wav"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Analyser, "analyse", Mock(side_effect=error))
+        with pytest.raises(AppError, match=re.escape(words)):
+            client.predict(clip, api_name="/analyze")
+    assert "model" in client.predict(clip, api_name="/analyze")
+    assert repr(error) in caplog.text  # where the operator sees it, in one line
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_want_of_memory_for_one_recording_costs_a_batch_no_other(client, recordings, monkeypatch):
+    predict, calls = EmotionClassifier.predict, iter(range(10))
+
+    def predict_with_luck(self, recording):
+        if next(calls) == 0:
+            raise MemoryError
+        return predict(self, recording)
+
+    monkeypatch.setattr(EmotionClassifier, "predict", predict_with_luck)
+    batch = client.predict([handle_file(str(recordings / "clip.wav"))] * 2, api_name="/batch")
+    assert [row.get("reason") for row in batch["rows"]] == ["out of memory", None]
+
+
+def test_no_more_visitors_are_remembered_than_the_limit_says(analyser):
+    """Gradio keeps a copy of the page for each session with what was sent last, and each request may name a new one."""
+    limits = Limits(sessions=3)
+    page = build(lambda: analyser, limits)
+    address = launch(page, limits, port=free_port())
+    try:
+        for number in range(6):
+            body = {"data": [None], "fn_index": 0, "session_hash": f"visitor-{number}"}
+            assert httpx.post(f"{address}gradio_api/queue/join", json=body, timeout=60).status_code == 200
+        assert len(page.app.state_holder.session_data) <= 3
+    finally:
+        page.close()
+
+
+def test_no_statistics_are_summed_up_that_nobody_sees(client, recordings, monkeypatch):
+    """Each request would take longer than the one before."""
+    summed = Mock()
+    monkeypatch.setattr(Queue, "_get_df", summed)
+    for _ in range(3):
+        client.predict(handle_file(str(recordings / "bad.wav")), api_name="/analyze")
+    assert not summed.called
 
 
 def test_a_full_queue_refuses_in_words(analyser, recordings):

@@ -57,7 +57,7 @@ def rights_for(one: Input) -> Iterator[None]:
 def expected_of(one: Input, door: str) -> str:
     """What the table expects: of the page what its limits say; of a path that is only named, a refusal."""
     if door == "api" and not one.uploads:
-        return re.escape(REFUSED)
+        return re.escape(REFUSED) + ".*uploaded to this page"
     return one.expected if door == "command" else one.page or one.expected
 
 
