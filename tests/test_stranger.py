@@ -125,19 +125,19 @@ SENTENCES = re.findall(
 
 
 class Walk:
-    """A stranger who goes down the documents: whatever stands above a line was done before."""
+    """A stranger who goes down the documents: what stands above a line was done before, and nothing is done twice."""
 
     def __init__(self, stranger: Stranger):
         self.stranger = stranger
-        self.done: dict[Line, subprocess.CompletedProcess[str]] = {}
+        self.done: dict[str, subprocess.CompletedProcess[str]] = {}
         self.exports: dict[tuple[str, str], list[str]] = {}
 
     def to(self, line: Line) -> subprocess.CompletedProcess[str]:
         """Carry out what is not yet done, down to this line; returns what came of it."""
         for one in LINES[: LINES.index(line) + 1]:
-            if one not in self.done and one.words not in NOT_RUN:
-                self.done[one] = self._do(one)
-        return self.done[line]
+            if one.words not in self.done and one.words not in NOT_RUN:
+                self.done[one.words] = self._do(one)
+        return self.done[line.words]
 
     def find(self, words: str) -> subprocess.CompletedProcess[str]:
         """As `to`, for the first line that begins so."""
@@ -152,8 +152,10 @@ class Walk:
             return subprocess.CompletedProcess(line.words, 0, printed, "")
         if line.words.startswith("export "):
             exports.append(line.words)
-        if line.document == "CONTRIBUTING.md" and not any(one.document == line.document for one in self.done):
-            (self.stranger.folder / "runs").rename(self.stranger.folder / "runs-of-readme")  # a clone of their own
+        if line.document == "CONTRIBUTING.md" and (told := re.search(r"--output_dir (\S+)", line.words)):
+            made = self.stranger.folder / told[1]
+            if made.exists():  # by another line of README.md, for who reads that
+                made.rename(f"{made}-of-readme")
         return self.stranger.run("\n".join([*exports, line.words]))
 
 
@@ -214,6 +216,7 @@ def test_json_lines_hold_what_the_readme_shows(walk):
         assert [*row["scores"]] == [*LABELS]
     assert [*shown["scores"]][:-1] == [*LABELS][: len(shown["scores"]) - 1]
     assert len(rows[0]["timeline"]) > 1
+    walk.find("python -m ser_hf.predict recordings/ --model models/ser-svm --format parquet")
     table = pd.read_parquet(walk.stranger.folder / "answers.parquet")
     assert table["file"].tolist() == [row["file"] for row in rows]
 
@@ -223,7 +226,7 @@ def test_json_lines_hold_what_the_readme_shows(walk):
 def test_the_models_of_all_clips_carry_the_figures_of_the_runs_that_are_named(walk, family):
     line = next(line for line in LINES if f"--output_dir runs/{family}-full" in line.words)
     walk.to(line)
-    (folder,) = walk.stranger.folder.glob(f"runs*/{family}-full*/model")
+    (folder,) = walk.stranger.folder.glob(f"runs/{family}-full*/model")
     named = re.search(r"--reference_run (\S+)", line.words)[1].replace("runs/", "").split(",")
     assert sorted(path.name for path in (folder / "evaluation").iterdir()) == sorted(named)
     assert EmotionClassifier.from_pretrained(folder).predict(walk.stranger.folder / "clip.wav").label in LABELS
@@ -237,7 +240,9 @@ def test_there_are_four_blocks_of_python():
 def test_the_classifier_shows_what_the_readme_names(walk):
     assert "EmotionClassifier.from_pretrained" in BLOCKS[0]
     ((label, confident, scores, warnings, timeline),) = walk.stranger.show(BLOCKS[0])
-    assert (label, confident) == (max(scores, key=scores.get), True)
+    ours = EmotionClassifier.from_pretrained(REPOSITORY / "models" / "ser-whisper")
+    prediction = ours.predict(walk.stranger.folder / "clip.wav")
+    assert (label, confident) == (prediction.label, prediction.confident)
     assert [*scores] == [*LABELS]
     assert all(isinstance(warning, str) for warning in warnings)
     assert timeline[0].keys() == {"start", "end", "label", "scores"}
@@ -263,7 +268,8 @@ def names_in(sentence: str) -> set[str]:
 def test_the_api_of_the_page_answers_with_what_the_readme_lists(walk):
     printed = walk.find("make demo").stdout
     address = re.search(r"Listening on (http://\S+?)/? ", printed)[1]
-    assert str(PAGE) in address or not is_free(PAGE)
+    if "GRADIO_SERVER_PORT" not in walk.stranger.environment:
+        assert address == f"http://127.0.0.1:{PAGE}"
     analysed, batch = walk.stranger.show(BLOCKS[2].replace(f"http://127.0.0.1:{PAGE}", address))
     told = re.search(
         r"`/analyze` returns (.*?), and for (.*?) each (.*?); a recording that gets no answer returns (.*?)\.\n"
@@ -277,8 +283,9 @@ def test_the_api_of_the_page_answers_with_what_the_readme_lists(walk):
         assert analysed[name].keys() == part
     assert batch.keys() == rows
     assert (batch["answered"], batch["failed"], len(batch["rows"])) == (3, 0, 3)
-    silent = BLOCKS[2].replace("clip.wav", "README.md").replace(f"http://127.0.0.1:{PAGE}", address)
-    assert walk.stranger.show(silent)[0].keys() == refusal
+    (walk.stranger.folder / "bad.wav").write_text("this is no sound")
+    unusable = BLOCKS[2].replace("clip.wav", "bad.wav").replace(f"http://127.0.0.1:{PAGE}", address)
+    assert walk.stranger.show(unusable)[0].keys() == refusal
 
 
 @pytest.mark.slow
