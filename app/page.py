@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+from gradio import processing_utils
 
 from app import live, views
 from app.about import Described, about_html
@@ -27,6 +29,8 @@ BROKEN = "Something went wrong on the page, and its operator can see what. Try i
 
 CSV = "emotions.csv"
 FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
+# Gradio looks for ffmpeg, and then asks ffprobe of the examples: where the first came alone, no page would be built.
+processing_utils.ffmpeg_installed = lambda: bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
 
 
 class Page(gr.Blocks):

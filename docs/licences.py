@@ -43,8 +43,9 @@ those packages need besides may have come in another version where you are. The 
 Three wheels carry libraries of others beside their own code: `soundfile` has libsndfile (LGPL-2.1-or-later), `soxr` has
 libsoxr (LGPL-2.1-or-later), and `av` has FFmpeg, which calls itself "LGPL version 3 or later", with codecs among which
 libx264 and libx265 are GPL-2.0-or-later. Who hands on an image or an installer with these in it hands on their terms,
-too. On Linux, PyTorch from the default index also brings NVIDIA's CUDA libraries, which are proprietary; the one from
-PyTorch's CPU index does not.
+too. (`imageio-ffmpeg`, which only the tests need, has the ffmpeg program, under GPL-3.0-or-later.) On Linux, PyTorch
+from the default index also brings NVIDIA's CUDA libraries, which are proprietary; the one from PyTorch's CPU index does
+not.
 """
 
 

@@ -29,6 +29,11 @@ COMMANDS = (
 )
 
 
+# What worked examples add is not here; tests/test_worked_examples.py runs their commands where it is.
+WORKED = re.compile(r"^## A new feature group.*?^## ", re.DOTALL | re.MULTILINE)
+# Settings of nginx, a test's Python and the list of rooms are indented, too, and no commands.
+NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")
+
 PACKAGES = ("ser_hf", "tests.fuzz", "tests.hostile")  # started by their __main__
 
 

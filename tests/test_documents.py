@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import ser_hf
-from tests.commands import COMMANDS, check, examples, parser_of
+from tests.commands import COMMANDS, NO_COMMAND, WORKED, check, examples, parser_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Of the Citation File Format 1.2.0: what a file must have, and the keys that we use.
@@ -57,11 +57,9 @@ def test_security_names_files_and_commands_that_are_there():
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/licences.md")
 TEXTS = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in DOCUMENTS}
-# What worked examples add is not here; tests/test_worked_examples.py runs their commands where it is.
-WORKED = re.compile(r"^## A new feature group.*?^## ", re.DOTALL | re.MULTILINE)
 LINES = [(name, line) for name, text in TEXTS.items() for line in examples(WORKED.sub("## ", text))]
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-# What other programs' commands may begin with. Settings of nginx, a test's Python and the list of rooms are none.
+# What other programs' commands may begin with.
 OTHERS = (
     "accelerate launch ",
     "docker build ",
@@ -71,11 +69,11 @@ OTHERS = (
     ".venv/bin/hf download ",
     "pip-compile ",
     "pip install ",
+    "python -c ",
     "ray get-auth-token ",
     "ray start ",
     "torchrun ",
 )
-NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")
 
 
 def is_ours(line: str) -> bool:

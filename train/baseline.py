@@ -37,18 +37,23 @@ from ser_hf.models.families import FAMILIES
 from ser_hf.models.importance import group_importance
 from ser_hf.names import unknown_name
 from ser_hf.runs import (
-    METRICS,
     RunError,
     create_run,
     finish_run,
     prediction_frame,
-    read_run_json,
     write_json,
     write_run_json,
 )
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
-from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, milliseconds_per_clip
+from train.common import (
+    DataArguments,
+    UsageError,
+    load_clip_table,
+    make_data_folds,
+    milliseconds_per_clip,
+    read_reference,
+)
 from train.publishing.describe import describe_model
 
 IMPORTANCE = "importance.json"
@@ -250,11 +255,9 @@ def check_reference(run_folder: str, data: DataArguments, baseline: BaselineArgu
     """Refuse figures that are not there or are those of another kind of model, before anything is computed."""
     if data.protocol != "full":
         raise UsageError("--reference_run goes with --protocol full, which tests nothing itself")
-    family = read_run_json(run_folder).get("model")
+    family = read_reference(run_folder).get("model")
     if family != baseline.model:
         raise UsageError(f"--reference_run {run_folder} is a run of {family}, not of {baseline.model}")
-    if not (Path(run_folder) / METRICS).is_file():
-        raise UsageError(f"--reference_run {run_folder} holds no {METRICS}: did its run end?")
 
 
 if __name__ == "__main__":

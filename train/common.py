@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets
@@ -12,6 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.corpora import load_corpus
 from ser_hf.names import unknown_name
+from ser_hf.runs import METRICS, read_run_json
 from ser_hf.splits import PROTOCOLS, Fold, column_names, make_folds
 
 TIMED_CLIPS = 20
@@ -134,6 +136,19 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
             "add a corpus, or take --protocol random"
         )
     return folds
+
+
+def read_reference(run_folder: str | Path) -> dict[str, Any]:
+    """What ``run.json`` of a run says whose figures a model's card gets; to be asked before anything is computed.
+
+    Raises:
+        RunError: it is not there.
+        UsageError: it did not end.
+    """
+    facts = read_run_json(run_folder)
+    if not (Path(run_folder) / METRICS).is_file():
+        raise UsageError(f"--reference_run {run_folder} holds no {METRICS}: did its run end?")
+    return facts
 
 
 def milliseconds_per_clip(model: Any, audio: Sequence[dict], window: float | None = None) -> float:

@@ -40,7 +40,7 @@ from ser_hf.models.onnx_model import export_onnx
 from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
-from train.common import DataArguments, UsageError, load_clip_table, make_data_folds
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
 from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
@@ -88,6 +88,11 @@ def run(
         raise UsageError(
             f"{option} leaves nobody to calibrate on: name a run with --reference_run, or --calibrate false"
         )
+    if data.protocol == "full":
+        for reference in model.reference_runs:
+            if read_reference(reference).get("command") == "train.baseline":
+                raise UsageError(f"--reference_run {reference} is a run of train.baseline, not of a network")
+    training.output_dir = training.output_dir or f"runs/{model.family}-{data.protocol}-seed{training.seed}"
     hub = log_in_to_push(data, model, training) if training.push_to_hub else None
     table = load_clip_table(data)
     folds = make_data_folds(table, data)

@@ -246,7 +246,10 @@ class FinetuneTrainingArguments(TrainingArguments):
 
     _argument_group_name = "training: the schedule, and what is written"
 
-    output_dir: str = field(default="runs/whisper-actor", metadata={"help": "Run folder that is written."})
+    # Empty rather than None, for which TrainingArguments has a default of its own.
+    output_dir: str = field(
+        default="", metadata={"help": "Run folder that is written (default: runs/FAMILY-PROTOCOL-seedN)."}
+    )
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a run folder that exists."})
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "true: go on with the run in --output_dir where it broke off."}

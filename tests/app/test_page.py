@@ -40,6 +40,14 @@ def test_api_refuses_in_words(client, recordings):
     assert "bad.wav" in answer["error"]
 
 
+def test_it_is_built_where_ffmpeg_came_without_ffprobe(analyser, tmp_path, monkeypatch):
+    """Gradio looks for the one and asks the other: the page ended as it began."""
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    build(lambda: analyser, analyser.limits)
+
+
 def test_page_fetches_nothing_from_elsewhere(address):
     page = urllib.request.urlopen(address).read().decode()
     for host in ("googleapis", "gstatic", "cdnjs"):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ser_hf import EmotionClassifier
 from ser_hf.labels import LABELS
-from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.runs import read_predictions, read_run_json, write_run_json
 from tests.synthetic import make_clip, make_ravdess
 from tests.tiny_bases import save_tiny_base
 from train import finetune, finetune_fold, finetune_learning, publish
@@ -145,6 +145,44 @@ def test_a_fold_that_the_earlier_run_has_not_is_refused_before_training(common, 
     assert finetune.main([*common, *arguments, "--reference_run", str(actor_run)]) == 2
     assert "is no finished run of train.finetune that has fold 2" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        ("nowhere", "cannot read"),
+        ("broken-off", "holds no metrics.json: did its run end?"),
+        ("svm-actor", "is a run of train.baseline"),
+    ],
+)
+def test_figures_that_the_card_could_not_have_are_missed_before_training(common, tmp_path, capsys, spoilt, words):
+    """They were missed when the card was written, after all the training."""
+    for name, command in (
+        ("good", "train.finetune"),
+        ("broken-off", "train.finetune"),
+        ("svm-actor", "train.baseline"),
+    ):
+        (tmp_path / name).mkdir()
+        write_run_json(tmp_path / name, command=command, folds=[{"index": 0, "temperature": 1.0}])
+    for name in ("good", "svm-actor"):
+        (tmp_path / name / "metrics.json").write_text("{}")
+    reference = f"{tmp_path / 'good'},{tmp_path / spoilt}"
+    arguments = ["--protocol", "full", "--output_dir", str(tmp_path / "run"), "--reference_run", reference]
+    assert finetune.main([*common, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert spoilt in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_named_by_what_it_is(common, tmp_path, monkeypatch, capsys):
+    """Whatever was trained once went to runs/whisper-actor, where the next one found it in its way."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "whisper-random-seed7"
+    folder.mkdir(parents=True)
+    (folder / "precious.txt").write_text("mine")
+    assert finetune.main([*common, "--protocol", "random", "--seed", "7"]) == 2
+    assert "the run folder runs/whisper-random-seed7 exists" in capsys.readouterr().err
 
 
 @pytest.mark.slow
