@@ -42,7 +42,7 @@ from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
+from train.finetune_fold import FOLD, Calibration, earlier_calibration, remove_checkpoints, run_fold
 from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
@@ -130,6 +130,7 @@ def run(
             run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration, states)
         if not is_main:
             continue
+        remove_checkpoints(fold_folder)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))
