@@ -5,7 +5,7 @@ Examples:
     python -m tests.train.killed --kills 10
     python -m tests.train.killed --kills 50 --seed 1 --recipes regression
 
-A tiny network is trained on synthetic voices by each recipe: one learns by gradient, one is a regression on kept states.
+A tiny network is trained on made-up voices by each recipe: one learns by gradient, one is a regression on kept states.
 A run is killed with SIGKILL when it is about to make, rename or delete a file, when a file is empty or half written,
 or behind a step; in between, a kill finds the disk as it was behind one of these. Then the same command goes on with
 --resume_from_checkpoint true. Exit status: 0 if all ended with the same files and bytes as the unbroken run, else 1.
@@ -21,6 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def survive(common: Sequence[str], recipe: str, work: Path, kills: int, seed: in
 
     again = kills // 3
     edges = np.linspace(0, len(events), kills - again + 1).astype(int)
-    for number, (first, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (first, end) in enumerate(pairwise(edges)):
         one_run(f"once{number}", iter([int(rng.integers(first, end))]))
     if again:
         one_run("again", iter(rng.integers(0, len(events) // 3, again).tolist()))
@@ -211,10 +212,11 @@ def _watch(folder: Path, moment: int | None) -> None:
             return
         if name == "open" and isinstance(args[0], (str, bytes)) and inside(args[0]) and args[2] & os.O_CREAT:
             event(f"open {short(args[0])}", lambda: os.close(os.open(args[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)))
-        elif name in ("os.rename", "os.mkdir", "os.remove", "os.rmdir"):
-            # What has a file descriptor of its folder is a whole folder being deleted.
-            if inside(args[0]) or (name in ("os.remove", "os.rmdir") and args[1] != -1):
-                event(f"{name.removeprefix('os.')} {short(args[0])}")
+        # What is named by its folder's file descriptor is part of a whole folder that is being deleted.
+        elif (name in ("os.rename", "os.mkdir", "os.remove", "os.rmdir") and inside(args[0])) or (
+            name in ("os.remove", "os.rmdir") and args[1] != -1
+        ):
+            event(f"{name.removeprefix('os.')} {short(args[0])}")
 
     def inside(path: Any) -> bool:
         return str(path).startswith(f"{folder}{os.sep}") or str(path) == str(folder)
