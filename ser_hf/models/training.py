@@ -237,8 +237,8 @@ class EmotionTrainer(Trainer):
 def last_whole_checkpoint(folder: str | Path) -> str | None:
     """The newest checkpoint in a folder, without those on top that a kill left half written or half deleted.
 
-    These are deleted: no run ends the same that goes on from them. None if there is no whole one. Whole is what `Trainer`
-    writes in one process or in several with the whole model in each (not FSDP or DeepSpeed, nor ``save_only_model``).
+    These are deleted: no run ends the same that goes on from them. None if there is no whole one. Whole is what
+    `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor ``save_only_model``).
     """
     folder = Path(folder)
     while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
