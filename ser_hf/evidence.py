@@ -19,7 +19,7 @@ import pandas as pd
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE
 from ser_hf.hub import looks_like_folder
 from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json, write_json
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json, replacing, write_json
 
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
@@ -122,7 +122,8 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
         published["tests_this_model"] = _tests_this_model(model_folder, run_folder, run)
     copy.mkdir(parents=True, exist_ok=True)
     if copy.resolve() != run_folder:
-        shutil.copyfile(run_folder / PREDICTIONS, copy / PREDICTIONS)
+        with replacing(copy / PREDICTIONS) as part:
+            shutil.copyfile(run_folder / PREDICTIONS, part)
     write_json(copy / RUN, published)
     evaluations = read_evaluations(model_folder)
     write_json(model_folder / METRICS, evaluations[0].summary)

@@ -5,13 +5,14 @@ Whatever comes after a run (comparison, card, plots, tests) reads ``predictions.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
 RUN = "run.json"
 PLOTS = "plots"
+PART = ".part"  # behind the name of a file that is being written
+DELETED = "deleted"  # in run.json: the folder is being emptied
 
 CLIP_COLUMNS = ("clip", "corpus", "speaker", "gender", "fold", "emotion", "predicted")
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "scikit-learn", "librosa", "numpy", "scipy", "pandas")
@@ -59,23 +62,63 @@ def create_run(output_dir: str | Path, overwrite: bool = False, resume: bool = F
                 f"the run folder {folder} exists and is not empty; choose another --output_dir, or replace it with "
                 "--overwrite_output_dir"
             )
-        if not (folder / RUN).is_file():
+        begun = {path.name for path in folder.iterdir()} == {RUN + PART}  # and killed before anything else
+        if not (folder / RUN).is_file() and not begun:
             raise RunError(f"{folder} holds files but no {RUN}, so it is no run; choose another --output_dir")
-        if not resume:
-            shutil.rmtree(folder)
+        if not resume or begun or read_run_json(folder).get(DELETED):
+            _empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Now rather than at the end: the code may be another by then, and a run that broke off is still known for a run.
     write_run_json(folder, **environment())
     return folder
 
 
-def write_json(path: str | Path, data: Any) -> None:
-    """Write JSON beside the file and rename it, so that a reader never meets half a file; NaN is refused."""
+def _empty(folder: Path) -> None:
+    """Delete what is in a run folder; broken off, it is finished by whoever takes up the folder next."""
+    write_json(folder / RUN, {DELETED: True})  # else a run could go on with the half that is left of another
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN:
+            path.unlink()
+    (folder / RUN).unlink()
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file."""
     path = Path(path)
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part = path.with_name(path.name + PART)
+    yield part
     part.replace(path)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` that takes its place at the end, when it is whole."""
+    folder = Path(folder)
+    part = folder.with_name(folder.name + PART)
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
+    yield part
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8 beside the file and rename it; its folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON beside the file and rename it; NaN is refused."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    with replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
@@ -195,9 +238,8 @@ def write_predictions(folder: str | Path, frame: pd.DataFrame, name: str = PREDI
     """
     path = Path(folder) / name
     _check(frame, path)
-    part = path.with_name(path.name + ".part")
-    frame.to_parquet(part, index=False, compression="zstd")
-    part.replace(path)
+    with replacing(path) as part:
+        frame.to_parquet(part, index=False, compression="zstd")
 
 
 def read_predictions(folder: str | Path, name: str = PREDICTIONS) -> pd.DataFrame:

@@ -25,7 +25,7 @@ COMMANDS = (
     ),
     *("tests.fuzz", "tests.hostile"),
     *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
-    *("train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
+    *("tests.train.killed", "train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
 )
 
 

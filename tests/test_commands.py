@@ -34,7 +34,12 @@ def test_no_command_is_missing_here():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     # The start of a Space is a text in the module that writes it.
-    assert started - {"train.publishing.space"} | {"tests.fuzz", "tests.hostile", "tests.hub_server"} == set(COMMANDS)
+    assert started - {"train.publishing.space"} | {
+        "tests.fuzz",
+        "tests.hostile",
+        "tests.hub_server",
+        "tests.train.killed",
+    } == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -66,7 +71,12 @@ def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
     near = {"ser_hf": "version", "ser_hf.predict": "format", "app.app": "baseline", "benchmarks.page": "rounds"}
     near |= {"train.evaluate": "corpora", "train.baseline": "protocol", "train.finetune": "num_layers"}
     near |= {"train.robustness": "data_dir", "tests.hub_server": "root", "train.experiments": "report_only"}
-    near |= {"tests.hostile": "doors", "train.leaderboard": "protocols", "train.publish": "dry_run"}
+    near |= {
+        "tests.hostile": "doors",
+        "tests.train.killed": "kills",
+        "train.leaderboard": "protocols",
+        "train.publish": "dry_run",
+    }
     option = near.get(command, "output")
     mistyped = "--" + option[:-2] + option[-1] + option[-2]
     code, text, error = shown(command, [mistyped, "1"], capsys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ser_hf import runs
 from ser_hf.labels import LABELS
 from ser_hf.metrics import evaluate_predictions
 from ser_hf.runs import (
@@ -19,9 +21,11 @@ from ser_hf.runs import (
     prediction_frame,
     read_predictions,
     read_run_json,
+    replacing_folder,
     write_json,
     write_predictions,
     write_run_json,
+    write_text,
 )
 from tests.predictions import make_predictions, make_table
 
@@ -66,6 +70,54 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, how):
     with pytest.raises(RunError, match="is no run"):
         create_run(tmp_path, **{how: True})
     assert (tmp_path / "thesis.doc").exists()
+
+
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_a_run_that_was_killed_while_it_wrote_its_first_file_is_taken_up(tmp_path, how):
+    (tmp_path / "run.json.part").write_text('{"versi')
+    assert read_run_json(create_run(tmp_path, **{how: True}))["versions"]
+    assert not (tmp_path / "run.json.part").exists()
+
+
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_a_deletion_that_was_killed_is_finished_and_nothing_goes_on_from_its_rest(tmp_path, monkeypatch, how):
+    class KilledError(Exception):
+        pass
+
+    def killed(path):
+        raise KilledError
+
+    folder = create_run(tmp_path / "run")
+    for fold in ("fold0", "fold1"):
+        (folder / fold).mkdir()
+        write_json(folder / fold / "fold.json", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.shutil, "rmtree", killed)
+        with pytest.raises(KilledError):
+            create_run(folder, overwrite=True)
+    assert list(folder.glob("fold?"))
+    create_run(folder, **{how: True})
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    assert "deleted" not in read_run_json(folder)
+
+
+def test_a_text_takes_its_place_when_it_is_whole(tmp_path):
+    report = tmp_path / "reports" / "report.md"
+    write_text(report, "first: Müller\n")
+    assert report.read_bytes() == "first: Müller\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(report, "\udcff")
+    assert report.read_bytes() == "first: Müller\n".encode()
+
+
+def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):
+    for content in ("old", "new"):
+        with replacing_folder(tmp_path / "model") as part:
+            (part / "config.json").write_text(content)
+        with contextlib.suppress(KeyError), replacing_folder(tmp_path / "model") as part:
+            (part / "half.json").write_text("")
+            raise KeyError
+        assert [(path.name, path.read_text()) for path in (tmp_path / "model").iterdir()] == [("config.json", content)]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):

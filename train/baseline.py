@@ -8,7 +8,7 @@ Examples:
 
 With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder. All other
 protocols also write ``importance.json``: which groups of features the answers to the tested clips need.
-Exit status: 0, or 2 if arguments or data allow no run.
+Exit status: 0, 1 if results could not be written, 2 if arguments or data allow no run.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from ser_hf.runs import (
     create_run,
     finish_run,
     prediction_frame,
+    replacing_folder,
     write_json,
     write_run_json,
 )
@@ -126,13 +127,16 @@ ARGUMENTS = (DataArguments, BaselineArguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 when the arguments or the data do not allow a run)."""
+    """Run the command; returns the exit status: 0, 1 (writing failed) or 2 (no run is possible)."""
     try:
         data, baseline = parse_arguments(ARGUMENTS, argv, "python -m train.baseline", __doc__)
         run(data, baseline)
     except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -146,6 +150,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         check_reference(run_folder, data, baseline)
     table = load_clip_table(data)
     folds = make_data_folds(table, data)
+    fingerprint = corpus_fingerprint(table)  # before they are heard, and not when one of them may have gone
     folder = create_run(
         baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
     )
@@ -177,7 +182,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         protocol=data.protocol,
         model=baseline.model,
         seed=baseline.seed,
-        corpus_fingerprint=corpus_fingerprint(table),
+        corpus_fingerprint=fingerprint,
         folds=records,
         extraction_seconds=round(extracted - started, 1),
         seconds=round(time.perf_counter() - started, 1),
@@ -187,9 +192,10 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     if frames:
         print(summary(finish_run(folder, frames)))
     else:
-        save_classical(model, folder / "model")
-        if baseline.reference_runs:
-            describe_model(folder / "model", baseline.reference_runs, f"ser-{baseline.model}")
+        with replacing_folder(folder / "model") as part:
+            save_classical(model, part)
+            if baseline.reference_runs:
+                describe_model(part, baseline.reference_runs, f"ser-{baseline.model}")
     print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")
     return folder
 

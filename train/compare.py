@@ -24,7 +24,7 @@ from ser_hf.command_line import CommandParser
 from ser_hf.labels import LABELS
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import mcnemar
-from ser_hf.runs import RunError
+from ser_hf.runs import RunError, write_text
 from ser_hf.splits import SPEAKER_DEPENDENT
 from ser_hf.statistics import AlignmentError, holm
 from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         compare(arguments.runs, arguments.output)
-    except (RunError, AlignmentError) as error:
+    except (RunError, AlignmentError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"written: {arguments.output}")
@@ -74,6 +74,7 @@ def compare(folders: Iterable[Path], output: Path) -> None:
     Raises:
         RunError: a folder is no complete run, or two have the same name.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after minutes of statistics
     folders = sorted(set(folders))
     runs = [read_run(folder) for folder in folders]
     names = [run.name for run in runs]
@@ -92,8 +93,7 @@ def compare(folders: Iterable[Path], output: Path) -> None:
     for group in grouped(runs):
         parts += section(group, gallery)
     gallery.remove_others()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(output, "\n\n".join(parts) + "\n")
 
 
 def command(folders: Sequence[Path], output: Path) -> str:

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         (arguments,) = parse_arguments(ARGUMENTS, argv, "python -m train.evaluate", __doc__)
         evaluate(arguments, command=shlex.join(["python", "-m", "train.evaluate", *argv]))
-    except (UsageError, CorpusError, RunError, ModelError) as error:
+    except (UsageError, CorpusError, RunError, ModelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -88,6 +88,8 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
             file=sys.stderr,
         )
     tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
+    # Before they are heard: one that goes meanwhile is told among those that failed.
+    fingerprints = {name: corpus_fingerprint(table) for name, table in tables.items()}
     folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
     started = time.perf_counter()
     frames, failed = [], []
@@ -105,7 +107,7 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
         protocol="cross",
         model=classifier.name,
         seed=None,
-        corpus_fingerprint={name: corpus_fingerprint(table) for name, table in tables.items()},
+        corpus_fingerprint=fingerprints,
         heard_in_training=heard,
         failed=failed,
         seconds=round(time.perf_counter() - started, 1),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_hf.command_line import CommandParser
-from ser_hf.runs import RunError
+from ser_hf.runs import RunError, write_text
 from ser_hf.statistics import AlignmentError, mcnemar
 from train.arguments import read_recipe
 from train.common import UsageError, chosen_names
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments.report_only:
             failed = run_jobs([jobs[name] for name in wanted], arguments.runs_dir, arguments.kept_dir)
         write_report(experiments, arguments.kept_dir, arguments.output)
-    except (UsageError, RunError, AlignmentError) as error:
+    except (UsageError, RunError, AlignmentError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return tell_end(arguments.output, failed)
@@ -108,8 +108,7 @@ def write_report(experiments: Sequence[dict[str, Any]], kept_dir: Path, output: 
     head = ["experiment", "accuracy", "UAR", "ECE", "NLL", "against", "folds"]
     rows = [_row(one, runs) for one in known]
     parts = ["# Experiments", INTRODUCTION, table(head, rows) if rows else "", *map(_section, known)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_text(output, "\n\n".join(part for part in parts if part) + "\n")
 
 
 def _row(experiment: dict[str, Any], runs: dict[str, Run]) -> list[str]:

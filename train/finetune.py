@@ -37,12 +37,20 @@ from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
-from ser_hf.runs import RunError, create_run, finish_run, read_predictions, write_run_json
+from ser_hf.runs import (
+    RunError,
+    create_run,
+    finish_run,
+    read_predictions,
+    read_run_json,
+    replacing_folder,
+    write_run_json,
+)
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import FOLD, Calibration, earlier_calibration, run_fold
+from train.finetune_fold import FOLD, Calibration, earlier_calibration, remove_checkpoints, run_fold
 from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
@@ -50,6 +58,9 @@ from train.publishing.describe import describe_model
 
 ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 FROZEN = "frozen"  # in a run folder: what the frozen layers gave
+GOES_ON = (
+    "What was finished before is kept; once that is mended, the same command with --resume_from_checkpoint true goes on"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,18 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse_arguments(ARGUMENTS, argv, "python -m train.finetune", __doc__)
         run(*arguments)
-    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
+    except (UsageError, CorpusError, SplitError, RunError, ModelError, CardError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except AudioError as error:  # a clip that could be read when the command began
+        print(f"error: {error}\n{GOES_ON}", file=sys.stderr)
         return 2
     except (HubError, CheckError) as error:
         print(f"error: {error}\nWhat was trained is kept; python -m train.publish pushes it, too", file=sys.stderr)
         return 1
     except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written to
-        print(
-            f"error: {error}\nWhat was finished before is kept; once that is mended, the same command with "
-            "--resume_from_checkpoint true goes on",
-            file=sys.stderr,
-        )
+        print(f"error: {error}\n{GOES_ON}", file=sys.stderr)
         return 1
     return 0
 
@@ -110,11 +120,14 @@ def run(
     here = fold_training_arguments(training, folder, has_validation=holds_out)
     # Asking for the device lets the processes that torchrun or accelerate began know of each other.
     is_main = here.device is not None and here.process_index == 0
-    refused: list[RunError | None] = [None]
+    refused: list[RunError | CorpusError | None] = [None]
     if is_main:
         try:
+            fingerprint = corpus_fingerprint(table)
             create_run(folder, overwrite=training.overwrite_output_dir, resume=resume)
-        except RunError as error:
+            check_same_clips(folder, fingerprint)
+            write_run_json(folder, corpus_fingerprint=fingerprint)
+        except (RunError, CorpusError) as error:
             refused = [error]
     broadcast_object_list(refused)
     if refused[0] is not None:
@@ -135,6 +148,7 @@ def run(
             run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration, states)
         if not is_main:
             continue
+        remove_checkpoints(fold_folder)
         records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
         if len(fold.test):
             frames.append(read_predictions(fold_folder))
@@ -150,7 +164,6 @@ def run(
         protocol=data.protocol,
         model=model.family,
         seed=training.seed,
-        corpus_fingerprint=corpus_fingerprint(table),
         folds=records,
         seconds=sum(record["seconds"] for record in records),
         base_model_commit=base and commit_of(base),
@@ -160,11 +173,12 @@ def run(
         print(summary(finish_run(folder, frames)))
     measured_by = model.reference_runs if data.protocol == "full" else [folder]
     if len(folds) == 1:  # one model, whole: all speakers' or, measured by this very run, that of one fold
-        shutil.copytree(folder / f"fold{folds[0].index}" / "model", folder / "model", dirs_exist_ok=True)
-        if model.export_onnx:
-            export_onnx(folder / "model")
-        if measured_by:
-            describe_model(folder / "model", measured_by, f"ser-{model.family}")
+        with replacing_folder(folder / "model") as part:
+            shutil.copytree(folder / f"fold{folds[0].index}" / "model", part, dirs_exist_ok=True)
+            if model.export_onnx:
+                export_onnx(part)
+            if measured_by:
+                describe_model(part, measured_by, f"ser-{model.family}")
     print(f"Written to {folder}", flush=True)
     if hub is not None:
         api, repo_id = hub
@@ -193,6 +207,19 @@ def log_in_to_push(
     except HubError as error:
         raise UsageError(f"--push_to_hub: {error}") from error
     return api, name if "/" in name else f"{api.whoami()['name']}/{name}"
+
+
+def check_same_clips(folder: Path, fingerprint: str) -> None:
+    """Refuse to go on with a run on other clips than it began with: what is kept of them goes by their rows.
+
+    Raises:
+        RunError: a clip was lost, added or changed.
+    """
+    if read_run_json(folder).get("corpus_fingerprint", fingerprint) != fingerprint:
+        raise RunError(
+            f"{folder} was begun on other clips: one was lost, added or changed since, or --data_dir and --corpora are "
+            "others. Put them back, or begin anew with --overwrite_output_dir true"
+        )
 
 
 def train_on_validation(fold: Fold) -> Fold:

@@ -113,6 +113,7 @@ def conclude(
         resumed: whether its training went on from a checkpoint.
     """
     model, extractor = sound.model, sound.extractor
+    shutil.rmtree(folder / "model", ignore_errors=True)  # half of one, if this was broken off before
     temperature, threshold = calibration.temperature, calibration.threshold
     if model_arguments.calibrate:
         if len(fold.validation):
@@ -131,9 +132,6 @@ def conclude(
         voices = dataclasses.replace(augmentation, copies=0, no_speech=0.0)
         heard = [sound.of(fold.train), sound.of(fold.train, voices)]
         learn_familiarity(model, extractor, heard, np.tile(sound.speakers[fold.train], len(heard)), folder / "model")
-    # The weights are in the model folder now; optimiser states are three times their size.
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
     # Of a resumed fold, these are the seconds since it was taken up again.
     record = {
         "index": fold.index,
@@ -148,6 +146,16 @@ def conclude(
         tested = table.select(fold.test)["audio"]
         record["milliseconds_per_clip"] = milliseconds_per_clip(classifier.model, tested, classifier.window_seconds)
     write_json(folder / FOLD, record)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a fold whose ``fold.json`` is written: its weights are in its model folder.
+
+    Not before: of a checkpoint that is half deleted, no run that broke off can go on. Optimiser states make them three
+    times as large as the weights.
+    """
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def learn_familiarity(

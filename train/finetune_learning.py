@@ -15,7 +15,6 @@ from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.trainer_utils import get_last_checkpoint
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import augmented_copies
@@ -42,6 +41,7 @@ from ser_hf.models.training import (
     EpochCallback,
     balanced_weights,
     compute_metrics,
+    last_whole_checkpoint,
     unchanged,
 )
 from ser_hf.runs import write_json
@@ -191,7 +191,8 @@ def learn(
         head_factor=head_factor,
         label_weights=balanced_weights(lessons.labels, len(LABELS)) if model_arguments.balance_labels else None,
     )
-    last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.exists() else None
+    with args.main_process_first(local=False, desc="what a kill left"):
+        last = last_whole_checkpoint(folder) if args.resume_from_checkpoint else None
     trainer.train(resume_from_checkpoint=last)
     model.eval()
     if trainer.is_world_process_zero():

@@ -14,14 +14,14 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.evidence import publishable
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, write_json
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, replacing, write_json
 from train.arguments import read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 
 RECIPES = Path(__file__).parent / "recipes"
 # Small files that say what a run answered and what it is worth; checkpoints stay where they were trained.
 ASKED = (CONDITIONS_FILE, NO_SPEECH_FILE)
-KEPT = (RUN, PREDICTIONS, METRICS, "importance.json", *ASKED)
+KEPT = (RUN, PREDICTIONS, "importance.json", *ASKED, METRICS)  # the last says that all are there
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def keep(folder: Path, kept: Path) -> None:
         if name == RUN:
             write_json(kept / RUN, publishable(read_run_json(folder)))
         elif (folder / name).is_file():
-            shutil.copyfile(folder / name, kept / name)
+            with replacing(kept / name) as part:
+                shutil.copyfile(folder / name, part)
 
 
 def _answers(folder: Path) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs = [with_base_model(job, arguments.base_model) for job in jobs]
         failed = [] if arguments.report_only else run_all(jobs, arguments.runs_dir, arguments.kept_dir)
         write_leaderboard(table["rows"], plan(table), arguments.kept_dir, arguments.output)
-    except (UsageError, RunError) as error:
+    except (UsageError, RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return tell_end(arguments.output, failed)

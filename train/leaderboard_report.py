@@ -14,6 +14,7 @@ from ser_hf import plots
 from ser_hf.conditions import AS_RECORDED, LENGTH_CURVE, NOISE_CURVE
 from ser_hf.labels import LABELS
 from ser_hf.metrics import expected_calibration_error, probability_matrix
+from ser_hf.runs import write_text
 from ser_hf.statistics import gender_gap
 from train.jobs import Job
 from train.reporting import Gallery, Run, bracket, percent, read_run, table
@@ -83,8 +84,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
         *importance_section(known, runs, kept_dir),
     ]
     gallery.remove_others()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_text(output, "\n\n".join(part for part in parts if part) + "\n")
 
 
 def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:

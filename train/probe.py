@@ -33,6 +33,7 @@ from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, pretrained_folder
 from ser_hf.models.neural import NeuralModel
+from ser_hf.runs import write_text
 from ser_hf.splits import SplitError, make_folds
 from train.finetune_arguments import PRETRAINED
 from train.reporting import percent, table
@@ -106,11 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         report = probe(arguments.base_model, arguments.layer, arguments.window_seconds, arguments.data_dir)
-    except (CorpusError, ModelError, SplitError, AudioError) as error:
+    except (CorpusError, ModelError, SplitError, AudioError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(report, encoding="utf-8")
+    write_text(arguments.output, report)
     print(f"written: {arguments.output}")
     return 0
 

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PublishError, CheckError, CardError, SpaceError, CorpusError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except HubError as error:
+    except (HubError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -154,6 +154,11 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise PublishError("--baseline goes with --model; to publish it alone, name it with --model")
     if arguments.space and not arguments.baseline:
         raise PublishError("the Space shows the model beside its baseline: name that with --baseline DIR")
+    if arguments.output:
+        try:
+            arguments.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PublishError(f"--output {arguments.output}: no folder can be made there: {error}") from None
     for folder in (arguments.model, arguments.baseline):
         if folder and not (folder / "config.json").is_file():
             raise PublishError(f"{folder} is no model folder: it holds no config.json")

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conditions = chosen_names(arguments.conditions, list(CONDITIONS), "--conditions")
         for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir, conditions).items():
             print(f"{run}: right {_words(held_up, 'accuracy')}; sure of {_words(sounds, 'sure')}")
-    except (UsageError, RunError, CorpusError, ModelError, AudioError) as error:
+    except (UsageError, RunError, CorpusError, ModelError, AudioError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

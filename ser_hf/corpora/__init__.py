@@ -114,10 +114,19 @@ def clip_table(columns: Mapping[str, Sequence[Any]], unmapped: str = "drop") -> 
 
 
 def corpus_fingerprint(table: Dataset) -> str:
-    """16 hexadecimal digits that change when a clip, its label or a byte of its file changes."""
+    """16 hexadecimal digits that change when a clip, its label or a byte of its file changes.
+
+    Raises:
+        CorpusError: a file is gone or cannot be read.
+    """
     digest = hashlib.sha256()
     for row in table.select_columns(["corpus", "clip", "emotion", "audio"]):
         audio = row["audio"]
-        content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
+        try:
+            content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
+        except OSError as error:
+            raise CorpusError(
+                f"{audio['path']} cannot be read: {error.strerror}; put it back, or fetch it again"
+            ) from None
         digest.update(f"{row['corpus']}/{row['clip']}/{row['emotion']}/".encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]

@@ -23,6 +23,7 @@ from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
 from ser_hf.models.pairwise import is_pairwise, pairwise_logits
 from ser_hf.models.stored import dump_pipeline, load_pipeline
+from ser_hf.runs import replacing, write_json
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"
@@ -206,8 +207,9 @@ def save_classical(model: ClassicalModel, folder: str | Path) -> Path:
     """Write ``pipeline.skops`` and ``config.json`` into a folder, and return it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    dump_pipeline(model.pipeline, folder / PIPELINE)
-    (folder / CONFIG).write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / PIPELINE) as part:
+        dump_pipeline(model.pipeline, part)
+    write_json(folder / CONFIG, model.config)
     return folder
 
 

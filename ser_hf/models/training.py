@@ -6,14 +6,20 @@ run goes on as if it had never stopped.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.join import join_utterances
@@ -226,6 +232,30 @@ class EmotionTrainer(Trainer):
             )
         inputs["labels"] = labels
         return (loss, outputs) if return_outputs else loss
+
+
+def last_whole_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint in a folder, without those on top that a kill left half written or half deleted.
+
+    These are deleted: no run ends the same that goes on from them. None if there is no whole one. Whole is what
+    `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor ``save_only_model``).
+    """
+    folder = Path(folder)
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        if _is_whole(Path(last)):
+            return last
+        shutil.rmtree(last)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """``Trainer`` writes its state last, and so with a state that can be read all other files were whole once."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    needed = (SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME)
+    return all((checkpoint / name).is_file() for name in needed) and any(checkpoint.glob("rng_state*.pth"))
 
 
 def balanced_weights(labels: np.ndarray, num_labels: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from ser_hf.models.training import (
     EmotionTrainer,
     balanced_weights,
     compute_metrics,
+    last_whole_checkpoint,
     mask_spectrograms,
     unchanged,
 )
@@ -183,3 +184,38 @@ def test_metrics_take_logits_and_soft_labels():
     results = compute_metrics(EvalPrediction(predictions=logits, label_ids=np.eye(8)[[0, 1, 2, 3, 4, 5, 6, 0]]))
     assert results["accuracy"] == pytest.approx(7 / 8)
     assert set(results) >= {"balanced_accuracy", "macro_f1", "ece", "nll"}
+
+
+WHOLE = ("trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+
+
+def make_checkpoint(folder, step, names=WHOLE, state="{}"):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir()
+    for name in names:
+        (checkpoint / name).write_text(state if name == "trainer_state.json" else "")
+    return checkpoint
+
+
+def test_the_newest_checkpoint_is_gone_on_from(tmp_path):
+    assert last_whole_checkpoint(tmp_path / "not there") is None
+    assert last_whole_checkpoint(tmp_path) is None
+    make_checkpoint(tmp_path, 9)
+    newest = make_checkpoint(tmp_path, 18)
+    assert last_whole_checkpoint(tmp_path) == str(newest)
+
+
+@pytest.mark.parametrize("state", [None, "", '{"epoch": 1.'])
+def test_a_checkpoint_whose_state_was_not_written_is_passed_over_and_deleted(tmp_path, state):
+    before = make_checkpoint(tmp_path, 9)
+    names = WHOLE if state is not None else WHOLE[1:]
+    half = make_checkpoint(tmp_path, 18, names, state or "")
+    assert last_whole_checkpoint(tmp_path) == str(before)
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("gone", WHOLE)
+def test_a_checkpoint_that_is_half_deleted_is_none(tmp_path, gone):
+    make_checkpoint(tmp_path, 9, [name for name in WHOLE if name != gone])
+    assert last_whole_checkpoint(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
