@@ -411,7 +411,7 @@ def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path
         (
             5,
             [2, 4],
-            ", as pretrained, and a regression on the means and deviations of layers 2 and 3, fitted on RAVDESS",
+            ", as pretrained, and a linear classifier of the means and deviations of layers 2 and 3, fitted on RAVDESS",
         ),
         (2, [1], "The first layer of the encoder of"),
         (2, [1], "deviations of layer 1, fitted on RAVDESS"),

@@ -5,9 +5,9 @@ mean; mean and deviation together do (x-vectors: Snyder et al. 2018), and so do 
 architecture pools either. But a mean of squares is a deviation, and the feed-forward part of a transformer layer can
 square: with GELU, ``gelu(z) + gelu(-z)`` is close to ``z ** 2`` for small z and to ``|z|`` for large z, while
 ``gelu(z) - gelu(-z)`` is z itself. So a *deviation layer* is one more layer of the stock kind. Its attention is silent;
-its feed-forward part holds two units for each dimension of the states below, and adds what a regression says of them
-for a label to the one dimension of the states that is set aside for this label. All layers above leave that dimension
-alone, so that it arrives at the end, where it is averaged over time as ever.
+its feed-forward part holds two units for each dimension of the states below, and adds what a linear classifier says
+of them for a label to the one dimension of the states that is set aside for this label. All layers above leave that
+dimension alone, so that it arrives at the end, where it is averaged over time as ever.
 """
 
 from __future__ import annotations
@@ -190,11 +190,11 @@ def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
 
 @torch.no_grad()
 def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Let the deviation layers add, for each label, a regression on what they hear to the label's dimension.
+    """Let the deviation layers add, to each label's dimension, what a linear classifier says of what they hear.
 
     Args:
         model: changed in place, once after `prepare_deviations`.
-        weights: (labels, columns) of the regression, for the columns of `recorded_deviations` without the ones.
+        weights: (labels, columns) of the linear classifier, for the columns of `recorded_deviations` without the ones.
         means: (columns + 1,), the mean of each column, with that of the ones: what is added is zero on average.
 
     Returns:

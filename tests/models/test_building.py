@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_hf.labels import LABELS
+from ser_hf.metrics import fit_temperature
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, encoder_layers, freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.extractors import window_seconds
@@ -244,6 +245,43 @@ def test_a_balanced_head_hears_a_rare_label_more_often(bases):
             logits = model.classifier(model.projector(torch.as_tensor(features, dtype=torch.float32)))
         answers.append((logits.argmax(-1) == 0).float().mean().item())
     assert answers[0] < answers[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shrinkage", [0.3, 1.0])
+def test_a_shrunk_head_answers_as_discriminant_analysis_of_its_clips(bases, kind, shrinkage):
+    """By the textbook: class means through the inverse of the shrunk covariance within classes, here of equal size."""
+    model, _ = create_model(bases[kind])
+    size, rng = model.config.hidden_size, np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(LABELS)), 12)
+    features = rng.normal(size=(len(labels), size)) * rng.uniform(0.1, 10, size) + rng.normal(size=(8, size))[labels]
+    fit_head(model, features, labels, balanced=True, shrinkage=shrinkage)
+    scaled = StandardScaler().fit_transform(features)
+    means = np.stack([scaled[labels == label].mean(axis=0) for label in range(len(LABELS))])
+    within = (scaled - means[labels]).T @ (scaled - means[labels]) / len(scaled)
+    shrunk = (1 - shrinkage) * within + shrinkage * np.trace(within) / size * np.eye(size)
+    directions = np.linalg.solve(shrunk, means.T)
+    expected = scaled @ directions - 0.5 * np.einsum("kd,dk->k", means, directions)
+    with torch.inference_mode():
+        hidden = torch.as_tensor(features, dtype=torch.float32)
+        projector = getattr(model, "projector", None)
+        logits = output_layer(model)(hidden if projector is None else projector(hidden)).numpy()
+    expected, found = (one - one.mean(axis=1, keepdims=True) for one in (expected, logits))
+    scale = (found * expected).sum() / (expected**2).sum()
+    assert np.allclose(found, scale * expected, atol=1e-3)
+    assert 0 < scale < np.inf
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.02)
+
+
+def test_a_shrunk_head_of_two_labels_knows_both_and_no_other(bases):
+    model, _ = create_model(bases["whisper"])
+    rng = np.random.default_rng(0)
+    labels = np.repeat([2, 5], 30)
+    features = rng.normal(size=(60, 16)) + labels[:, None]
+    fit_head(model, features, labels, shrinkage=0.5)
+    with torch.inference_mode():
+        logits = model.classifier(model.projector(torch.as_tensor(features, dtype=torch.float32)))
+    assert np.array_equal(logits.argmax(-1), labels)
 
 
 def test_a_head_is_not_fitted_on_clips_of_one_label(bases):
