@@ -190,7 +190,13 @@ def _own_uploads() -> Iterator[None]:
         Path(parent).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        yield
+        try:
+            yield
+        finally:
+            if parent is None:
+                del os.environ["GRADIO_TEMP_DIR"]
+            else:
+                os.environ["GRADIO_TEMP_DIR"] = parent
 
 
 def build_parser() -> CommandParser:
