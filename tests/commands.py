@@ -23,7 +23,7 @@ COMMANDS = (
         "docs.licences",
         "docs.screenshots",
     ),
-    *("tests.fuzz", "tests.hostile"),
+    *("tests.app.load", "tests.fuzz", "tests.hostile", "tests.mutants", "tests.trust"),
     *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("tests.train.killed", "train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
 )

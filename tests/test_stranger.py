@@ -82,6 +82,7 @@ NOT_RUN = {
         ],
         MEASURED,
     ),
+    ".venv/bin/python -m tests.app.load --clients 50 --seconds 120": "tests/app/test_load.py has fewer clients",
     ".venv/bin/python -m app.examples.make": "it needs espeak-ng: tests/app/test_examples.py runs it where that is",
     # In sentences.
     **dict.fromkeys(["pip install .", "pip install '.[torch]'", "pip install '.[scale]'", "ser-hf predict"], NETWORK),
@@ -98,6 +99,9 @@ NOT_RUN = {
     "python -m docs.licences": "tests/docs/test_licences.py runs it",
     "python -m tests.hostile": "tests/test_hostile.py sends the same table",
     "python -m tests.fuzz decoder|names --seconds 600": f"{PROSE}tests/fuzz/test_fuzz.py",
+    "python -m tests.train.killed": "minutes: tests/train/test_killed.py kills a few",
+    "python -m tests.mutants": "hours, and it runs a part of this suite",
+    "python -m tests.trust": "hours: each of its parts has tests of its own",
 }
 
 
