@@ -32,15 +32,10 @@ from ser_hf.models.trees import MAX_NUMBER, pack_trees, unpack_trees
 IMPUTER_DTYPES = ("_fit_dtype", "_fill_dtype")
 MIN_SCALE = 1e-20  # rounding alone moves a constant feature by more
 TREES = "packed_trees"  # the attribute that a stored tree model has in place of its trees
-SUPPORT_STEP = 2**-9  # of standardised features
 
 
 def dump_pipeline(pipeline: Pipeline, path: str | Path) -> None:
-    """Write a fitted pipeline of `ser_hf.models.families.build_pipeline` as a skops file that needs no trust.
-
-    Support vectors are rounded to `SUPPORT_STEP` standard deviations, which halves the file and moves no probability by
-    more than 0.001.
-    """
+    """Write a fitted pipeline of `ser_hf.models.families.build_pipeline` as a skops file that needs no trust."""
     impute, scale, model = (copy.copy(step) for _, step in pipeline.steps)
     for name in IMPUTER_DTYPES:
         delattr(impute, name)
@@ -49,8 +44,6 @@ def dump_pipeline(pipeline: Pipeline, path: str | Path) -> None:
         model = clone(model)
         model.classes_ = classes
         setattr(model, TREES, packed)
-    if isinstance(model, SVC):
-        model.support_vectors_ = np.round(model.support_vectors_ / SUPPORT_STEP) * SUPPORT_STEP
     stored = Pipeline([("impute", impute), ("scale", scale), ("model", model)])
     skops.io.dump(stored, path, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
 
