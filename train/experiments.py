@@ -30,7 +30,7 @@ TABLE = Path(__file__).with_suffix(".yaml")
 PROTOCOL = "develop"
 NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "learned")
 INTRODUCTION = """\
-What was tried to make the fine-tuned network better on voices never heard, one change at a time, failures included. In
+What was tried to make the network better on voices never heard, one change at a time, failures included. In
 each of the five folds some speakers of the training part are held out and tested; the fold's own test speakers are in
 no part of it, so nothing here was chosen by the figures that README.md and the card quote. Made by
 

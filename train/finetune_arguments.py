@@ -156,9 +156,7 @@ class ModelArguments:
                 "--deviations_above needs --fit_head_first and all layers frozen: --frozen_layers as --num_layers"
             )
         if self.head_shrinkage is not None and not (0 <= self.head_shrinkage <= 1 and self.fit_head_first):
-            raise UsageError(
-                f"--head_shrinkage is between 0 and 1, and needs --fit_head_first: {self.head_shrinkage:g}"
-            )
+            raise UsageError(f"--head_shrinkage {self.head_shrinkage:g}: it is between 0 and 1, with --fit_head_first")
         defaults: dict[str, Any]
         if self.architecture is None:
             for name in ("hidden_size", "dropout"):
