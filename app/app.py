@@ -230,4 +230,7 @@ def build_parser() -> CommandParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a request that hangs in a thread would hold up the end until Docker kills
