@@ -126,8 +126,8 @@ ADVISORIES = [
     Advisory("CVE-2026-28414", "6.7.0", "root-relative paths on Windows", serves_no_file),
     Advisory("GHSA-2mr9-9r47-px2g", "6.15.0", "cookies shared between proxied Spaces", redirects_nowhere),
     Advisory("GHSA-vwgg-rgg9-xx9q", "6.16.0", "redirects after log-in, again", logs_nobody_in),
-    Advisory("GHSA-j36p-7w88-g82j", "6.16.0", "paths through FileExplorer", has_none_of("fileexplorer")),
-    Advisory("gradio#13593", "6.20.0", "redirects through /file=", redirects_nowhere),
+    Advisory("CVE-2026-49119", "6.16.0", "paths through FileExplorer", has_none_of("fileexplorer")),
+    Advisory("CVE-2026-59806", "6.20.0", "redirects through /file=", redirects_nowhere),
 ]
 
 
