@@ -98,6 +98,8 @@ class Stranger:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # so that Ctrl+C reaches all of it, and nobody else
+            # Who runs in the background, as a suite may, has Ctrl+C ignored, and hands that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._servers.append(process)
         printed = ""

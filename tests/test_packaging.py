@@ -26,7 +26,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 TESTS_ALONE = {
     *("pytest", "pytest-xdist", "hypothesis", "playwright", "nbformat", "nbclient", "ipykernel", "opensmile"),
     *("ruff", "mypy", "types-pyyaml", "types-requests", "types-tqdm"),
-    *("hatchling", "packaging", "pip-audit", "atheris", "imageio-ffmpeg"),
+    *("hatchling", "packaging", "pip-audit", "atheris", "imageio-ffmpeg", "pytest-cov", "mutmut"),
 }
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pyarrow", "onnxruntime", "matplotlib", "plotly"}
 
