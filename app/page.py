@@ -126,6 +126,8 @@ def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
                 elem_id="examples",
                 api_visibility="private",
             )
+            # Else Gradio deletes the examples, too, when they are as old as voices may become.
+            audio.keep_in_cache.update(audio.temp_files)
             gr.HTML(f'<p class="ser-note">{views.limits_note(limits)}</p>', padding=False)
         with gr.Column(scale=3, min_width=320):
             result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)

@@ -137,6 +137,7 @@ def test_nothing_new_begins_and_late_comers_for_an_answer_are_told():
 def test_what_breaks_behind_the_guard_is_one_line_for_the_operator_and_words_for_the_visitor(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app.guard"), "disabled", False)  # as another test may leave it
     caplog.set_level(logging.WARNING, "app.guard")
+
     async def broken(scope, receive, send) -> None:
         if scope["path"] == QUEUE:
             await send({"type": "http.response.start", "status": 200, "headers": []})

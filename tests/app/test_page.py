@@ -10,12 +10,14 @@ from unittest.mock import Mock
 import httpx
 import pytest
 from gradio.queueing import Queue
+from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from app.analysis import OUT_OF_MEMORY, Analyser
 from app.app import launch
 from app.batch import run_batch
+from app.examples import examples
 from app.limits import Limits
 from app.page import BROKEN, build
 from ser_hf.classifier import EmotionClassifier
@@ -155,3 +157,12 @@ def test_a_full_queue_refuses_in_words(analyser, recordings):
     finally:
         client.close()
         page.close()
+
+
+def test_examples_outlive_the_voices_of_visitors(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = build(lambda: None, Limits())
+    names = sorted(clip.path.name for clip in examples())
+    assert sorted(path.name for path in tmp_path.rglob("*.flac")) == names
+    delete_files_created_by_app(page, age=None)
+    assert sorted(path.name for path in tmp_path.rglob("*.flac")) == names
