@@ -50,7 +50,14 @@ from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import FOLD, Calibration, earlier_calibration, remove_checkpoints, run_fold
+from train.finetune_fold import (
+    FOLD,
+    Calibration,
+    earlier_calibration,
+    remove_checkpoints,
+    run_fold,
+    train_on_validation,
+)
 from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
@@ -220,12 +227,6 @@ def check_same_clips(folder: Path, fingerprint: str) -> None:
             f"{folder} was begun on other clips: one was lost, added or changed since, or --data_dir and --corpora are "
             "others. Put them back, or begin anew with --overwrite_output_dir true"
         )
-
-
-def train_on_validation(fold: Fold) -> Fold:
-    """The fold with its validation clips among those to train on."""
-    train = np.sort(np.concatenate([fold.train, fold.validation]))
-    return dataclasses.replace(fold, train=train, validation=fold.validation[:0])
 
 
 def check_voices_apart(folds: Sequence[Fold], table: Dataset) -> None:

@@ -125,6 +125,14 @@ class ModelArguments:
         },
     )
 
+    refit: bool = field(
+        default=False,
+        metadata={
+            "help": "Once the validation clips of a fold have told the temperature, train anew on them, too, as "
+            "train.baseline does."
+        },
+    )
+
     @property
     def reference_runs(self) -> list[str]:
         """The runs that ``reference_run`` names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ from train.finetune_learning import (
 )
 
 FOLD, VALIDATION = "fold.json", "validation.parquet"
+HELD_OUT = "held-out"  # in the folder of a fold: the model that found the temperature of the one that was refitted
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def run_fold(
         states: what the frozen layers give for all clips, where ``--frozen_versions`` keeps it.
     """
     started = time.perf_counter()
+    first = folder / HELD_OUT
+    refit = model_arguments.refit and len(fold.validation) > 0
+    if refit:
+        calibration = calibrate_first(table, clips, fold, first, model_arguments, augmentation, training, states)
+        fold = train_on_validation(fold)
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
     model, extractor = make_model(model_arguments, augmentation.spec_augment)
@@ -90,7 +97,34 @@ def run_fold(
     # Of several processes, one concludes the fold, and the others wait for it.
     with args.main_process_first(local=False, desc="the conclusion of the fold"):
         if args.process_index == 0:
+            if refit:
+                shutil.copy(first / VALIDATION, folder / VALIDATION)
             conclude(table, fold, folder, sound, model_arguments, augmentation, calibration, started, resumed)
+
+
+def calibrate_first(
+    table: Dataset,
+    clips: list[np.ndarray],
+    fold: Fold,
+    folder: Path,
+    model_arguments: ModelArguments,
+    augmentation: AugmentationArguments,
+    training: FinetuneTrainingArguments,
+    states: FrozenStates | None,
+) -> Calibration:
+    """Train a fold's model without its validation clips, for the calibration of the one that learns from them, too."""
+    if not (folder / FOLD).exists():
+        alone = dataclasses.replace(model_arguments, refit=False, familiarity=False)
+        untested = dataclasses.replace(fold, test=fold.test[:0])
+        run_fold(table, clips, untested, folder, alone, augmentation, training, states=states)
+    record = json.loads((folder / FOLD).read_text(encoding="utf-8"))
+    return Calibration(record["temperature"], record["answer_threshold"])
+
+
+def train_on_validation(fold: Fold) -> Fold:
+    """The fold with its validation clips among those to train on."""
+    train = np.sort(np.concatenate([fold.train, fold.validation]))
+    return dataclasses.replace(fold, train=train, validation=fold.validation[:0])
 
 
 def conclude(
@@ -151,11 +185,12 @@ def conclude(
 def remove_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a fold whose ``fold.json`` is written: its weights are in its model folder.
 
-    Not before: of a checkpoint that is half deleted, no run that broke off can go on. Optimiser states make them three
+    And with them the model that it was calibrated by, if it was refitted. Not before: of a checkpoint that is half deleted, no run that broke off can go on. Optimiser states make them three
     times as large as the weights.
     """
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+    shutil.rmtree(folder / HELD_OUT, ignore_errors=True)
 
 
 def learn_familiarity(

@@ -50,7 +50,6 @@ from ser_hf.statistics import speaker_ids
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 PREPARED_BY = 8  # of so many clips, one measures the units of deviation layers: 50 frames a second are many
-HEAD_VERSIONS = 3  # kept versions that the head is fitted on, beside the clips as they are
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Lessons:
     Attributes:
         train: what each epoch hears.
         labels: int (clips,), the label of each clip that it hears a version of.
-        heads: what the head is fitted on before, one after the other: the clips as they are and some changed versions.
+        heads: what the head is fitted on before, one after the other: the clips as they are and changed versions.
         validation: who is asked after each epoch; may be empty.
         collator: makes batches of them, without mixing, masking and smoothing.
         spec_augment: what the collator is to mask in training.
@@ -130,7 +129,7 @@ def lessons_of_sound(sound: Sound, fold: Fold, augmentation: AugmentationArgumen
 def lessons_of_states(states: FrozenStates, fold: Fold, extractor: FeatureExtractionMixin, seed: int) -> Lessons:
     """What frozen layers gave for a number of changed versions, in turns, through the layers above."""
     heads = [StatesDataset(states, fold.train)]
-    for version in range(min(states.versions, HEAD_VERSIONS)):
+    for version in range(states.versions):
         heads.append(StatesDataset(states, fold.train, seed))
         heads[-1].epoch = version
     return Lessons(

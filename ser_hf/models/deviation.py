@@ -6,8 +6,9 @@ architecture pools either. But a mean of squares is a deviation, and the feed-fo
 square: with GELU, ``gelu(z) + gelu(-z)`` is close to ``z ** 2`` for small z and to ``|z|`` for large z, while
 ``gelu(z) - gelu(-z)`` is z itself. So a *deviation layer* is one more layer of the stock kind. Its attention is silent;
 its feed-forward part holds two units for each dimension of the states below, and adds what a linear classifier says
-of them for a label to the one dimension of the states that is set aside for this label. All layers above leave that
-dimension alone, so that it arrives at the end, where it is averaged over time as ever.
+of them for a label to the states, along the one direction that is set aside for this label. These are directions in
+which the states of speech hardly vary. All layers above leave them alone, so that what was added arrives at the end,
+where it is averaged over time as ever.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
 
-# What a logit comes to in the dimension of its label, as a share of the spread of a state's dimensions: far above what
+# What a logit comes to in the direction of its label, as a share of the spread of a state's dimensions: far above what
 # varies there by itself, and too little to move the norms.
 LOGIT = 0.5
 
@@ -77,29 +78,42 @@ def deviation_layers(model: PreTrainedModel) -> list[nn.Module]:
 
 @torch.no_grad()
 def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> None:
-    """Let each deviation layer measure in the units of what it is given, and set a dimension aside for each label.
+    """Let each deviation layer measure in the units of what it is given, and set a direction aside for each label.
 
-    Each dimension is measured from its mean, in its standard deviation over all frames. Set aside are those that vary
-    least below the lowest deviation layer (``label_dimensions`` in the config), which takes out what they hold.
+    Each dimension is measured from its mean, in its standard deviation over all frames. Set aside are the directions in
+    which there is least below all deviation layers together, at right angles to each other (`label_directions`); the
+    lowest layer takes out what they hold.
 
     Args:
         model: changed in place.
         hear: takes clips through the model, as training hears them.
     """
-    config, layers = model.config, deviation_layers(model)
-    width, heard = config.d_model, np.ones(config.d_model)
+    layers, width = deviation_layers(model), model.config.d_model
     measured = _measure(model, hear)
-    own = config.label_dimensions = sorted(np.argsort(measured[0].deviation)[: config.num_labels].tolist())
+    shares = [of.products / np.trace(of.products) for of in measured]
+    # A norm takes out what all dimensions have in common: nothing arrives that is written there.
+    common = np.full((width, width), 1 / width)
+    _, directions = np.linalg.eigh(np.sum(shares, axis=0) + common)
+    own = directions[:, : model.config.num_labels].T
+    aside = own.T @ own
+    layers[0].register_buffer("label_directions", torch.as_tensor(own, dtype=torch.float32), persistent=False)
     for layer, of in zip(layers, measured, strict=True):
-        for rows, sign in ((slice(width), heard), (slice(width, 2 * width), -heard)):
-            layer.fc1.weight[rows] = torch.diag(torch.as_tensor(sign / of.deviation, dtype=torch.float32))
-            layer.fc1.bias[rows] = torch.as_tensor(-sign * of.mean / of.deviation, dtype=torch.float32)
-        heard[own] = 0  # by all but the lowest
-    held = torch.as_tensor(measured[0].deviation * measured[0].spread, dtype=torch.float32)[own]
+        heard = np.eye(width) if layer is layers[0] else np.eye(width) - aside
+        both = np.concatenate([heard, -heard]) / np.tile(of.deviation, 2)[:, None]
+        layer.fc1.weight[: 2 * width] = torch.as_tensor(both, dtype=torch.float32)
+        layer.fc1.bias[: 2 * width] = torch.as_tensor(-both @ of.mean, dtype=torch.float32)
+    # The difference of two units is what they measure: taken times its unit and the spread, it is the state itself.
+    of = measured[0]
+    held = aside * (of.deviation * of.spread)
     layers[0].fc2.weight.zero_()
-    layers[0].fc2.weight[own, own] = -held
-    layers[0].fc2.weight[own, [width + one for one in own]] = held
-    _leave_alone(model, own)
+    layers[0].fc2.weight[:, : 2 * width] = torch.as_tensor(np.hstack([-held, held]), dtype=torch.float32)
+    layers[0].fc2.bias.copy_(torch.as_tensor(-aside @ of.mean * of.spread, dtype=torch.float32))
+    _leave_alone(model, torch.as_tensor(aside, dtype=torch.float32, device=layers[0].fc1.weight.device))
+
+
+def label_directions(model: PreTrainedModel) -> np.ndarray:
+    """The directions that `prepare_deviations` set aside, until the model is saved: float64 (labels, hidden size)."""
+    return deviation_layers(model)[0].label_directions.double().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -108,26 +122,29 @@ class Measured:
 
     Attributes:
         mean, deviation: float64 (hidden size,), of each dimension behind the norm.
+        products: float64 (hidden size, hidden size), the mean of the products of each two dimensions behind the norm.
         spread: mean of what the norm divides by.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
+    products: np.ndarray
     spread: float
 
 
 def _measure(model: PreTrainedModel, hear: Callable[[], object]) -> list[Measured]:
     """Measure what comes to each deviation layer while clips are taken through the model."""
     layers, width = deviation_layers(model), model.config.d_model
-    sums = [np.zeros((4, width)) for _ in layers]
+    # Of the dimensions, a one behind them, and the spread: sums of the products of each two.
+    sums = [np.zeros((width + 2, width + 2)) for _ in layers]
     hooks = []
     for layer, sum_ in zip(layers, sums, strict=True):
 
         def add(module: nn.Module, inputs: tuple[torch.Tensor], sum_: np.ndarray = sum_) -> None:
             states = inputs[0].float().reshape(-1, width)
-            normed, spread = layer_norm(states, (width,)), states.std(dim=1, keepdim=True).expand_as(states)
-            parts = torch.stack([torch.ones_like(normed), normed, normed**2, spread])
-            sum_ += parts.sum(dim=1).double().cpu().numpy()
+            spreads = states.std(dim=1, keepdim=True, correction=0)
+            columns = torch.cat([layer_norm(states, (width,)), torch.ones_like(spreads), spreads], dim=1)
+            sum_ += (columns.T @ columns).double().cpu().numpy()
 
         hooks.append(layer.register_forward_pre_hook(add))
     try:
@@ -136,24 +153,41 @@ def _measure(model: PreTrainedModel, hear: Callable[[], object]) -> list[Measure
         for hook in hooks:
             hook.remove()
     measured = []
-    for count, total, squares, spreads in sums:
-        mean = total / count
-        deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
-        measured.append(Measured(mean, deviation, float(spreads[0] / count[0])))
+    for sum_ in sums:
+        products = sum_ / sum_[width, width]
+        mean, spread = products[:width, width], float(products[width, width + 1])
+        products = products[:width, :width]
+        deviation = np.sqrt(np.maximum(np.diag(products) - mean**2, 1e-12))
+        measured.append(Measured(mean, deviation, products, spread))
     return measured
 
 
-def _leave_alone(model: PreTrainedModel, dimensions: Sequence[int]) -> None:
-    """Let the pretrained layers above the lowest deviation layer neither hear some dimensions nor add to them."""
+def _leave_alone(model: PreTrainedModel, aside: torch.Tensor) -> None:
+    """Let the pretrained layers above the lowest deviation layer neither hear some directions nor add to them.
+
+    Args:
+        model: changed in place. What a norm multiplies and adds moves into the weights behind it, for a direction of
+            the states is none behind a norm that weighs its dimensions.
+        aside: float32 (hidden size, hidden size), the projection on these directions.
+    """
     places = model.config.deviation_layers
     for place, layer in enumerate(model.encoder.layers):
         if place > places[0] and place not in places:
             attention = layer.self_attn
-            for hearing in (attention.q_proj, attention.k_proj, attention.v_proj, layer.fc1):
-                hearing.weight[:, dimensions] = 0
-            for adding in (attention.out_proj, layer.fc2):
-                adding.weight[dimensions] = 0
-                adding.bias[dimensions] = 0
+            for norm, linears in (
+                (layer.self_attn_layer_norm, (attention.q_proj, attention.k_proj, attention.v_proj)),
+                (layer.final_layer_norm, (layer.fc1,)),
+            ):
+                for linear in linears:
+                    if linear.bias is not None:  # keys have none, and attention is the same for any
+                        linear.bias += linear.weight @ norm.bias
+                    weighed = linear.weight * norm.weight
+                    linear.weight.copy_(weighed - weighed @ aside)
+                norm.weight.fill_(1)
+                norm.bias.zero_()
+            for linear in (attention.out_proj, layer.fc2):
+                linear.weight -= aside @ linear.weight
+                linear.bias -= aside @ linear.bias
 
 
 @contextlib.contextmanager
@@ -190,7 +224,7 @@ def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
 
 @torch.no_grad()
 def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Let the deviation layers add, to each label's dimension, what a linear classifier says of what they hear.
+    """Let the deviation layers add, along each label's direction, what a linear classifier says of what they hear.
 
     Args:
         model: changed in place, once after `prepare_deviations`.
@@ -200,8 +234,7 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
     Returns:
         float64 (labels, hidden size): what the head must multiply the pooled states by, besides what it does.
     """
-    config, layers = model.config, deviation_layers(model)
-    width, dimensions = config.d_model, config.label_dimensions
+    layers, width, directions = deviation_layers(model), model.config.d_model, label_directions(model)
     logit = LOGIT / means[-1]
     rows = logit * weights.reshape(len(weights), -1, width)
     offsets = (means[:-1] / means[-1]).reshape(-1, width)
@@ -212,8 +245,6 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
             of_mean = rows[:, len(layers) + place]
             bias -= of_mean @ offsets[len(layers) + place]
         both = np.concatenate([of_deviation + of_mean, of_deviation - of_mean], axis=1)
-        layer.fc2.weight[dimensions, : 2 * width] += torch.as_tensor(both, dtype=torch.float32)
-        layer.fc2.bias[dimensions] = torch.as_tensor(bias, dtype=torch.float32)
-    head = np.zeros((len(rows), width))
-    head[range(len(rows)), dimensions] = 1 / logit
-    return head
+        layer.fc2.weight[:, : 2 * width] += torch.as_tensor(directions.T @ both, dtype=torch.float32)
+        layer.fc2.bias += torch.as_tensor(directions.T @ bias, dtype=torch.float32)
+    return directions / logit

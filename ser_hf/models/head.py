@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from ser_hf.metrics import fit_temperature
 from ser_hf.models import ModelError
-from ser_hf.models.deviation import deviation_layers, recorded_deviations, write_deviations
+from ser_hf.models.deviation import deviation_layers, label_directions, recorded_deviations, write_deviations
 from ser_hf.models.neural import output_layer
 
 ABSENT_LOGIT = -10.0  # of a label that no training clip has
@@ -90,7 +90,9 @@ def fit_head(
     size = model.config.hidden_size
     if deviation_layers(model):
         means, features = features.mean(axis=0, dtype=np.float64), features[:, :-1].copy()
-        features[:, model.config.label_dimensions] = 0  # they are the labels' own
+        directions = label_directions(model)
+        others = np.eye(size) - directions.T @ directions
+        features[:, :size] = features[:, :size] @ others  # the labels' own directions tell what is written there
     scaler = StandardScaler().fit(features)
     output = output_layer(model)
     present = np.unique(labels)
@@ -117,7 +119,7 @@ def fit_head(
     bias[present] = intercepts - weight[present] @ scaler.mean_[:size]
     if deviation_layers(model):
         of_labels = write_deviations(model, of_deviations, means[size:])
-        weight, bias = weight + of_labels, bias - of_labels @ means[:size]
+        weight, bias = weight @ others + of_labels, bias - of_labels @ means[:size]
     projector = getattr(model, "projector", None)
     if projector is not None:
         # The product of the two linear layers is the classifier: its singular vectors fill the first rows of the

@@ -11,7 +11,7 @@ from transformers import AutoModelForAudioClassification, WhisperFeatureExtracto
 
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model
-from ser_hf.models.deviation import deviation_layers, prepare_deviations, recorded_deviations
+from ser_hf.models.deviation import deviation_layers, label_directions, prepare_deviations, recorded_deviations
 from ser_hf.models.frozen import above_frozen
 from ser_hf.models.head import fit_head, pooled_features
 from ser_hf.models.neural import save_neural
@@ -103,7 +103,8 @@ def test_what_they_hear_is_the_mean_of_gelus_in_the_units_of_the_training_clips(
 def test_the_model_answers_as_the_regression_on_all_that_is_heard(base):
     model, _, sound, features = fitted(base)
     columns = features[:, :-1].copy()
-    columns[:, model.config.label_dimensions] = 0
+    directions = label_directions(model)
+    columns[:, :WIDTH] -= columns[:, :WIDTH] @ directions.T @ directions
     scaled = StandardScaler().fit_transform(columns)
     regression = LogisticRegression(C=10 / len(LABELS), max_iter=1000).fit(scaled, LABELS)
     expected = regression.decision_function(scaled)
@@ -133,18 +134,52 @@ def test_states_of_one_mean_that_vary_in_other_directions_are_told_apart(base):
     assert right[1,] > 0.9
 
 
-def test_a_layer_between_leaves_the_dimensions_of_the_labels_alone(base):
+def test_a_layer_between_leaves_the_directions_of_the_labels_alone(base):
     model, _, sound, _ = fitted(base)
     _, hidden = states_under_the_norm(model, sound[0])
-    dimensions = model.config.label_dimensions
-    assert len(dimensions) == 8
+    own = torch.as_tensor(label_directions(model), dtype=torch.float32)
+    assert torch.allclose(own @ own.T, torch.eye(8), atol=1e-5)
+    assert torch.allclose(own.sum(1), torch.zeros(8), atol=1e-4)  # else the norm would take out what is written
     # Behind the front end, layer 1, its deviation layer, layer 2.
     _, below, written, above = hidden[:4]
-    assert torch.equal(above[..., dimensions], written[..., dimensions])
-    assert (written[..., dimensions] - below[..., dimensions]).abs().max() > 0.01
-    others = [one for one in range(WIDTH) if one not in dimensions]
-    assert torch.equal(written[..., others], below[..., others])
-    assert (above[..., others] - written[..., others]).abs().max() > 0.01
+    others = torch.eye(WIDTH) - own.T @ own
+    assert torch.allclose(above @ own.T, written @ own.T, atol=1e-4)
+    assert (written @ own.T - below @ own.T).abs().max() > 0.01
+    assert torch.allclose(written @ others, below @ others, atol=1e-4)
+    assert (above @ others - written @ others).abs().max() > 0.01
+
+
+def test_what_is_written_along_the_directions_of_the_labels_is_not_heard_above(base):
+    model, _, sound, _ = fitted(base)
+    _, hidden = states_under_the_norm(model, sound[0])
+    own = torch.as_tensor(label_directions(model), dtype=torch.float32)
+    written, layer = hidden[2], model.encoder.layers[2]
+    # As much in another direction of the same plane, so that the norm divides by the same.
+    there = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
+    other = written + (written @ own.T @ there - written @ own.T) @ own
+    with torch.inference_mode():
+        added, added_to_other = layer(written, None) - written, layer(other, None) - other
+    assert (other - written).abs().max() > 0.01
+    assert torch.allclose(added, added_to_other, atol=1e-4)
+
+
+def test_a_layer_that_must_leave_directions_alone_that_hold_nothing_does_what_it_did(base):
+    plain, _ = made(base, above=())
+    model, _ = made(base)
+    sound = batches(model)
+    # Eight directions in which nothing is, behind either layer and within the upper one.
+    own = torch.linalg.qr(torch.cat([torch.ones(WIDTH, 1), torch.eye(WIDTH)[:, :8]], dim=1))[0][:, 1:]
+    for lower, upper in (plain.encoder.layers[:2], model.encoder.layers[0:3:2]):
+        for module in (lower, upper, upper.self_attn.out_proj):
+            module.register_forward_hook(lambda module, inputs, output: output - output @ own @ own.T)
+        for norm in (upper.self_attn_layer_norm, upper.final_layer_norm):
+            norm.weight.data.copy_(torch.linspace(0.5, 2, WIDTH))
+            norm.bias.data.copy_(torch.linspace(-1, 1, WIDTH))
+    prepare_deviations(model, lambda: pooled_features(model, sound))
+    assert np.allclose(label_directions(model) @ own.numpy() @ own.numpy().T, label_directions(model), atol=1e-4)
+    expected, _ = states_under_the_norm(plain, sound[0])
+    states, _ = states_under_the_norm(model, sound[0])
+    assert torch.allclose(states, expected, atol=1e-3)
 
 
 def test_it_loads_as_a_stock_model_and_answers_alike(base, tmp_path):
