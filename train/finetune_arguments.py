@@ -72,7 +72,7 @@ class ModelArguments:
     deviations_above: str | None = field(
         default=None,
         metadata={
-            "help": "Layers, as in 2,3, the top one last, that get a layer above them by which the head hears their "
+            "help": "Layers, as in 2,3, that get a layer above them by which the head hears their "
             "mean and how much they vary over a clip. It is fitted with the head and then frozen. For Whisper."
         },
     )

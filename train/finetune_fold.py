@@ -116,7 +116,7 @@ def calibrate_first(
     if not (folder / FOLD).exists():
         alone = dataclasses.replace(model_arguments, refit=False, familiarity=False)
         untested = dataclasses.replace(fold, test=fold.test[:0])
-        run_fold(table, clips, untested, folder, alone, augmentation, training, states=states)
+        run_fold(table, clips, untested, folder, alone, augmentation, training, Calibration(), states)
     record = json.loads((folder / FOLD).read_text(encoding="utf-8"))
     return Calibration(record["temperature"], record["answer_threshold"])
 
@@ -185,8 +185,8 @@ def conclude(
 def remove_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a fold whose ``fold.json`` is written: its weights are in its model folder.
 
-    And with them the model that it was calibrated by, if it was refitted. Not before: of a checkpoint that is half deleted, no run that broke off can go on. Optimiser states make them three
-    times as large as the weights.
+    And with them the model that it was calibrated by, if it was refitted. Not before: of a checkpoint that is half
+    deleted, no run that broke off can go on. Optimiser states make them three times as large as the weights.
     """
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

@@ -37,7 +37,7 @@ def insert_deviation_layers(model: PreTrainedModel, above: Sequence[int]) -> Non
 
     Args:
         model: a Whisper classifier, changed in place, its config too: ``deviation_layers`` says where they are.
-        above: the layers that they hear, counted from 1, ascending; the last one is the model's top layer.
+        above: the layers that they hear, counted from 1, ascending.
 
     Raises:
         ModelError: another architecture, other layers, or too narrow a feed-forward part.
@@ -48,10 +48,9 @@ def insert_deviation_layers(model: PreTrainedModel, above: Sequence[int]) -> Non
     if config.use_weighted_layer_sum:
         raise ModelError("deviation layers and a weighted sum of layers do not go together: leave one of the two out")
     top = config.encoder_layers
-    if not above or above[-1] != top or above[0] < 1 or any(one >= other for one, other in pairwise(above)):
+    if not above or above[-1] > top or above[0] < 1 or any(one >= other for one, other in pairwise(above)):
         raise ModelError(
-            f"deviation layers go above layers of the model, ascending, the last of them its top one, {top}; not above "
-            f"{', '.join(map(str, above))}"
+            f"deviation layers go above layers 1 to {top}, ascending; not above {', '.join(map(str, above))}"
         )
     if config.encoder_ffn_dim < 2 * config.d_model:
         raise ModelError("deviation layers need a feed-forward part twice as wide as the states")
@@ -81,15 +80,15 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     """Let each deviation layer measure in the units of what it is given, and set a direction aside for each label.
 
     Each dimension is measured from its mean, in its standard deviation over all frames. Set aside are the directions in
-    which there is least below all deviation layers together, at right angles to each other (`label_directions`); the
-    lowest layer takes out what they hold.
+    which there is least below the deviation layers and at the top together, at right angles to each other
+    (`label_directions`); the lowest deviation layer takes out what they hold.
 
     Args:
         model: changed in place.
         hear: takes clips through the model, as training hears them.
     """
     layers, width = deviation_layers(model), model.config.d_model
-    measured = _measure(model, hear)
+    measured = _measure([*layers, model.encoder.layer_norm], hear)
     shares = [of.products / np.trace(of.products) for of in measured]
     # A norm takes out what all dimensions have in common: nothing arrives that is written there.
     common = np.full((width, width), 1 / width)
@@ -97,7 +96,7 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     own = directions[:, : model.config.num_labels].T
     aside = own.T @ own
     layers[0].register_buffer("label_directions", torch.as_tensor(own, dtype=torch.float32), persistent=False)
-    for layer, of in zip(layers, measured, strict=True):
+    for layer, of in zip(layers, measured[:-1], strict=True):
         heard = np.eye(width) if layer is layers[0] else np.eye(width) - aside
         both = np.concatenate([heard, -heard]) / np.tile(of.deviation, 2)[:, None]
         layer.fc1.weight[: 2 * width] = torch.as_tensor(both, dtype=torch.float32)
@@ -118,12 +117,12 @@ def label_directions(model: PreTrainedModel) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measured:
-    """What comes to a layer, over all frames of all clips that it was measured on.
+    """What comes to a module, over all frames of all clips that it was measured on.
 
     Attributes:
-        mean, deviation: float64 (hidden size,), of each dimension behind the norm.
-        products: float64 (hidden size, hidden size), the mean of the products of each two dimensions behind the norm.
-        spread: mean of what the norm divides by.
+        mean, deviation: float64 (hidden size,), of each dimension behind a norm.
+        products: float64 (hidden size, hidden size), the mean of the products of each two dimensions behind it.
+        spread: mean of what it divides by.
     """
 
     mean: np.ndarray
@@ -132,29 +131,27 @@ class Measured:
     spread: float
 
 
-def _measure(model: PreTrainedModel, hear: Callable[[], object]) -> list[Measured]:
-    """Measure what comes to each deviation layer while clips are taken through the model."""
-    layers, width = deviation_layers(model), model.config.d_model
-    # Of the dimensions, a one behind them, and the spread: sums of the products of each two.
-    sums = [np.zeros((width + 2, width + 2)) for _ in layers]
-    hooks = []
-    for layer, sum_ in zip(layers, sums, strict=True):
+def _measure(modules: Sequence[nn.Module], hear: Callable[[], object]) -> list[Measured]:
+    """Measure what comes to each of some modules of an encoder while clips are taken through the model."""
+    sums: dict[nn.Module, np.ndarray] = {}
 
-        def add(module: nn.Module, inputs: tuple[torch.Tensor], sum_: np.ndarray = sum_) -> None:
-            states = inputs[0].float().reshape(-1, width)
-            spreads = states.std(dim=1, keepdim=True, correction=0)
-            columns = torch.cat([layer_norm(states, (width,)), torch.ones_like(spreads), spreads], dim=1)
-            sum_ += (columns.T @ columns).double().cpu().numpy()
+    def add(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        states = inputs[0].float().flatten(0, 1)
+        spreads = states.std(dim=1, keepdim=True, correction=0)
+        # The dimensions, a one behind them, and the spread: of these, sums of the products of each two.
+        columns = torch.cat([layer_norm(states, states.shape[1:]), torch.ones_like(spreads), spreads], dim=1)
+        sums[module] = sums.get(module, 0) + (columns.T @ columns).double().cpu().numpy()
 
-        hooks.append(layer.register_forward_pre_hook(add))
+    hooks = [module.register_forward_pre_hook(add) for module in modules]
     try:
         hear()
     finally:
         for hook in hooks:
             hook.remove()
     measured = []
-    for sum_ in sums:
-        products = sum_ / sum_[width, width]
+    for module in modules:
+        width = len(sums[module]) - 2
+        products = sums[module] / sums[module][width, width]
         mean, spread = products[:width, width], float(products[width, width + 1])
         products = products[:width, :width]
         deviation = np.sqrt(np.maximum(np.diag(products) - mean**2, 1e-12))
@@ -190,15 +187,20 @@ def _leave_alone(model: PreTrainedModel, aside: torch.Tensor) -> None:
                 linear.bias -= aside @ linear.bias
 
 
+def _below_top(model: PreTrainedModel) -> int:
+    """How many deviation layers have another layer above them, so that the head does not hear what they hear."""
+    return sum(place < len(model.encoder.layers) - 1 for place in model.config.deviation_layers)
+
+
 @contextlib.contextmanager
 def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
     """While it lasts, each forward pass adds to the list what the deviation layers hear in its clips.
 
     That is float32 (clips, columns): the mean over time of what each dimension deviates, a layer after the other; the
-    mean of the dimensions themselves for each layer but the top one, which the head hears anyway; and last a column of
-    ones. All in the scale that the norm behind the top layer will give to what is written into the states.
+    mean of the dimensions themselves for each layer but one at the top, which the head hears anyway; and last a column
+    of ones. All in the scale that the norm behind the top layer will give to what is written into the states.
     """
-    width = model.config.d_model
+    width, below_top = model.config.d_model, _below_top(model)
     units: list[torch.Tensor] = []
     recorded: list[np.ndarray] = []
 
@@ -210,7 +212,7 @@ def recorded_deviations(model: PreTrainedModel) -> Iterator[list[np.ndarray]]:
         means = [torch.bmm(scales, one.float()).squeeze(1) / scales.shape[-1] for one in units]
         units.clear()
         columns = [one[:, :width] + one[:, width : 2 * width] for one in means]
-        columns += [one[:, :width] - one[:, width : 2 * width] for one in means[:-1]]
+        columns += [one[:, :width] - one[:, width : 2 * width] for one in means[:below_top]]
         recorded.append(torch.cat([*columns, scales.mean(dim=-1)], dim=1).cpu().numpy())
 
     hooks = [layer.fc2.register_forward_pre_hook(keep) for layer in deviation_layers(model)]
@@ -241,7 +243,7 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
     for place, layer in enumerate(layers):
         of_deviation, of_mean = rows[:, place], np.zeros((len(rows), width))
         bias = -of_deviation @ offsets[place]
-        if layer is not layers[-1]:
+        if place < _below_top(model):
             of_mean = rows[:, len(layers) + place]
             bias -= of_mean @ offsets[len(layers) + place]
         both = np.concatenate([of_deviation + of_mean, of_deviation - of_mean], axis=1)

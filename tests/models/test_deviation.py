@@ -62,8 +62,8 @@ def states_under_the_norm(model, batch):
     return seen[0], output.hidden_states
 
 
-def fitted(base):
-    model, extractor = made(base)
+def fitted(base, above=(1, 2)):
+    model, extractor = made(base, above)
     sound = batches(model)
     prepare_deviations(model, lambda: pooled_features(model, sound))
     features, labels = pooled_features(model, sound)
@@ -71,14 +71,14 @@ def fitted(base):
     return model, extractor, sound, features
 
 
-@pytest.mark.parametrize("above", [(2,), (1, 2)])
+@pytest.mark.parametrize("above", [(2,), (1,), (1, 2)])
 def test_before_they_are_fitted_the_states_are_those_of_the_encoder(base, above):
     plain, _ = made(base, above=())
     model, _ = made(base, above=above)
     batch = batches(model)[0]
     assert torch.equal(states_under_the_norm(plain, batch)[0], states_under_the_norm(model, batch)[0])
     assert model.config.encoder_layers == model.config.num_hidden_layers == len(model.encoder.layers) == 2 + len(above)
-    assert model.config.deviation_layers == {1: [2], 2: [1, 3]}[len(above)]
+    assert model.config.deviation_layers == {(2,): [2], (1,): [1], (1, 2): [1, 3]}[above]
 
 
 def test_what_they_hear_is_the_mean_of_gelus_in_the_units_of_the_training_clips(base):
@@ -100,8 +100,10 @@ def test_what_they_hear_is_the_mean_of_gelus_in_the_units_of_the_training_clips(
     assert np.allclose(recorded[0][:, -1], scales.mean((1, 2)), atol=1e-5)
 
 
-def test_the_model_answers_as_the_regression_on_all_that_is_heard(base):
-    model, _, sound, features = fitted(base)
+@pytest.mark.parametrize("above", [(1, 2), (1,), (2,)])
+def test_the_model_answers_as_the_regression_on_all_that_is_heard(base, above):
+    model, _, sound, features = fitted(base, above)
+    assert features.shape[1] == WIDTH * (1 + len(above) + (1 in above)) + 1
     columns = features[:, :-1].copy()
     directions = label_directions(model)
     columns[:, :WIDTH] -= columns[:, :WIDTH] @ directions.T @ directions
@@ -191,7 +193,7 @@ def test_it_loads_as_a_stock_model_and_answers_alike(base, tmp_path):
 
 @pytest.mark.parametrize(
     ("above", "message"),
-    [((1,), "the last of them its top one, 2; not above 1"), ((2, 1), "ascending"), ((0, 2), "not above 0, 2")],
+    [((3,), "above layers 1 to 2, ascending; not above 3"), ((2, 1), "ascending"), ((0, 2), "not above 0, 2")],
 )
 def test_layers_that_are_not_there_are_refused(base, above, message):
     with pytest.raises(ModelError, match=message):
