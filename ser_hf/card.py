@@ -53,6 +53,7 @@ ARGUMENTS = {
     "window_seconds": "seconds that the model hears at once",
     "fit_head_first": "start from a linear classifier of the frozen encoder's output",
     "head_shrinkage": "shrinkage of the linear discriminant analysis by which the head is fitted",
+    "refit": "whether the validation clips are learned from, too, once they have told the temperature",
     "num_train_epochs": "passes over the training clips",
     "max_steps": "updates of the weights",
     "per_device_train_batch_size": "clips a step",
@@ -231,6 +232,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
     added = config.get("deviation_layers", [])
+    layers = config.get("encoder_layers", config.get("num_hidden_layers", 0)) - len(added)
     return {
         "neural": neural,
         "is_whisper": config["model_type"] == "whisper",
@@ -238,8 +240,8 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         "feature_groups": config.get("feature_groups", []),
         "parameters": words(config.get("parameters", {})),
         "cross_validation_accuracy": config.get("cross_validation_accuracy"),
-        "layers": config.get("encoder_layers", config.get("num_hidden_layers", 0)) - len(added),
-        "deviations": _layers_below(added),
+        "layers": layers,
+        "heard": _heard(added, layers),
         "base_model": base_model and split_revision(base_model)[0],
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,
@@ -248,12 +250,14 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
     }
 
 
-def _layers_below(deviation_layers: Sequence[int]) -> str:
-    """The pretrained layers that deviation layers hear, counted from 1, in words."""
-    heard = [str(place - below) for below, place in enumerate(deviation_layers)]
-    if len(heard) < 2:
-        return "".join(f"layer {one}" for one in heard)
-    return f"layers {', '.join(heard[:-1])} and {heard[-1]}"
+def _heard(deviation_layers: Sequence[int], layers: int) -> str:
+    """What of which pretrained layers, counted from 1, the head hears through deviation layers and of the top one."""
+    heard = [place - below for below, place in enumerate(deviation_layers)]
+    if not heard:
+        return ""
+    *others, last = map(str, heard)
+    words = f"layers {', '.join(others)} and {last}" if others else f"layer {last}"
+    return f"the means and deviations of {words}" + (f" and the means of layer {layers}" if heard[-1] < layers else "")
 
 
 def _window(model_folder: Path, config: dict[str, Any]) -> tuple[float, bool]:

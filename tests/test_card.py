@@ -415,6 +415,7 @@ def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path
         ),
         (2, [1], "The first layer of the encoder of"),
         (2, [1], "deviations of layer 1, fitted on RAVDESS"),
+        (5, [3], "classifier of the means and deviations of layer 3 and the means of layer 4, fitted on RAVDESS"),
     ],
 )
 def test_the_card_tells_the_layers_that_are_heard_from_those_that_hear_them(layers, deviations, words, tmp_path):

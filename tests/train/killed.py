@@ -39,8 +39,8 @@ SMALL += ["--precision", "float32", "--disable_tqdm", "true"]
 RECIPES = {
     "gradient": ["--frozen_layers", "1", "--num_train_epochs", "2"],
     "regression": [
-        *("--frozen_layers", "2", "--deviations_above", "1,2", "--head_factor", "0", "--num_train_epochs", "0"),
-        *("--frozen_versions", "1", "--spec_augment", "0"),
+        *("--frozen_layers", "2", "--deviations_above", "1", "--head_factor", "0", "--num_train_epochs", "0"),
+        *("--frozen_versions", "1", "--spec_augment", "0", "--head_shrinkage", "0.3", "--refit", "true"),
     ],
 }
 EMOTIONS = ("happy", "sad", "angry")

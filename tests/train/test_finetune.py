@@ -140,6 +140,44 @@ def test_validation_clips_train_too_where_none_are_held_out(common, actor_run, t
     assert (sure >= first["answer_threshold"]).mean() == pytest.approx(0.8, abs=1 / len(sure))
 
 
+@pytest.mark.slow
+def test_a_refitted_model_learns_from_the_validation_clips_that_its_temperature_is_of(
+    common, actor_run, tmp_path, monkeypatch
+):
+    learn, conclude, learned_from = finetune_fold.learn, finetune_fold.conclude, []
+
+    class PulledPlugError(RuntimeError):
+        pass
+
+    def remember(model, lessons, *arguments):
+        learned_from.append(len(lessons.labels))
+        return learn(model, lessons, *arguments)
+
+    def unplugged(table, fold, *arguments):
+        if len(learned_from) == 2:  # the first model is whole, the second one learned in vain
+            raise PulledPlugError
+        conclude(table, fold, *arguments)
+
+    folder = tmp_path / "run"
+    words = [*common, "--folds", "0", "--output_dir", str(folder), "--refit", "true"]
+    monkeypatch.setattr(finetune_fold, "learn", remember)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune_fold, "conclude", unplugged)
+        with pytest.raises(PulledPlugError):
+            finetune.main(words)
+    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
+    a_speaker = len(read_predictions(folder)) // 5
+    assert learned_from == [17 * a_speaker, 19 * a_speaker, 19 * a_speaker]
+    assert not (folder / "fold0" / "held-out").exists()
+    first, used = (read_run_json(run)["folds"][0] for run in (actor_run, folder))
+    assert (used["temperature"], used["answer_threshold"]) == (first["temperature"], first["answer_threshold"])
+    validation = [read_predictions(run / "fold0", "validation.parquet") for run in (actor_run, folder)]
+    assert validation[0].equals(validation[1])
+    # Others than those of the model that had not heard the validation speakers.
+    before = read_predictions(actor_run).query("fold == 0")["p_angry"].to_numpy()
+    assert np.abs(before - read_predictions(folder)["p_angry"].to_numpy()).max() > 1e-6
+
+
 def test_a_fold_that_the_earlier_run_has_not_is_refused_before_training(common, actor_run, tmp_path, capsys):
     arguments = ["--folds", "2", "--output_dir", str(tmp_path / "run"), "--hold_out_validation", "false"]
     assert finetune.main([*common, *arguments, "--reference_run", str(actor_run)]) == 2
