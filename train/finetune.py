@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate.utils import broadcast_object_list
@@ -29,6 +30,7 @@ from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from tqdm import tqdm
 
+from ser_hf import card
 from ser_hf.audio import AudioError, load_audio
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
@@ -38,6 +40,7 @@ from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
 from ser_hf.runs import (
+    RUN,
     RunError,
     create_run,
     finish_run,
@@ -64,6 +67,15 @@ from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
 
 ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
+# Those that a run keeps when it is taken up again. A base model may lie elsewhere by then.
+DECIDING = sorted(
+    {
+        "protocol",
+        *(field.name for kind in (ModelArguments, AugmentationArguments) for field in dataclasses.fields(kind)),
+    }
+    - {"base_model", "reference_run", "export_onnx"}
+    | {name for name in card.ARGUMENTS if name in FinetuneTrainingArguments.__dataclass_fields__}
+)
 FROZEN = "frozen"  # in a run folder: what the frozen layers gave
 GOES_ON = (
     "What was finished before is kept; once that is mended, the same command with --resume_from_checkpoint true goes on"
@@ -125,6 +137,8 @@ def run(
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = Path(training.output_dir)
     here = fold_training_arguments(training, folder, has_validation=holds_out)
+    parts = (dataclasses.asdict(data), dataclasses.asdict(model), dataclasses.asdict(augmentation), training.to_dict())
+    arguments = {name: value for part in parts for name, value in part.items()}
     # Asking for the device lets the processes that torchrun or accelerate began know of each other.
     is_main = here.device is not None and here.process_index == 0
     refused: list[RunError | CorpusError | None] = [None]
@@ -133,7 +147,8 @@ def run(
             fingerprint = corpus_fingerprint(table)
             create_run(folder, overwrite=training.overwrite_output_dir, resume=resume)
             check_same_clips(folder, fingerprint)
-            write_run_json(folder, corpus_fingerprint=fingerprint)
+            check_same_recipe(folder, arguments)
+            write_run_json(folder, corpus_fingerprint=fingerprint, arguments=arguments)
         except (RunError, CorpusError) as error:
             refused = [error]
     broadcast_object_list(refused)
@@ -163,11 +178,9 @@ def run(
             print(f"Fold {fold.index}: accuracy {accuracy:.3f} on {len(fold.test)} clips", flush=True)
     if not is_main:
         return folder
-    parts = (dataclasses.asdict(data), dataclasses.asdict(model), dataclasses.asdict(augmentation), training.to_dict())
     write_run_json(
         folder,
         command="train.finetune",
-        arguments={name: value for part in parts for name, value in part.items()},
         protocol=data.protocol,
         model=model.family,
         seed=training.seed,
@@ -226,6 +239,22 @@ def check_same_clips(folder: Path, fingerprint: str) -> None:
         raise RunError(
             f"{folder} was begun on other clips: one was lost, added or changed since, or --data_dir and --corpora are "
             "others. Put them back, or begin anew with --overwrite_output_dir true"
+        )
+
+
+def check_same_recipe(folder: Path, arguments: dict[str, Any]) -> None:
+    """Refuse to go on with a run by another recipe than it began with: its folds would be those of two.
+
+    Raises:
+        RunError: an argument that decides about the model is another.
+    """
+    begun_with = read_run_json(folder).get("arguments", {})
+    others = [name for name in DECIDING if name in begun_with and begun_with[name] != arguments[name]]
+    if others:
+        told = ", ".join(f"--{name} {begun_with[name]} and not {arguments[name]}" for name in others)
+        raise RunError(
+            f"{folder} was begun with {told}. Go on as it was begun (--recipe {folder / RUN} tells how), or begin anew "
+            "with --overwrite_output_dir true"
         )
 
 

@@ -178,6 +178,28 @@ def test_a_refitted_model_learns_from_the_validation_clips_that_its_temperature_
     assert np.abs(before - read_predictions(folder)["p_angry"].to_numpy()).max() > 1e-6
 
 
+def test_a_run_does_not_go_on_by_another_recipe(common, tmp_path, capsys, monkeypatch):
+    class PulledPlugError(RuntimeError):
+        pass
+
+    def unplugged(*arguments):
+        raise PulledPlugError
+
+    folder = tmp_path / "run"
+    words = [*common, "--folds", "0", "--output_dir", str(folder)]
+    monkeypatch.setattr(finetune, "run_fold", unplugged)
+    with pytest.raises(PulledPlugError):
+        finetune.main(words)
+    before = read_run_json(folder)
+    resume = [*words, "--resume_from_checkpoint", "true"]
+    assert finetune.main([*resume, "--seed", "43", "--speed", "0.2"]) == 2
+    told = f"--seed 42 and not 43, --speed {before['arguments']['speed']} and not 0.2. Go on as it was begun"
+    assert told in capsys.readouterr().err
+    assert read_run_json(folder) == before
+    with pytest.raises(PulledPlugError):  # what decides nothing may be another
+        finetune.main([*resume, "--folds", "0,3", "--per_device_eval_batch_size", "8"])
+
+
 def test_a_fold_that_the_earlier_run_has_not_is_refused_before_training(common, actor_run, tmp_path, capsys):
     arguments = ["--folds", "2", "--output_dir", str(tmp_path / "run"), "--hold_out_validation", "false"]
     assert finetune.main([*common, *arguments, "--reference_run", str(actor_run)]) == 2
