@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +15,7 @@ from app.app import launch
 from app.page import build
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import EmotionClassifier
+from tests.app.asking import client_of
 from tests.app.browser import free_port
 from tests.synthetic import make_clip
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
@@ -50,3 +52,17 @@ def address(analyser: Analyser) -> Iterator[str]:
     page = build(lambda: analyser, analyser.limits)
     yield launch(page, analyser.limits, port=free_port())
     page.close()
+
+
+@pytest.fixture
+def http(address: str) -> Iterator[httpx.Client]:
+    with client_of(address) as client:
+        yield client
+
+
+@pytest.fixture
+def no_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Fails a test in which the page prints one."""
+    yield
+    printed = "".join(capfd.readouterr())
+    assert "Traceback" not in printed, printed
