@@ -32,7 +32,8 @@ NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "l
 INTRODUCTION = """\
 What was tried to make the network better on voices never heard, one change at a time, failures included. In
 each of the five folds some speakers of the training part are held out and tested; the fold's own test speakers are in
-no part of it, so nothing here was chosen by the figures that README.md and the card quote. Made by
+no part of it, so nothing here was chosen by the figures that README.md and the card quote. But one recipe is chosen for
+all folds, and who is tested here in one of them is tested there in another. Made by
 
     python -m train.experiments
 
