@@ -108,7 +108,7 @@ def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> No
     layers[0].fc2.weight.zero_()
     layers[0].fc2.weight[:, : 2 * width] = torch.as_tensor(np.hstack([-held, held]), dtype=torch.float32)
     layers[0].fc2.bias.copy_(torch.as_tensor(-aside @ of.mean * of.spread, dtype=torch.float32))
-    _leave_alone(model, torch.as_tensor(aside, dtype=torch.float32, device=layers[0].fc1.weight.device))
+    _leave_alone(model, layers[0].fc1.weight.new_tensor(aside))
 
 
 def label_directions(model: PreTrainedModel) -> np.ndarray:
@@ -248,6 +248,6 @@ def write_deviations(model: PreTrainedModel, weights: np.ndarray, means: np.ndar
             of_mean = rows[:, len(layers) + place]
             bias -= of_mean @ offsets[len(layers) + place]
         both = np.concatenate([of_deviation + of_mean, of_deviation - of_mean], axis=1)
-        layer.fc2.weight[:, : 2 * width] += torch.as_tensor(directions.T @ both, dtype=torch.float32)
-        layer.fc2.bias += torch.as_tensor(directions.T @ bias, dtype=torch.float32)
+        layer.fc2.weight[:, : 2 * width] += layer.fc2.weight.new_tensor(directions.T @ both)
+        layer.fc2.bias += layer.fc2.bias.new_tensor(directions.T @ bias)
     return directions / logit
