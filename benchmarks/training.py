@@ -39,7 +39,7 @@ from train.finetune_learning import (
     table_speakers,
 )
 
-RECIPE = Path(__file__).resolve().parent.parent / "train" / "recipes" / "whisper.yaml"
+RECIPE = Path(__file__).resolve().parent.parent / "train" / "recipes" / "whisper-regression.yaml"
 ROUNDS = 3  # at most
 CLIPS = 128  # what a round learns from: eight steps of the recipe
 
@@ -93,7 +93,7 @@ def _arguments(settings: Settings, precision: str) -> Arguments:
     words += ["--num_train_epochs", "1", "--save_strategy", "no", "--disable_tqdm", "true", "--report_to", "none"]
     words += ["--fit_head_first", "false", "--logging_strategy", "no", "--deviations_above", ""]
     # The recipe learns nothing by gradient: measured is what fine-tuning two layers above its own would cost.
-    words += ["--num_layers", "1", "--frozen_layers", "1"] if settings.tiny else ["--num_layers", "5"]
+    words += ["--num_layers", "1", "--frozen_layers", "1"] if settings.tiny else ["--num_layers", "6"]
     model, *others = parse_arguments((ModelArguments, AugmentationArguments, FinetuneTrainingArguments), words)
     return (model.resolved(), *others)
 

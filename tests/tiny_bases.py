@@ -45,12 +45,14 @@ def tiny_whisper_config(**changes: object) -> WhisperConfig:
     return WhisperConfig(**{**sizes, "decoder_start_token_id": 1, **changes})
 
 
-def save_tiny_base(kind: str, folder: Path) -> Path:
-    """Save a random encoder without any classification head: whisper, wav2vec2, hubert, wavlm or ast; three layers."""
+def save_tiny_base(kind: str, folder: Path, num_layers: int = 3) -> Path:
+    """Save a random encoder without any classification head: whisper, of so many layers, or of three wav2vec2, hubert,
+    wavlm or ast.
+    """
     torch.manual_seed(0)
     model: PreTrainedModel
     if kind == "whisper":
-        config = tiny_whisper_config(encoder_layers=3, classifier_proj_size=12)
+        config = tiny_whisper_config(encoder_layers=num_layers, classifier_proj_size=12)
         model, extractor = WhisperModel(config), WhisperFeatureExtractor()
     elif kind == "ast":
         config = ASTConfig(

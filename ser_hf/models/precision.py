@@ -2,8 +2,8 @@
 
 Only transformer layers, which take most of the time, are given bfloat16, and not the lowest of them: what is rounded
 there spreads through all that follow. The front end, which hears the sound, the deviation layers
-(`ser_hf.models.deviation`), which write logits, and the head, which answers, stay float32, too: rounding there moves
-the probabilities several times as far.
+(`ser_hf.models.deviation`), which write logits, what is above them, which must leave the logits alone, and the head,
+which answers, stay float32, too: rounding there moves the probabilities several times as far.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def use_bfloat16(model: PreTrainedModel) -> None:
     """
     if not hasattr(model.config, "num_attention_heads"):
         raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
-    for place, layer in enumerate(encoder_layers(model)):
-        if place < EXACT_LAYERS or place in getattr(model.config, "deviation_layers", ()):
-            continue
+    layers = encoder_layers(model)
+    for layer in layers[EXACT_LAYERS : min(getattr(model.config, "deviation_layers", ()), default=len(layers))]:
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)  # once, where autocast would round the weights for every batch

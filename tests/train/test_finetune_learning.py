@@ -68,7 +68,7 @@ def test_a_run_on_kept_states_ends_the_same_when_it_was_broken_off(common, tmp_p
         (["--frozen_versions", "2", "--frozen_layers", "4"], "1 to 2 layers can be frozen"),
         (["--deviations_above", "2"], "--deviations_above needs --fit_head_first and all layers frozen"),
         (["--deviations_above", "2", "--frozen_layers", "2", "--fit_head_first", "false"], "needs --fit_head_first"),
-        (["--deviations_above", "1", "--frozen_layers", "2"], "the last of them its top one, 2; not above 1"),
+        (["--deviations_above", "3", "--frozen_layers", "2"], "above layers 1 to 2, ascending; not above 3"),
         (["--head_shrinkage", "1.5"], "--head_shrinkage 1.5: it is between 0 and 1"),
         (["--head_shrinkage", "0.5", "--fit_head_first", "false"], "with --fit_head_first"),
         (["--deviations_above", "two"], "takes layers as in 2,3, not 'two'"),
