@@ -155,7 +155,8 @@ def _measure(modules: Sequence[nn.Module], hear: Callable[[], object]) -> list[M
         products = sums[module] / sums[module][width, width]
         mean, spread = products[:width, width], float(products[width, width + 1])
         products = products[:width, :width]
-        deviation = np.sqrt(np.maximum(np.diag(products) - mean**2, 1e-12))
+        # A dimension that hardly varies is not measured in units so small that float16 cannot store them.
+        deviation = np.sqrt(np.maximum(np.diag(products) - mean**2, 1e-6))
         measured.append(Measured(mean, deviation, products, spread))
     return measured
 
