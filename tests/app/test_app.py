@@ -31,7 +31,7 @@ def test_environment_names_the_models_and_arguments_win(monkeypatch):
 
 
 def test_absent_model_is_said_in_words(capsys):
-    assert main(["--model", "models/absent"]) == 2
+    assert main(["--model", "models/absent", "--port", str(free_port())]) == 2
     assert "models/absent" in capsys.readouterr().err
 
 
