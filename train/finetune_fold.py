@@ -71,6 +71,8 @@ def run_fold(
 ) -> None:
     """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``.
 
+    With ``--refit``, a first model, which leaves the validation clips out, calibrates the one that learns from them.
+
     Args:
         calibration: of a model that has no validation clips to find its own on.
         states: what the frozen layers give for all clips, where ``--frozen_versions`` keeps it.
@@ -79,7 +81,12 @@ def run_fold(
     first = folder / HELD_OUT
     refit = model_arguments.refit and len(fold.validation) > 0
     if refit:
-        calibration = calibrate_first(table, clips, fold, first, model_arguments, augmentation, training, states)
+        if not (first / FOLD).exists():
+            alone = dataclasses.replace(model_arguments, refit=False, familiarity=False)
+            untested = dataclasses.replace(fold, test=fold.test[:0])
+            run_fold(table, clips, untested, first, alone, augmentation, training, Calibration(), states)
+        record = json.loads((first / FOLD).read_text(encoding="utf-8"))
+        calibration = Calibration(record["temperature"], record["answer_threshold"])
         fold = train_on_validation(fold)
     args = fold_training_arguments(training, folder, has_validation=len(fold.validation) > 0)
     set_seed(args.seed)
@@ -100,25 +107,6 @@ def run_fold(
             if refit:
                 shutil.copy(first / VALIDATION, folder / VALIDATION)
             conclude(table, fold, folder, sound, model_arguments, augmentation, calibration, started, resumed)
-
-
-def calibrate_first(
-    table: Dataset,
-    clips: list[np.ndarray],
-    fold: Fold,
-    folder: Path,
-    model_arguments: ModelArguments,
-    augmentation: AugmentationArguments,
-    training: FinetuneTrainingArguments,
-    states: FrozenStates | None,
-) -> Calibration:
-    """Train a fold's model without its validation clips, for the calibration of the one that learns from them, too."""
-    if not (folder / FOLD).exists():
-        alone = dataclasses.replace(model_arguments, refit=False, familiarity=False)
-        untested = dataclasses.replace(fold, test=fold.test[:0])
-        run_fold(table, clips, untested, folder, alone, augmentation, training, Calibration(), states)
-    record = json.loads((folder / FOLD).read_text(encoding="utf-8"))
-    return Calibration(record["temperature"], record["answer_threshold"])
 
 
 def train_on_validation(fold: Fold) -> Fold:
