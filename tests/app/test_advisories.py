@@ -15,7 +15,8 @@ import httpx
 import pytest
 from packaging.version import Version
 
-from tests.app.test_guard import UPLOADS, call, client_of, file_at, upload
+from tests.app.asking import UPLOADS, client_of, upload
+from tests.app.test_guard import call, file_at
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 OTHER = "http://169.254.169.254/latest/meta-data/"  # what clouds tell their machines alone
