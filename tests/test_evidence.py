@@ -22,7 +22,7 @@ KEPT = sorted(path for path in (REPOSITORY / "reports" / "runs").glob("*") if pa
 
 @pytest.fixture(autouse=True)
 def pictures(monkeypatch) -> list[str]:
-    """The titles of the pictures that would have been drawn; tests/test_card.py draws them."""
+    """The titles of the pictures that would have been drawn; tests/card/ draws them."""
     titles: list[str] = []
     monkeypatch.setattr("ser_hf.plots.save_run_plots", lambda frame, metrics, folder, title: titles.append(title))
     return titles
