@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -27,3 +28,9 @@ def words_of(response: httpx.Response) -> str:
 
 def upload(http: httpx.Client, name: str, content: bytes, field: str = "files") -> httpx.Response:
     return http.post("gradio_api/upload", files={field: (name, content)})
+
+
+def first_lines(http: httpx.Client, path: str, count: int) -> list[str]:
+    """What an answer begins with: one that nobody ends, as of a request that was let in, would be read for ever."""
+    with http.stream("GET", path) as answer:
+        return list(itertools.islice(answer.iter_lines(), count))
