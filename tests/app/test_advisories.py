@@ -1,4 +1,4 @@
-"""The known advisories of Gradio: the pinned version has mended each, or leaves out what it is about, and no door is open.
+"""Known advisories of Gradio: the pinned version has mended each, or leaves out what it is about, and no door is open.
 
 `make audit` asks for new ones where there is a network; who finds one there adds its row here.
 """
