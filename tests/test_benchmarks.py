@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import soundfile
 
-from benchmarks import bulk, comparison, inputs, speed, start
+from benchmarks import bulk, comparison, first_steps, inputs, speed, start
 from benchmarks.machine import describe, matrix_rates
 from benchmarks.stages import operations_of
 from benchmarks.start import run
@@ -203,3 +205,53 @@ def test_stock_models_have_the_size_of_the_published_ones():
     assert sizes[inputs.XLSR] / 1e6 == pytest.approx(315.7, abs=0.1)
     assert sizes[inputs.WAV2VEC2] / 1e6 == pytest.approx(94.6, abs=0.1)
     assert sizes[inputs.WHISPER] / 1e6 == pytest.approx(20.7, abs=0.1)
+
+
+@pytest.fixture
+def small_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of one file, in place of this one."""
+    folder = tmp_path / "repository"
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    (folder / "file.txt").write_text("words")
+    subprocess.run(["git", "add", "file.txt"], cwd=folder, check=True)
+    subprocess.run(["git", *identity, "commit", "--quiet", "-m", "One"], cwd=folder, check=True)
+    monkeypatch.setattr(first_steps, "REPOSITORY", folder)
+    return folder
+
+
+def test_first_steps_are_walked_in_a_clone_one_after_the_other(small_repository, tmp_path, monkeypatch):
+    page = ("sh", "-c", "echo page >> done; echo Listening on it; sleep 600")
+    monkeypatch.setattr(first_steps, "PAGE", page)
+    steps = {"the file": ("cp", "file.txt", "done"), "page": page, "all of it": ("grep", "page", "done")}
+    clone = tmp_path / "clone"
+    lines = first_steps.walk(steps, clone, os.environ).splitlines()
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:] == [
+        "| the file",
+        "| page",
+        "| all of it",
+    ]
+    assert (clone / "done").read_text() == "wordspage\n"
+
+
+@pytest.mark.parametrize("command", [("false",), ("sh", "-c", "echo ended")])
+def test_a_first_step_that_fails_is_told(command, small_repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(first_steps, "PAGE", ("sh", "-c", "echo ended"))
+    with pytest.raises(subprocess.CalledProcessError):
+        first_steps.walk({"it": command}, tmp_path / "clone", os.environ)
+
+
+def test_first_steps_tell_no_path_of_this_machine(small_repository, tmp_path):
+    text = first_steps.walk({"it": ("test", "-d", str(tmp_path))}, tmp_path / "clone", os.environ)
+    assert str(tmp_path) not in text
+    assert f"`test -d {tmp_path.name}`" in text
+
+
+def test_first_steps_are_commands_of_this_repository(tmp_path):
+    steps = first_steps.steps(tmp_path / "weights")
+    assert list(steps) == ["installed", "first answer", "page", "first fold of the SVM", "first fold of the network"]
+    assert str(tmp_path / "weights") in steps["first fold of the network"]
+    for command in steps.values():
+        for word in command:
+            if word.endswith((".yaml", ".flac")):
+                assert (first_steps.REPOSITORY / word).is_file(), word
