@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.tables import Table
 from ser_hf.command_line import CommandParser
-from ser_hf.runs import write_text
+from ser_hf.files import write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REPORT = REPOSITORY / "reports" / "first-steps.md"

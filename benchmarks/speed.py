@@ -24,8 +24,8 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.tables import read_table, table_parser
 from ser_hf.command_line import CommandParser
+from ser_hf.files import write_json
 from ser_hf.names import unknown_name
-from ser_hf.runs import write_json
 from ser_hf.threads import available_cores
 from tests.app.browser import find_chromium
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ser_hf.command_line import CommandParser
-from ser_hf.runs import write_json
+from ser_hf.files import write_json
 from ser_hf.threads import available_cores
 
 MIN_SECONDS = 0.02  # what is faster is called several times a round, for the clock's and the machine's noise

@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE
+from ser_hf.files import replacing, write_json
 from ser_hf.hub import looks_like_folder
 from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json, replacing, write_json
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
 
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"

@@ -5,20 +5,20 @@ Whatever comes after a run (comparison, card, plots, tests) reads ``predictions.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ser_hf.files import PART, replacing, write_json
 from ser_hf.labels import LABELS
 from ser_hf.metrics import PROBABILITY_PREFIX, evaluate_predictions, probability_matrix
 
@@ -29,7 +29,6 @@ PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
 RUN = "run.json"
 PLOTS = "plots"
-PART = ".part"  # behind the name of a file that is being written
 DELETED = "deleted"  # in run.json: the folder is being emptied
 
 CLIP_COLUMNS = ("clip", "corpus", "speaker", "gender", "fold", "emotion", "predicted")
@@ -82,51 +81,6 @@ def _empty(folder: Path) -> None:
         elif path.name != RUN:
             path.unlink()
     (folder / RUN).unlink()
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file."""
-    path = Path(path)
-    part = path.with_name(path.name + PART)
-    yield part
-    part.replace(path)
-
-
-@contextlib.contextmanager
-def replacing_folder(folder: str | Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its place at the end, when it is whole."""
-    folder = Path(folder)
-    part = folder.with_name(folder.name + PART)
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-    yield part
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8 beside the file and rename it; its folder is made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | Path, data: Any) -> None:
-    """Write JSON beside the file and rename it; NaN is refused."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    with replacing(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
 
 
 def write_run_json(folder: str | Path, **fields: Any) -> None:

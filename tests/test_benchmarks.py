@@ -18,8 +18,8 @@ from benchmarks.stages import operations_of
 from benchmarks.start import run
 from benchmarks.tables import Settings, Table, alternate, medians, number
 from ser_hf import predict
+from ser_hf.files import write_json
 from ser_hf.models.neural import load_neural
-from ser_hf.runs import write_json
 from tests.synthetic import make_ravdess
 from tests.tiny_models import save_tiny_whisper
 from train.arguments import parse_arguments

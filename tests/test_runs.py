@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_hf import runs
+from ser_hf.files import write_json
 from ser_hf.labels import LABELS
 from ser_hf.metrics import evaluate_predictions
 from ser_hf.runs import (
@@ -21,11 +21,8 @@ from ser_hf.runs import (
     prediction_frame,
     read_predictions,
     read_run_json,
-    replacing_folder,
-    write_json,
     write_predictions,
     write_run_json,
-    write_text,
 )
 from tests.predictions import make_predictions, make_table
 
@@ -101,25 +98,6 @@ def test_a_deletion_that_was_killed_is_finished_and_nothing_goes_on_from_its_res
     assert "deleted" not in read_run_json(folder)
 
 
-def test_a_text_takes_its_place_when_it_is_whole(tmp_path):
-    report = tmp_path / "reports" / "report.md"
-    write_text(report, "first: Müller\n")
-    assert report.read_bytes() == "first: Müller\n".encode()
-    with pytest.raises(UnicodeEncodeError):
-        write_text(report, "\udcff")
-    assert report.read_bytes() == "first: Müller\n".encode()
-
-
-def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):
-    for content in ("old", "new"):
-        with replacing_folder(tmp_path / "model") as part:
-            (part / "config.json").write_text(content)
-        with contextlib.suppress(KeyError), replacing_folder(tmp_path / "model") as part:
-            (part / "half.json").write_text("")
-            raise KeyError
-        assert [(path.name, path.read_text()) for path in (tmp_path / "model").iterdir()] == [("config.json", content)]
-
-
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="run is a file"):
@@ -133,15 +111,6 @@ def test_run_json_keeps_earlier_fields_and_takes_numpy_values(tmp_path):
     facts = read_run_json(folder)
     assert (facts["protocol"], facts["seed"], facts["seconds"]) == ("actor", 3, 1.5)
     assert facts["arguments"] == {"path": str(tmp_path)}
-
-
-def test_json_refuses_nan_and_leaves_the_file_as_it_was(tmp_path):
-    path = tmp_path / "metrics.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_prediction_frame_says_who_spoke_and_what_was_answered(table):

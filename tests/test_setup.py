@@ -18,6 +18,7 @@ LAYERS = [
     {
         "ser_hf.labels",
         "ser_hf.names",
+        "ser_hf.files",
         "ser_hf.command_line",
         "ser_hf.rows",
         "ser_hf.journal",

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 from ser_hf.command_line import CommandParser
+from ser_hf.files import write_text
 from ser_hf.names import unknown_name
-from ser_hf.runs import write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REPORT = REPOSITORY / "reports" / "trust.md"

@@ -30,21 +30,14 @@ from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
 from ser_hf.feature_cache import default_cache_dir
 from ser_hf.features import GROUPS, MissingPackageError, extract_table, feature_names
+from ser_hf.files import replacing_folder, write_json
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel, fit_classical, save_classical
 from ser_hf.models.families import FAMILIES
 from ser_hf.models.importance import group_importance
 from ser_hf.names import unknown_name
-from ser_hf.runs import (
-    RunError,
-    create_run,
-    finish_run,
-    prediction_frame,
-    replacing_folder,
-    write_json,
-    write_run_json,
-)
+from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import (

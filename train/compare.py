@@ -21,10 +21,11 @@ import numpy as np
 
 from ser_hf import plots
 from ser_hf.command_line import CommandParser
+from ser_hf.files import write_text
 from ser_hf.labels import LABELS
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import mcnemar
-from ser_hf.runs import RunError, write_text
+from ser_hf.runs import RunError
 from ser_hf.splits import SPEAKER_DEPENDENT
 from ser_hf.statistics import AlignmentError, holm
 from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table

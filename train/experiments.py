@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_hf.command_line import CommandParser
-from ser_hf.runs import RunError, write_text
+from ser_hf.files import write_text
+from ser_hf.runs import RunError
 from ser_hf.statistics import AlignmentError, mcnemar
 from train.arguments import read_recipe
 from train.common import UsageError, chosen_names

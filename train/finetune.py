@@ -34,21 +34,13 @@ from ser_hf import card
 from ser_hf.audio import AudioError, load_audio
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
+from ser_hf.files import replacing_folder
 from ser_hf.hub import HubError, commit_of, log_in
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
-from ser_hf.runs import (
-    RUN,
-    RunError,
-    create_run,
-    finish_run,
-    read_predictions,
-    read_run_json,
-    replacing_folder,
-    write_run_json,
-)
+from ser_hf.runs import RUN, RunError, create_run, finish_run, read_predictions, read_run_json, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference

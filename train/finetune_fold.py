@@ -20,6 +20,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import AudioError
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
+from ser_hf.files import write_json
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, probability_matrix
 from ser_hf.models.familiarity import FAMILIAR_LAYER, fit_familiarity, save_familiarity
@@ -27,7 +28,7 @@ from ser_hf.models.frozen import FrozenStates, above_frozen
 from ser_hf.models.head import scale_logits
 from ser_hf.models.neural import NeuralModel, save_neural
 from ser_hf.models.training import ClipDataset
-from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_json, write_predictions
+from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, read_run_json, write_predictions
 from ser_hf.splits import Fold
 from train.common import UsageError, milliseconds_per_clip
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments

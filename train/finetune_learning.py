@@ -18,6 +18,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import augmented_copies
+from ser_hf.files import write_json
 from ser_hf.labels import LABELS
 from ser_hf.models.building import create_model, freeze_lower, masks_itself
 from ser_hf.models.deviation import prepare_deviations
@@ -44,7 +45,6 @@ from ser_hf.models.training import (
     last_whole_checkpoint,
     unchanged,
 )
-from ser_hf.runs import write_json
 from ser_hf.splits import Fold
 from ser_hf.statistics import speaker_ids
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.evidence import publishable
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json, replacing, write_json
+from ser_hf.files import replacing, write_json
+from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
 from train.arguments import read_recipe
 from train.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from ser_hf import plots
 from ser_hf.conditions import AS_RECORDED, LENGTH_CURVE, NOISE_CURVE
+from ser_hf.files import write_text
 from ser_hf.labels import LABELS
 from ser_hf.metrics import expected_calibration_error, probability_matrix
-from ser_hf.runs import write_text
 from ser_hf.statistics import gender_gap
 from train.jobs import Job
 from train.reporting import Gallery, Run, bracket, percent, read_run, table

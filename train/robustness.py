@@ -27,10 +27,11 @@ from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
 from ser_hf.command_line import CommandParser
 from ser_hf.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.corpora import CorpusError, load_corpus
+from ser_hf.files import write_json
 from ser_hf.metrics import answer_threshold, probability_matrix
 from ser_hf.models import ModelError
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
-from ser_hf.runs import RunError, write_json
+from ser_hf.runs import RunError
 from train.common import UsageError, chosen_names
 from train.tested_run import FeatureMemory, TestedRun
 

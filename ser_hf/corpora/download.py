@@ -9,6 +9,8 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
+from ser_hf.files import PART
+
 CHUNK = 1 << 16  # bytes; a broken connection loses at most one
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 
@@ -42,7 +44,7 @@ def fetch(
         DownloadError: unreachable, refused, broken off, a wrong checksum (what came is removed), no room to write,
             a server that does not tell the size when it is asked.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + PART)
     failures = 0
     size = _announced_size(url) if size is None else size
     try:

@@ -18,6 +18,7 @@ from datasets import Dataset
 from ser_hf.corpora import CorpusError, clip_table, files
 from ser_hf.corpora.download import DownloadError, fetch
 from ser_hf.corpora.files import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, is_recording
+from ser_hf.files import PART
 from ser_hf.labels import RAVDESS_EMOTIONS
 
 ZIP_NAME = "Audio_Speech_Actors_01-24.zip"
@@ -137,7 +138,7 @@ def _obtain(data_dir: Path, folder: Path, download: bool, url: str, md5: str, si
             return
     if any(data_dir.glob("Actor_*")):
         raise CorpusError(f"{data_dir}: the Actor_XX folders lie directly in it; move them into {folder}")
-    others = [path for path in folder.glob("*") if not path.name.startswith(".") and path.suffix != ".part"]
+    others = [path for path in folder.glob("*") if not path.name.startswith(".") and path.suffix != PART]
     if others:
         raise CorpusError(f"{folder}: holds no Actor_XX folder with recordings (but {others[0].name}); {by_hand}")
     if not download:

@@ -17,13 +17,13 @@ from sklearn.pipeline import Pipeline
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
+from ser_hf.files import replacing, write_json
 from ser_hf.labels import LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
 from ser_hf.models.pairwise import is_pairwise, pairwise_logits
 from ser_hf.models.stored import dump_pipeline, load_pipeline
-from ser_hf.runs import replacing, write_json
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from ser_hf.card import write_card
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.evidence import add_evaluation
-from ser_hf.runs import write_json
+from ser_hf.files import write_json
 
 # Made by a speech synthesiser and free of rights (app/examples/README.md), so that it may go with every model.
 EXAMPLE_CLIP = Path(__file__).resolve().parents[2] / "app" / "examples" / "plain.flac"

@@ -1,0 +1,59 @@
+"""Files that are whole or not there: each is written beside its place and renamed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PART = ".part"  # behind the name of a file that is being written
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file."""
+    path = Path(path)
+    part = path.with_name(path.name + PART)
+    yield part
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` that takes its place at the end, when it is whole."""
+    folder = Path(folder)
+    part = folder.with_name(folder.name + PART)
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
+    yield part
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8 beside the file and rename it; its folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON beside the file and rename it; NaN is refused."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    with replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
