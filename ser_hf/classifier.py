@@ -121,8 +121,8 @@ class EmotionClassifier:
             runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
                 torch where it is installed).
             precision: of a neural model that torch runs: "float32" answers as the stock pipeline does; "bfloat16" in
-                its upper layers is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of that
-                (`python -m benchmarks.exactness`); "auto" takes it there.
+                its feed-forward networks is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of
+                that (`python -m benchmarks.exactness`); "auto" takes it there.
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.

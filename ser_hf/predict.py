@@ -152,8 +152,8 @@ def build_parser(prog: str = PROG) -> CommandParser:
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="float32",
-        help="arithmetic of a neural model that torch runs: auto is bfloat16 in upper layers where the processor has "
-        "it: faster, and probabilities move a little (default: float32)",
+        help="arithmetic of a neural model that torch runs: auto is bfloat16 in feed-forward networks where the "
+        "processor has it: faster, and probabilities move a little (default: float32)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
     parser.add_argument(

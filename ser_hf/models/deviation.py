@@ -76,6 +76,29 @@ def deviation_layers(model: PreTrainedModel) -> list[nn.Module]:
     return [model.encoder.layers[place] for place in getattr(model.config, "deviation_layers", [])]
 
 
+class SilentAttention(nn.Module):
+    """In place of an attention that writes nothing: no looking, the same answer."""
+
+    def forward(self, hidden_states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
+        """Zeros, as Whisper's layers expect them, and no weights."""
+        return torch.zeros_like(hidden_states), None
+
+
+@torch.no_grad()
+def leave_out_idle(model: PreTrainedModel) -> None:
+    """Take out of the deviation layers, in place, what computes nothing: attention, and units that nobody hears.
+
+    For a model that only answers, with the same answers: what is saved would not fit its config.
+    """
+    for layer in deviation_layers(model):
+        if not any(parameter.any() for parameter in layer.self_attn.out_proj.parameters()):
+            layer.self_attn = SilentAttention()
+        heard = layer.fc2.weight.any(dim=0)
+        if heard.any():
+            layer.fc1.weight, layer.fc1.bias = (nn.Parameter(one[heard]) for one in layer.fc1.parameters())
+            layer.fc2.weight = nn.Parameter(layer.fc2.weight[:, heard])
+
+
 @torch.no_grad()
 def prepare_deviations(model: PreTrainedModel, hear: Callable[[], object]) -> None:
     """Let each deviation layer measure in the units of what it is given, and set a direction aside for each label.

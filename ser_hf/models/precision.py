@@ -1,9 +1,8 @@
 """Arithmetic of a network that answers: float32 as everywhere, or bfloat16 where the machine multiplies it faster.
 
-Only transformer layers, which take most of the time, are given bfloat16, and not the lowest of them: what is rounded
-there spreads through all that follow. The front end, which hears the sound, the deviation layers
-(`ser_hf.models.deviation`), which write logits, what is above them, which must leave the logits alone, and the head,
-which answers, stay float32, too: rounding there moves the probabilities several times as far.
+What is rounded anew for each frame averages out over a clip. So feed-forward networks, two thirds of the work of a
+transformer layer, are given bfloat16, in all layers. Attention, the front end, the head, and what deviation layers
+(`ser_hf.models.deviation`) make of states stay float32: rounding there moves the probabilities further.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
-
-EXACT_LAYERS = 3  # chosen by `python -m benchmarks.exactness`
 
 
 def bfloat16_pays(device: str | torch.device | None = None) -> bool:
@@ -42,7 +39,9 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def use_bfloat16(model: PreTrainedModel) -> None:
-    """Let the upper transformer layers of a model that only answers compute in bfloat16, in place.
+    """Let the feed-forward networks of a model that only answers compute in bfloat16, in place.
+
+    What is rounded was chosen by `python -m benchmarks.exactness`.
 
     Args:
         model: where it will run.
@@ -52,9 +51,22 @@ def use_bfloat16(model: PreTrainedModel) -> None:
     """
     if not hasattr(model.config, "num_attention_heads"):
         raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
-    layers = encoder_layers(model)
-    for layer in layers[EXACT_LAYERS : min(getattr(model.config, "deviation_layers", ()), default=len(layers))]:
-        for module in layer.modules():
-            if isinstance(module, nn.Linear):
-                module.to(torch.bfloat16)  # once, where autocast would round the weights for every batch
-        layer.forward = torch.autocast(model.device.type, torch.bfloat16)(layer.forward)
+    deviations = getattr(model.config, "deviation_layers", ())
+    for index, layer in enumerate(encoder_layers(model)):
+        for module in layer.modules() if index not in deviations else ():
+            if isinstance(module, nn.Linear) and module.in_features != module.out_features:  # of the feed-forward part
+                _round(module)
+
+
+def _round(module: nn.Linear) -> None:
+    """Let a linear layer multiply in bfloat16, and take and give what it took and gave before.
+
+    Its bias, the same for every frame, would be rounded in the same direction everywhere, and stays as it is.
+    """
+    module.weight.data = module.weight.data.to(torch.bfloat16)  # once, and not for every batch
+
+    def forward(states: torch.Tensor) -> torch.Tensor:
+        product = nn.functional.linear(states.to(torch.bfloat16), module.weight).to(states.dtype)
+        return product if module.bias is None else product + module.bias
+
+    module.forward = forward

@@ -11,7 +11,13 @@ from transformers import AutoModelForAudioClassification, WhisperFeatureExtracto
 
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model
-from ser_hf.models.deviation import deviation_layers, label_directions, prepare_deviations, recorded_deviations
+from ser_hf.models.deviation import (
+    deviation_layers,
+    label_directions,
+    leave_out_idle,
+    prepare_deviations,
+    recorded_deviations,
+)
 from ser_hf.models.frozen import above_frozen
 from ser_hf.models.head import fit_head, pooled_features
 from ser_hf.models.neural import save_neural
@@ -23,10 +29,13 @@ LABELS = np.arange(8).repeat(6)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"), 2 * WIDTH)
+
+
+def save_base(folder, feed_forward):
     """Random weights, but large enough for layers to matter, and wide enough for eight dimensions to be few."""
-    folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
-    config = tiny_whisper_config(d_model=WIDTH, encoder_layers=2, encoder_ffn_dim=2 * WIDTH, init_std=0.15)
+    config = tiny_whisper_config(d_model=WIDTH, encoder_layers=2, encoder_ffn_dim=feed_forward, init_std=0.15)
     WhisperModel(config).save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
     return folder
@@ -189,6 +198,36 @@ def test_it_loads_as_a_stock_model_and_answers_alike(base, tmp_path):
     stock = AutoModelForAudioClassification.from_pretrained(save_neural(model, extractor, tmp_path))
     assert np.allclose(logits_of(stock.float().eval(), sound), logits_of(model, sound), atol=0.02)
     assert [id(layer) for layer in deviation_layers(stock)] == [id(stock.encoder.layers[i]) for i in (1, 3)]
+
+
+def test_what_computes_nothing_is_left_out_and_the_answers_are_the_same(tmp_path):
+    model, _, sound, _ = fitted(save_base(tmp_path, 4 * WIDTH))
+    expected = logits_of(model, sound)
+    leave_out_idle(model)
+    assert np.allclose(logits_of(model, sound), expected, atol=1e-4)
+    for layer in deviation_layers(model):
+        assert [tuple(one.weight.shape) for one in (layer.fc1, layer.fc2)] == [(2 * WIDTH, WIDTH), (WIDTH, 2 * WIDTH)]
+        assert not list(layer.self_attn.parameters())
+
+
+def test_what_computes_something_is_left_in(base):
+    model, _, sound, _ = fitted(base)
+    below, above = deviation_layers(model)
+    with torch.no_grad():
+        below.self_attn.out_proj.weight[0, 0] = 1.0
+        above.self_attn.out_proj.bias[0] = 1.0
+    expected = logits_of(model, sound)
+    leave_out_idle(model)
+    assert np.array_equal(logits_of(model, sound), expected)
+    assert all(list(layer.self_attn.parameters()) for layer in (below, above))
+
+
+def test_before_they_are_fitted_all_units_stay(base):
+    model, _ = made(base)
+    expected = logits_of(model, batches(model))
+    leave_out_idle(model)
+    assert np.array_equal(logits_of(model, batches(model)), expected)
+    assert {len(layer.fc1.weight) for layer in deviation_layers(model)} == {2 * WIDTH}
 
 
 @pytest.mark.parametrize(

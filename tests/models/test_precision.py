@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from benchmarks.exactness import MAX_DIFFERENCE, SAME_LABEL, compare
 from ser_hf.classifier import DEFAULT_MODEL, PRECISIONS, EmotionClassifier
-from ser_hf.models import ModelError, neural, precision
+from ser_hf.models import ModelError, neural
 from ser_hf.models.building import create_model
 from ser_hf.models.neural import load_neural, save_neural
 from ser_hf.models.precision import bfloat16_pays, encoder_layers
@@ -21,58 +22,55 @@ from tests.tiny_bases import save_tiny_base
 CLIPS = [make_clip("happy", seconds=1.2), make_clip("sad", 2, seconds=0.9), make_clip("angry", 3, seconds=2.0)]
 
 
-@pytest.fixture
-def two_exact_layers(monkeypatch):
-    """The tiny models have three."""
-    monkeypatch.setattr(precision, "EXACT_LAYERS", 2)
-
-
 def dtypes(model):
-    """Those of the linear layers, by whether they lie in the upper layers."""
-    upper = {id(one) for layer in encoder_layers(model)[precision.EXACT_LAYERS :] for one in layer.modules()}
-    return {(id(one) in upper, one.weight.dtype) for one in model.modules() if isinstance(one, torch.nn.Linear)}
+    """Those of the linear layers inside the transformer layers that are to be rounded, and of all others."""
+    rounded, exact = set(), set()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            fast = re.search(r"(fc1|fc2|_dense|(intermediate|output)\.dense)$", name)
+            is_fast = fast and "layer" in name and "attention.output" not in name
+            (rounded if is_fast else exact).add(module.weight.dtype)
+    return rounded, exact
 
 
-@pytest.mark.usefixtures("two_exact_layers")
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
-def test_upper_layers_compute_in_bfloat16_and_the_rest_in_float32(kind, tmp_path):
+def test_feed_forward_networks_compute_in_bfloat16_and_the_rest_in_float32(kind, tmp_path):
     model, extractor = create_model(save_tiny_base(kind, tmp_path / "base"), window=5 if kind == "whisper" else None)
     with torch.no_grad():
         torch.nn.init.normal_(neural.output_layer(model).weight)
     folder = save_neural(model, extractor, tmp_path / "model")
     exact, fast = load_neural(folder), load_neural(folder, precision="bfloat16")
-    assert {dtype for _, dtype in dtypes(exact.model)} == {torch.float32}
-    assert {dtype for is_upper, dtype in dtypes(fast.model) if is_upper} == {torch.bfloat16}
-    assert {dtype for is_upper, dtype in dtypes(fast.model) if not is_upper} == {torch.float32}
+    assert dtypes(exact.model) == ({torch.float32}, {torch.float32})
+    assert dtypes(fast.model) == ({torch.bfloat16}, {torch.float32})
+    assert {module.bias.dtype for module in fast.model.modules() if getattr(module, "bias", None) is not None} == {
+        torch.float32
+    }
     expected, answers = exact.predict_proba(CLIPS), fast.predict_proba(CLIPS)
     assert answers.dtype == np.float32
     assert np.allclose(answers.sum(axis=1), 1, atol=1e-6)
     assert 0 < np.abs(answers - expected).max() < 0.02
-    assert np.array_equal(fast.mean_states(CLIPS, 2), exact.mean_states(CLIPS, 2))  # what familiarity is told by
+    assert fast.mean_states(CLIPS, 2) == pytest.approx(exact.mean_states(CLIPS, 2), abs=0.02)  # for familiarity
     alone = np.concatenate([fast.predict_proba([clip]) for clip in CLIPS])
     assert alone == pytest.approx(answers, abs=1e-3)
 
 
-def test_layers_that_write_logits_stay_exact_and_those_above_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "EXACT_LAYERS", 1)
+def test_layers_that_write_logits_stay_exact(tmp_path):
     base = save_tiny_base("whisper", tmp_path / "base")
     folder = save_neural(*create_model(base, window=5, deviations_above=(2, 3)), tmp_path / "model")
     model = load_neural(folder, precision="bfloat16").model
     assert model.config.deviation_layers == [2, 4]
-    kinds = [{p.dtype for p in layer.fc1.parameters()} for layer in encoder_layers(model)]
-    half, whole = {torch.bfloat16}, {torch.float32}
-    assert kinds == [whole, half, whole, whole, whole]
+    kinds = [layer.fc1.weight.dtype for layer in encoder_layers(model)]
+    half, whole = torch.bfloat16, torch.float32
+    assert kinds == [half, half, whole, half, whole]
 
 
-@pytest.mark.usefixtures("two_exact_layers")
 def test_auto_takes_it_where_it_pays(tmp_path, monkeypatch):
     folder = save_neural(*create_model(save_tiny_base("whisper", tmp_path / "base"), window=5), tmp_path / "tiny")
     for pays, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(neural, "bfloat16_pays", lambda device, pays=pays: pays)
-        assert (True, expected) in dtypes(load_neural(folder, precision="auto").model)
-        assert (True, torch.float32) in dtypes(load_neural(folder).model)
-        assert (True, torch.float32) in dtypes(EmotionClassifier.from_pretrained(folder).model.model)
-        assert (True, expected) in dtypes(EmotionClassifier.from_pretrained(folder, precision="auto").model.model)
+        for precision, kind in (("auto", expected), ("float32", torch.float32)):
+            assert dtypes(load_neural(folder, precision=precision).model)[0] == {kind}
+            assert dtypes(EmotionClassifier.from_pretrained(folder, precision=precision).model.model)[0] == {kind}
 
 
 def test_models_without_transformer_layers_stay_as_they_are(tmp_path, monkeypatch):
