@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 BENCHMARKS = (
-    *("answer", "bulk", "comparison", "exactness", "extraction", "page", "speed", "stages", "start", "training"),
+    *("answer", "bulk", "comparison", "exactness", "extraction", "first_steps", "page", "speed", "stages", "start"),
+    "training",
 )
 # Every module that a person starts.
 COMMANDS = (
