@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -79,6 +80,13 @@ def test_the_clip_has_four_seconds_at_every_rate(tmp_path):
 def test_a_command_that_fails_is_no_figure():
     with pytest.raises(Exception, match="exit status 3"):
         run(["python3", "-c", "raise SystemExit(3)"], threads=1)
+
+
+def test_the_memory_of_a_command_is_its_own_and_not_that_of_whoever_began_it():
+    held = np.ones(50_000_000)  # 400 MB
+    seconds, megabytes = run(["python3", "-S", "-c", "x = bytearray(100_000_000)"], threads=1)
+    assert 100 < megabytes < 200 < held.nbytes / 1e6
+    assert seconds > 0
 
 
 @pytest.fixture
