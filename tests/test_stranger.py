@@ -79,7 +79,7 @@ NOT_RUN = {
         [
             *("make bench", 'make bench BENCH_ARGS="--only answer,stages"'),
             *(".venv/bin/python -m benchmarks.exactness", "python -m benchmarks.exactness"),
-            *(".venv/bin/python -m benchmarks.first_steps --data_dir data", "python -m benchmarks.first_steps"),
+            ".venv/bin/python -m benchmarks.first_steps --data_dir data",
         ],
         MEASURED,
     ),
