@@ -30,7 +30,7 @@ from ser_hf.threads import available_cores
 from tests.app.browser import find_chromium
 
 REPORT = Path(__file__).resolve().parent.parent / "reports" / "speed.md"
-MINUTES = 20  # of all tables, on two cores that do nothing else
+MINUTES = 35  # of all tables, on two cores that do nothing else
 MACHINE = "machine"
 
 
@@ -88,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wanted == modules and not given.tiny:
         print(f"All tables take about {MINUTES} minutes on two cores that do nothing else meanwhile", flush=True)
     folder = given.output.with_name(given.output.stem)
+    if set(wanted) != set(modules) and (other := measured_on(folder)) not in (None, describe()):
+        parser.error(
+            f"{given.output} holds tables of another machine or other versions ({other}): measure them all anew, or "
+            "give these another --output"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{MACHINE}.json", describe())
     failed = []
@@ -135,10 +140,15 @@ def measure(job: Job, given: argparse.Namespace, work: Path, folder: Path) -> bo
     return not done.returncode
 
 
+def measured_on(folder: Path) -> str | None:
+    """The machine that a folder's tables are of; None if it holds none."""
+    file = folder / f"{MACHINE}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
 def write_report(output: Path, folder: Path) -> None:
     """Write every table that a folder holds, in the order of `JOBS`."""
-    machine = json.loads((folder / f"{MACHINE}.json").read_text(encoding="utf-8"))
-    parts = [INTRODUCTION.format(minutes=MINUTES, machine=machine, folder=folder.name)]
+    parts = [INTRODUCTION.format(minutes=MINUTES, machine=measured_on(folder), folder=folder.name)]
     for job in JOBS:
         file = folder / f"{job.name}.json"
         if file.exists():

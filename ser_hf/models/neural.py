@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -80,21 +84,46 @@ class NeuralModel:
         """
         return self._forward(clips, layer)[1]
 
-    @torch.inference_mode()
     def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Probabilities and, of a layer, the mean over time of its output."""
-        # Models without a fixed input length see padding as sound, as the stock pipeline never pads: one at a time.
-        fixed_length = has_fixed_length(self.feature_extractor)
-        batches = [clips] if fixed_length else [[clip] for clip in clips]
-        rows, states = [], []
-        for batch in batches:
-            inputs = self.feature_extractor(list(batch), sampling_rate=SAMPLE_RATE, return_tensors="pt")
-            options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
-            output = self.model(**inputs.to(self.model.device), **options)
-            rows.append(torch.softmax(output.logits.float(), dim=-1).cpu().numpy())
-            if layer is not None:
-                states.append(output.hidden_states[layer].float().mean(dim=1).cpu().numpy())
-        return np.concatenate(rows), np.concatenate(states) if states else None
+        """Probabilities and, of a layer, the mean over time of its output; shared among the processor's threads."""
+        threads = torch.get_num_threads() if self.model.device.type == "cpu" else 1
+        # What has no fixed length sees padding as sound, and the stock pipeline never pads: one clip at a time.
+        size = max(1, math.ceil(len(clips) / threads)) if has_fixed_length(self.feature_extractor) else 1
+        parts = [clips[start : start + size] for start in range(0, len(clips), size)]
+        hear = partial(self._hear, layer=layer)
+        shared = threads > 1 and len(parts) > 1
+        rows, states = zip(*(_single_threads(threads).map(hear, parts) if shared else map(hear, parts)), strict=True)
+        return np.concatenate(rows), None if layer is None else np.concatenate(states)
+
+    @torch.inference_mode()
+    def _hear(self, clips: Sequence[np.ndarray], layer: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `_forward`, all at once."""
+        inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
+        output = self.model(**inputs.to(self.model.device), **options)
+        rows = torch.softmax(output.logits.float(), dim=-1).cpu().numpy()
+        return rows, None if layer is None else output.hidden_states[layer].float().mean(dim=1).cpu().numpy()
+
+
+@cache
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose operations are not shared among others: two that hear a clip each need not wait for each other.
+
+    In torch, a thread keeps the number that it has set itself, and the last one set is that of all new threads.
+    """
+    started = threading.Barrier(count + 1)
+
+    def alone() -> None:
+        torch.get_num_threads()  # a thread that was never asked takes the number of all once more
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "hear", alone)
+    for _ in range(count):
+        pool.submit(int)  # the executor starts a thread for each piece of work, while all are busy
+    started.wait()
+    torch.set_num_threads(count)
+    return pool
 
 
 def load_neural(source: Path, device: str | None = None, precision: str = "float32") -> NeuralModel:

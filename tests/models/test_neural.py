@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model
 from ser_hf.models.familiarity import fit_familiarity, save_familiarity
-from ser_hf.models.neural import load_neural, save_neural
+from ser_hf.models.neural import NeuralModel, _single_threads, load_neural, save_neural
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
 from tests.tiny_models import save_tiny_whisper
@@ -80,6 +81,41 @@ def test_distances_come_with_the_same_probabilities_from_the_layer_that_was_lear
     assert pipeline("audio-classification", model=str(folder))(clips[0])[0]["score"] == pytest.approx(
         rows[0].max(), abs=1e-5
     )
+
+
+@pytest.fixture
+def two_threads():
+    count = torch.get_num_threads()
+    torch.set_num_threads(2)
+    _single_threads.cache_clear()
+    yield
+    torch.set_num_threads(count)
+
+
+def test_clips_are_shared_among_threads_that_compute_alone_and_keep_their_order(folder, two_threads, monkeypatch):
+    model, calls, hear = load_neural(folder), [], NeuralModel._hear
+
+    def watched(self, clips, layer):
+        calls.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads(), len(clips)))
+        return hear(self, clips, layer)
+
+    monkeypatch.setattr(NeuralModel, "_hear", watched)
+    clips = [make_clip("sad", actor, seconds=1.0) for actor in range(1, 6)]
+    one_by_one = np.concatenate([model.predict_proba([clip]) for clip in clips])
+    assert calls == [(True, 2, 1)] * 5  # a clip alone has all threads
+    calls.clear()
+    assert np.allclose(model.predict_proba(clips), one_by_one, atol=1e-6)
+    assert sorted(calls) == [(False, 1, 2), (False, 1, 3)]
+    seen = []
+    asked = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    asked.start()
+    asked.join()
+    assert [torch.get_num_threads(), *seen] == [2, 2]  # whoever else computes still has all
+
+
+def test_what_goes_wrong_in_a_thread_is_raised(folder, two_threads):
+    with pytest.raises(Exception, match="could not convert string to float"):
+        load_neural(folder).predict_proba([make_clip("sad"), np.array(["no sound"] * 9)])
 
 
 def test_weights_are_saved_in_half_the_bytes_and_load_as_float32(tmp_path):
