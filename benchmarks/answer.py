@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.inputs import BFLOAT16, CLIP_SECONDS, CONTENDERS, FLOAT32, clip_file, load
+from benchmarks.inputs import CLIP_SECONDS, CONTENDERS, OURS, clip_file, load
 from benchmarks.tables import Settings, Table, alternate, main, medians, table_parser
 from ser_hf.command_line import CommandParser
 
@@ -31,11 +31,8 @@ def measure(settings: Settings) -> Table:
         f"From a file to an answer, {settings.threads} {'thread' if settings.threads == 1 else 'threads'}",
         f"One clip of {CLIP_SECONDS} s (16 kHz, FLAC), decoded, checked and answered; all are warm and take turns in "
         f"one process. Medians of {settings.rounds} rounds, and their ratio to ours.",
-        ["what", "ms", f"times {BFLOAT16}", f"times {FLOAT32}"],
-        [
-            [name, 1000 * seconds, seconds / median[BFLOAT16], seconds / median[FLOAT32]]
-            for name, seconds in median.items()
-        ],
+        ["what", "ms", *(f"times {name}" for name in OURS)],
+        [[name, 1000 * seconds, *(seconds / median[ours] for ours in OURS)] for name, seconds in median.items()],
         taken,
     )
 

@@ -12,12 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.inputs import BFLOAT16, CLIP_SECONDS, clip_file
+from benchmarks.inputs import BFLOAT16, CLIP_SECONDS, FLOAT32, OURS, SVM, clip_file, precision_of
 from benchmarks.start import PREDICT, run
 from benchmarks.tables import Settings, Table, main, table_parser
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL
 from ser_hf.command_line import CommandParser
-from ser_hf.models.precision import bfloat16_pays
 
 FEW, MANY, VERY_MANY = 100, 1000, 10_000
 
@@ -30,13 +29,11 @@ def build_parser() -> CommandParser:
 def measure(settings: Settings) -> Table:
     """A folder of few files, and one of many, as parquet; the difference leaves the start out."""
     few, many, very_many = (4, 8, 8) if settings.tiny else (FEW, MANY, VERY_MANY)
+    sizes = {BFLOAT16: many, FLOAT32: very_many}
     contenders = {
-        BFLOAT16: (many, ["--precision", "bfloat16", "--model", str(DEFAULT_MODEL)]),
-        "ours, float32": (very_many, ["--precision", "float32", "--model", str(DEFAULT_MODEL)]),
-        "our SVM": (many, ["--model", str(DEFAULT_BASELINE)]),
+        **{name: (sizes[name], ["--precision", precision_of(name), "--model", str(DEFAULT_MODEL)]) for name in OURS},
+        SVM: (many, ["--model", str(DEFAULT_BASELINE)]),
     }
-    if not bfloat16_pays():
-        del contenders[BFLOAT16]  # nobody who waits for many files would ask for it here
     rows: list[list[str | float | None]] = []
     taken: dict[str, list[float]] = {}
     for name, (count, options) in contenders.items():

@@ -34,6 +34,7 @@ from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
 from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
+from ser_hf.models.precision import bfloat16_pays
 
 CLIP_SECONDS = 4
 ROWS = 1152  # as many clips as RAVDESS has to train on in a fold
@@ -42,7 +43,8 @@ BFLOAT16, FLOAT32, ONNX, SVM = "ours, bfloat16", "ours, float32", "ours, ONNX", 
 XLSR, WAV2VEC2, WHISPER = "stock XLSR-large shape", "stock wav2vec2-base shape", "stock Whisper-base shape, 30 s"
 TEXTBOOK, EGEMAPS = "librosa's MFCC + SVM", "eGeMAPS + SVM"
 STOCK = (XLSR, WAV2VEC2, WHISPER)
-CONTENDERS = (BFLOAT16, FLOAT32, ONNX, SVM, *STOCK, TEXTBOOK, EGEMAPS)
+OURS = (*((BFLOAT16,) if bfloat16_pays() else ()), FLOAT32)  # emulated, bfloat16 takes many times as long: nobody asks
+CONTENDERS = (*OURS, ONNX, SVM, *STOCK, TEXTBOOK, EGEMAPS)
 
 _TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 _TINY |= {"conv_dim": (8,) * 7}
@@ -92,6 +94,11 @@ def onnx_folder(work: Path, model: Path = DEFAULT_MODEL) -> Path:
     return folder
 
 
+def precision_of(name: str) -> str:
+    """What ``--precision`` says for one of `OURS`."""
+    return name.removeprefix("ours, ")
+
+
 def load(name: str, settings: Settings) -> Callable[[Path], Any]:
     """A contender, ready to answer a file."""
     if name in STOCK:
@@ -108,7 +115,7 @@ def load(name: str, settings: Settings) -> Callable[[Path], Any]:
         return EmotionClassifier.from_pretrained(DEFAULT_BASELINE).predict
     if name == ONNX:
         return EmotionClassifier.from_pretrained(onnx_folder(settings.work), runtime="onnx").predict
-    return EmotionClassifier.from_pretrained(DEFAULT_MODEL, precision=name.removeprefix("ours, ")).predict
+    return EmotionClassifier.from_pretrained(DEFAULT_MODEL, precision=precision_of(name)).predict
 
 
 def textbook(file: Path) -> np.ndarray:

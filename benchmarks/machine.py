@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,9 +36,8 @@ def describe() -> str:
     )
 
 
-def matrix_rates(rounds: int, size: int = MATRIX) -> dict[str, float]:
-    """Operations a second of a matrix product, in float32 and in bfloat16, with the threads that torch has."""
-    left, right = torch.randn(2, size, size).unbind()
-    low_left, low_right = left.bfloat16(), right.bfloat16()
-    taken = alternate({"float32": lambda: left @ right, "bfloat16": lambda: low_left @ low_right}, rounds)
+def matrix_rates(precisions: Iterable[str], rounds: int, size: int = MATRIX) -> dict[str, float]:
+    """Operations a second of a matrix product in each precision, such as "float32", with the threads that torch has."""
+    pairs = {name: torch.randn(2, size, size, dtype=getattr(torch, name)) for name in precisions}
+    taken = alternate({name: lambda pair=pair: pair[0] @ pair[1] for name, pair in pairs.items()}, rounds)
     return {name: 2 * size**3 / seconds for name, seconds in medians(taken).items()}

@@ -71,8 +71,8 @@ Measured by `make bench` (about {minutes} minutes), one process a table and noth
 What is compared takes turns in one process where it can, and the ratios are of medians. Stock models have random
 weights in the shapes of published ones (XLSR-53 large with 315.7 million parameters, wav2vec2-base with 94.6, the
 encoder of Whisper base with its window of 30 s), which changes nothing about their speed, and run in float32 by
-`pipeline("audio-classification")`. "Our" models are the two in `models/`. All have the same threads, which sleep while
-they wait. The times themselves are in [{folder}/]({folder}/).
+`pipeline("audio-classification")`. "Our" models are the two in `models/`. All have the same threads, which are soon
+asleep while they wait. The times themselves are in [{folder}/]({folder}/).
 """
 
 

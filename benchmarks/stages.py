@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.inputs import clip_file
+from benchmarks.inputs import OURS, clip_file, precision_of
 from benchmarks.machine import MATRIX, matrix_rates
 from benchmarks.tables import Settings, Table, alternate, main, medians, table_parser
 from ser_hf.audio import SAMPLE_RATE, check_speech, load_audio, read_audio
@@ -36,7 +36,7 @@ def measure(settings: Settings) -> Table:
     """Milliseconds of each stage; of the model also a clip of a batch, and times the floor."""
     flac, wav = clip_file(settings.work), clip_file(settings.work, ".wav", 48_000)
     recording = read_audio(flac)
-    models = {name: load_neural(DEFAULT_MODEL, precision=name) for name in ("float32", "bfloat16")}
+    models = {name: load_neural(DEFAULT_MODEL, precision=name) for name in map(precision_of, reversed(OURS))}
     extractor = models["float32"].feature_extractor
     clips = [recording.samples] * (2 if settings.tiny else BATCH_SIZE)
     one, many = (
@@ -58,7 +58,7 @@ def measure(settings: Settings) -> Table:
             stages[name] = lambda neural=neural, batch=batch: neural.model(batch)
             sizes[name] = precision, len(batch)
     taken = alternate(stages, settings.rounds)
-    rates = matrix_rates(settings.rounds, 256 if settings.tiny else MATRIX)
+    rates = matrix_rates(models, settings.rounds, 256 if settings.tiny else MATRIX)
     operations = operations_of(models["float32"], one)
     rows: list[list[str | float | None]] = []
     for name, seconds in medians(taken).items():
@@ -68,9 +68,9 @@ def measure(settings: Settings) -> Table:
     return Table(
         f"Stage by stage, {settings.threads} {'thread' if settings.threads == 1 else 'threads'}",
         f"The floor is the model's {operations / 1e9:.2f} GFLOP a clip over the rate of this machine's matrix products "
-        f"({MATRIX} x {MATRIX}, measured in the same process: {rates['float32'] / 1e9:.0f} GFLOP/s in float32, "
-        f"{rates['bfloat16'] / 1e9:.0f} in bfloat16). The model hears {extractor.chunk_length} s whatever the clip's "
-        "length, as it was trained to.",
+        f"({MATRIX} x {MATRIX}, measured in the same process: "
+        f"{', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}). The model hears "
+        f"{extractor.chunk_length} s whatever the clip's length, as it was trained to.",
         ["stage", "ms a clip", "floor, ms", "times the floor"],
         rows,
         taken,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.inputs import ONNX, STOCK, clip_file, onnx_folder, stock_folder
+from benchmarks.inputs import ONNX, OURS, STOCK, SVM, clip_file, onnx_folder, precision_of, stock_folder
 from benchmarks.tables import Settings, Table, main, table_parser
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL
 from ser_hf.command_line import CommandParser
@@ -50,10 +50,9 @@ def measure(settings: Settings) -> Table:
     clip = str(clip_file(settings.work))
     commands = {
         "ser_hf.predict --help": [*PREDICT, "--help"],
-        "ours, bfloat16": [*PREDICT, clip, "--precision", "bfloat16", "--model", str(DEFAULT_MODEL)],
-        "ours, float32": [*PREDICT, clip, "--precision", "float32", "--model", str(DEFAULT_MODEL)],
+        **{name: [*PREDICT, clip, "--precision", precision_of(name), "--model", str(DEFAULT_MODEL)] for name in OURS},
         ONNX: [*PREDICT, clip, "--runtime", "onnx", "--model", str(onnx_folder(settings.work))],
-        "our SVM": [*PREDICT, clip, "--model", str(DEFAULT_BASELINE)],
+        SVM: [*PREDICT, clip, "--model", str(DEFAULT_BASELINE)],
     }
     for name in STOCK:
         commands[name] = [sys.executable, "-c", STOCK_PIPELINE, str(stock_folder(name, settings)), clip]

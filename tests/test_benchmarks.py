@@ -54,7 +54,7 @@ def test_a_table_is_the_same_after_json_and_reads_as_markdown(tmp_path):
 
 def test_the_machine_is_named_and_multiplies():
     assert re.search(r"\d+ cores \(avx2 (yes|no), .*amx_bf16 (yes|no).*torch \d", describe())
-    rates = matrix_rates(rounds=1, size=64)
+    rates = matrix_rates(["float32", "bfloat16"], rounds=1, size=64)
     assert set(rates) == {"float32", "bfloat16"}
     assert min(rates.values()) > 0
 
@@ -174,18 +174,18 @@ def commands(monkeypatch):
 def test_starts_are_those_of_ours_and_of_the_stock_models(commands, tmp_path, monkeypatch):
     monkeypatch.setattr(start, "onnx_folder", lambda work: work)
     table = start.measure(Settings(tmp_path, rounds=2, tiny=True))
-    assert [row[0] for row in table.rows][:2] == ["ser_hf.predict --help", "ours, bfloat16"]
+    assert [row[0] for row in table.rows][:-5] == ["ser_hf.predict --help", *inputs.OURS]
     assert len(commands) == 2 * len(table.rows)
     assert [row[0] for row in table.rows][-3:] == list(inputs.STOCK)
     assert table.rows[0][1:] == [(2.0 + 2.0 * (len(table.rows) + 1)) / 2, 100.0]
 
 
-@pytest.mark.parametrize("pays", [True, False])
-def test_the_rate_of_many_files_leaves_the_start_out(pays, commands, tmp_path, monkeypatch):
-    monkeypatch.setattr(bulk, "bfloat16_pays", lambda: pays)
+@pytest.mark.parametrize("ours", [(inputs.BFLOAT16, inputs.FLOAT32), (inputs.FLOAT32,)])
+def test_the_rate_of_many_files_leaves_the_start_out(ours, commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "OURS", ours)
     table = bulk.measure(Settings(tmp_path, tiny=True))
     assert len(list((tmp_path / "8-files").iterdir())) == 8
-    assert [row[0] for row in table.rows] == [inputs.BFLOAT16] * pays + [inputs.FLOAT32, inputs.SVM]
+    assert [row[0] for row in table.rows] == [*ours, inputs.SVM]
     # Four clips more, of four seconds each, take two seconds more.
     assert all(row[1:] == [8.0, 100.0, 8, 100.0] for row in table.rows)
 
@@ -206,9 +206,9 @@ def test_the_comparison_is_run_twice_with_a_cache_of_its_own(commands, tmp_path,
     ("table", "rows"),
     [
         ("answer", [*inputs.CONTENDERS]),
-        ("stages", ["decode WAV", "model, float32, one clip", "model, bfloat16, a batch of 2"]),
+        ("stages", ["decode WAV", *(f"model, {inputs.precision_of(name)}, a batch of 2" for name in inputs.OURS)]),
         ("extraction", ["group pitch", "eGeMAPS by openSMILE"]),
-        ("training", ["float32", "bfloat16", "asking the frozen layers"]),
+        ("training", [*map(inputs.precision_of, inputs.OURS), "asking the frozen layers"]),
         ("exactness", ["bfloat16", "onnx"]),
     ],
 )

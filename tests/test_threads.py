@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
     """A process that may use eight cores, of which nothing is said in the environment or by a container."""
-    for variable in (*VARIABLES, "OMP_WAIT_POLICY", "LOCAL_WORLD_SIZE"):
+    for variable in (*VARIABLES, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(variable, "")  # so that it is put back as it was
         monkeypatch.delenv(variable)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
@@ -48,10 +48,11 @@ def test_cores_are_counted_where_processes_cannot_be_bound(bare, monkeypatch):
     assert available_cores() == 6
 
 
-def test_every_library_gets_a_thread_a_core_and_threads_sleep(bare):
+def test_every_library_gets_a_thread_a_core_and_threads_soon_sleep(bare):
     limit_threads()
     assert [os.environ[variable] for variable in VARIABLES] == ["8"] * len(VARIABLES)
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
 
 
 def test_processes_of_one_launch_share_the_cores(bare, monkeypatch):
@@ -67,6 +68,7 @@ def test_what_the_environment_says_is_left(bare, monkeypatch):
     limit_threads()
     assert [os.environ[variable] for variable in VARIABLES] == ["5", "5", "1"]
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 @pytest.mark.parametrize(("given", "count"), [("3", 3), ("", 8), ("0", 8), ("many", 8), ("4,2", 8)])
