@@ -84,8 +84,8 @@ class NeuralModel:
         """
         return self._forward(clips, layer)[1]
 
-    def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Probabilities and, of a layer, the mean over time of its output; shared among the processor's threads."""
+    def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, and of a layer the mean over time of its output; shared among the processor's threads."""
         threads = torch.get_num_threads() if self.model.device.type == "cpu" else 1
         # What has no fixed length sees padding as sound, and the stock pipeline never pads: one clip at a time.
         size = max(1, math.ceil(len(clips) / threads)) if has_fixed_length(self.feature_extractor) else 1
@@ -93,16 +93,17 @@ class NeuralModel:
         hear = partial(self._hear, layer=layer)
         shared = threads > 1 and len(parts) > 1
         rows, states = zip(*(_single_threads(threads).map(hear, parts) if shared else map(hear, parts)), strict=True)
-        return np.concatenate(rows), None if layer is None else np.concatenate(states)
+        return np.concatenate(rows), np.concatenate(states)
 
     @torch.inference_mode()
-    def _hear(self, clips: Sequence[np.ndarray], layer: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """As `_forward`, all at once."""
+    def _hear(self, clips: Sequence[np.ndarray], layer: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """As `_forward`, all at once; without a layer, its states are of size 0."""
         inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
         output = self.model(**inputs.to(self.model.device), **options)
         rows = torch.softmax(output.logits.float(), dim=-1).cpu().numpy()
-        return rows, None if layer is None else output.hidden_states[layer].float().mean(dim=1).cpu().numpy()
+        states = output.logits[:, :0] if layer is None else output.hidden_states[layer].float().mean(dim=1)
+        return rows, states.cpu().numpy()
 
 
 @cache
