@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# How long a thread of OpenMP waits awake, in turns of a loop (GNU's, some 10 to 50 microseconds). On two cores, one clip
-# was answered a tenth to a fifth sooner than with 0 by one process, and up to a fifth later by two at once; with 10,000,
-# two took 1.7 times as long.
+# How long a thread of OpenMP waits awake, in turns of a loop (GNU's, some 10 to 50 microseconds). On two cores, one
+# clip was answered a tenth to a fifth sooner than with 0 by one process, and up to a fifth later by two at once; with
+# 10,000, two took 1.7 times as long.
 TURNS_AWAKE = 1000
 CGROUPS = Path("/sys/fs/cgroup")
 
