@@ -22,7 +22,7 @@ from ser_hf.labels import LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
-from ser_hf.models.pairwise import is_pairwise, pairwise_logits
+from ser_hf.models.pairwise import GaussianKernel, is_pairwise, pairwise_logits
 from ser_hf.models.stored import dump_pipeline, load_pipeline
 
 MODEL_TYPE = "ser_hf-classical"
@@ -126,7 +126,7 @@ def fit_classical(
     candidates = [{f"model__{name}": value for name, value in parameters.items()} for parameters in space]
     with parallel_config("loky", inner_max_num_threads=1):
         answers = Parallel(n_jobs=n_jobs)(
-            delayed(_held_out_logits)(clone(pipeline).set_params(**candidate), features, codes, fold)
+            delayed(_held_out_logits)(clone(pipeline).set_params(**candidate), features.to_numpy(), codes, fold)
             for candidate in candidates
             for fold in folds
         )
@@ -170,12 +170,15 @@ def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) 
 
 
 def _held_out_logits(
-    pipeline: Pipeline, features: pd.DataFrame, labels: np.ndarray, fold: tuple[np.ndarray, np.ndarray]
+    pipeline: Pipeline, features: np.ndarray, labels: np.ndarray, fold: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """What a pipeline that is fitted on the first part of a fold answers of the second: (held out, labels)."""
     train, held_out = fold
-    pipeline.fit(features.iloc[train], labels[train])
-    known = _logits(pipeline, features.iloc[held_out])
+    model = pipeline.steps[-1][1]
+    if is_pairwise(pipeline) and model.kernel == "rbf" and not isinstance(model.gamma, str):
+        model.set_params(kernel=GaussianKernel(model.gamma))
+    pipeline.fit(features[train], labels[train])
+    known = _logits(pipeline, features[held_out])
     # A label that the first part lacks is the last that the pipeline would say.
     logits = np.tile(known.min(axis=1, keepdims=True), labels.max() + 1)
     logits[:, pipeline.classes_] = known
@@ -267,7 +270,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _logits(pipeline: Pipeline, features: pd.DataFrame) -> np.ndarray:
+def _logits(pipeline: Pipeline, features: pd.DataFrame | np.ndarray) -> np.ndarray:
     """Logits of a support vector machine, or logarithms of probabilities: (rows, labels)."""
     if is_pairwise(pipeline):
         return pairwise_logits(without_sampler(pipeline), features)

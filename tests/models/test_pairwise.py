@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from ser_hf.models.pairwise import is_pairwise, pairwise_logits
+from ser_hf.models.pairwise import GaussianKernel, is_pairwise, pairwise_logits, pairwise_margins
 
 CENTRES = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
 
@@ -41,6 +41,25 @@ def test_the_largest_is_what_the_pipeline_predicts(seed, n_labels):
     logits = pairwise_logits(pipeline, rows)
     assert logits.shape == (100, n_labels)
     np.testing.assert_array_equal(logits.argmax(axis=1), pipeline.predict(rows))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), n_labels=st.integers(2, 5), kernel=st.sampled_from(["rbf", "linear", "poly"]))
+def test_margins_are_those_of_scikit_learn(seed, n_labels, kernel):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(n_labels), rng.integers(n_labels, size=40)])
+    rows = rng.normal(size=(len(labels), 3)) + labels[:, None]
+    machine = SVC(kernel=kernel, gamma=0.3, coef0=0.5, decision_function_shape="ovo").fit(rows, labels)
+    expected = machine.decision_function(rows).reshape(len(rows), -1)
+    assert np.allclose(pairwise_margins(machine, rows), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_a_machine_that_is_fitted_by_the_whole_kernel_answers_as_any_other(n_labels):
+    rows, labels = cloud(n_labels)
+    expected = make_pipeline(StandardScaler(), SVC(C=5, gamma=0.3, break_ties=True)).fit(rows, labels)
+    pipeline = make_pipeline(StandardScaler(), SVC(C=5, kernel=GaussianKernel(0.3), break_ties=True)).fit(rows, labels)
+    assert np.allclose(pairwise_logits(pipeline, rows), pairwise_logits(expected, rows), atol=1e-9)
 
 
 def test_a_clear_case_is_surer_than_a_close_one_although_both_get_all_votes():
