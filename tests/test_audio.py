@@ -282,6 +282,8 @@ class TestBadInput:
             read_audio(encode(tone(5), "ipod", "aac"), max_seconds=4)
         with pytest.raises(TooLongError):
             read_audio((SAMPLE_RATE, tone(5)), max_seconds=4)
+        with pytest.raises(TooLongError):
+            load_audio(tone(5), max_seconds=4)
 
     def test_too_long_although_the_header_says_otherwise(self):
         content = encode(tone(5, 48_000), "webm", "libopus", 48_000, {"live": "1"})

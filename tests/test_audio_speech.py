@@ -91,6 +91,28 @@ class TestSpeechSpan:
         assert speech_span(samples, top_db=40)[1] == len(samples)
         assert speech_span(samples, top_db=20)[1] < SAMPLE_RATE + 400
 
+    @pytest.mark.parametrize(("options", "limit"), [({}, 40), ({"top_db": 20}, 20), ({"top_db": 60}, 60)])
+    def test_a_frame_counts_down_to_so_many_db_below_the_loudest(self, options, limit):
+        for below, counts in ((limit - 0.4, True), (limit + 0.4, False)):
+            samples = np.concatenate([np.full(SAMPLE_RATE, level) for level in (0.5, 0.5 * 10 ** (-below / 20))])
+            assert (speech_span(samples, **options)[1] > 1.9 * SAMPLE_RATE) == counts
+            assert (len(trim_silence(samples, **options)) > 1.9 * SAMPLE_RATE) == counts
+
+    def test_frames_are_as_long_as_the_rate_has_it(self):
+        samples = np.zeros(8000)
+        samples[2000:3600] = 0.5
+        start, end = speech_span(samples, sample_rate=8000)
+        assert 2000 - 200 <= start <= 2000
+        assert 3600 <= end <= 3600 + 200
+        samples[3500:3600] = 0  # 0.19 s: twice as long frames would make enough of it
+        with pytest.raises(TooShortError):
+            check_speech(Recording(samples, 8000, "a.wav"))
+
+    def test_frames_of_25_ms_start_every_10(self):
+        starts, power = frame_power(np.full(1000, 0.5))
+        assert starts.tolist() == [0, 160, 320, 480, 640]
+        assert power == pytest.approx([100, 100, 100, 100, 90])
+
     def test_trim_silence_keeps_the_voice_of_a_clip(self, clip):
         trimmed = trim_silence(clip)
         assert len(trimmed) == pytest.approx(0.6 * len(clip), abs=2000)
@@ -137,6 +159,7 @@ class TestLongRecordings:
     def test_peak_level_is_the_largest_distance(self, values, centre):
         samples = np.array(values, np.float32)
         assert peak_level(samples, centre) == np.abs(samples.astype(np.float64) - centre).max()
+        assert peak_level(samples) == np.abs(samples).max()
 
     @pytest.mark.parametrize("rate", [4_000, 11_025, 44_100, 192_000])
     def test_pieces_are_resampled_as_the_whole(self, rate):

@@ -96,6 +96,30 @@ def test_threshold_of_a_known_case():
     assert answer_threshold(rows[:1]) == pytest.approx(0.5)
 
 
+def test_the_threshold_has_four_digits():
+    assert answer_threshold(np.array([[0.123456, 0.876544]])) == 0.8765
+
+
+def test_the_summary_is_the_main_figures_in_words():
+    metrics = {"n_clips": 120, "n_speakers": 7, "per_fold": {"0": {}, "1": {}}, "fold_mean_accuracy": 0.7126}
+    metrics |= {"accuracy": 0.7, "balanced_accuracy": 0.6, "macro_f1": 0.5, "ece": 0.04, "nll": 1.2}
+    metrics |= {"intervals": {"accuracy": [0.65, 0.75], "nll": [1.1, 1.3]}}
+    metrics |= {"per_gender": {"female": {"accuracy": 0.72}, "male": {"accuracy": 0.68}}}
+    lines = [
+        "accuracy  0.700  (95 %: 0.650 to 0.750)",
+        "UAR       0.600",
+        "macro F1  0.500",
+        "ECE       0.040",
+        "NLL       1.200  (95 %: 1.100 to 1.300)",
+        "female    0.720",
+        "male      0.680",
+    ]
+    head = ["120 clips of 7 speakers", "accuracy, mean over 2 folds 0.713"]
+    assert summary(metrics).split("\n") == head + lines
+    of_one_fold = metrics | {"per_fold": {"0": {}}, "per_corpus": {"emodb": {"accuracy": 0.5}}}
+    assert summary(of_one_fold).split("\n") == head[:1] + lines[:5] + ["emodb     0.500"] + lines[5:]
+
+
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300))
 def test_about_four_fifths_reach_the_threshold(seed, n):
     rows = np.random.default_rng(seed).dirichlet(np.ones(8), n)

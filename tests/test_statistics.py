@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,21 @@ class TestGenderGap:
         frame = make_predictions(make_table())
         turned = frame.assign(gender=frame["gender"].map({"female": "male", "male": "female"}))
         assert gender_gap(turned)["difference"] == pytest.approx(-gender_gap(frame)["difference"])
+
+    def test_its_interval_is_of_the_speakers_of_each_gender_resampled_apart(self):
+        # Of one man's two clips and of another's four, so many are right; of the women's, all or none.
+        rights = {"01": [1, 0], "03": [1, 1, 1, 0], "02": [1, 1], "04": [0, 0]}
+        rows = [
+            {"corpus": "ravdess", "speaker": speaker, "gender": "male" if int(speaker) % 2 else "female"}
+            | {"emotion": "sad", "predicted": "sad" if right else "calm"}
+            for speaker, clips in rights.items()
+            for right in clips
+        ]
+        gap = gender_gap(pd.DataFrame(rows), n_bootstrap=400)
+        assert gap["difference"] == pytest.approx(2 / 4 - 4 / 6)
+        women, men = (resampled_counts(2, 400, seed) for seed in (0, 1))
+        accuracies = women @ [2, 0] / (women @ [2, 2]) - men @ [1, 3] / (men @ [2, 4])
+        assert gap["interval"] == pytest.approx(np.percentile(accuracies, [2.5, 97.5]))
 
     def test_one_speaker_of_a_gender_has_no_interval_and_none_no_gap(self):
         frame = make_predictions(make_table(actors=[1, 2, 4]))
