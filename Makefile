@@ -1,7 +1,7 @@
 # make demo   serve the page on http://127.0.0.1:7860
 # make test   run the whole test suite
 # make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
-# make bench   measure how fast it is, some twenty minutes of it, and write reports/speed.md
+# make bench   measure how fast it is, 35 minutes of it, and write reports/speed.md
 # All work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
 PYTHON ?= python3
 VENV := .venv
