@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from benchmarks.machine import describe
 from tests import mutants, trust
 
 
@@ -28,7 +29,7 @@ def test_what_a_part_printed_stands_in_the_report_without_its_progress(parts, tm
     assert trust.main(["--only", "holds", "--output", str(report)]) == 0
     text = report.read_text()
     assert "## What holds\n\nIt is held.\n" in text
-    assert "\n```\ninputs: 3, held: 3\n```\n" in text
+    assert f"\n\non {describe()}:\n\n```\ninputs: 3, held: 3\n```\n" in text
     assert "on the way" not in text
     assert "What fails" not in text
 
@@ -37,9 +38,13 @@ def test_a_part_that_fails_is_told_and_one_that_is_left_out_keeps_what_it_had(pa
     report = tmp_path / "trust.md"
     assert trust.main(["--output", str(report)]) == 1
     assert "failed: fails" in capsys.readouterr().out
+    kept = tmp_path / "trust" / "holds.txt"
+    kept.write_text(kept.read_text().replace(describe(), "an abacus"))
     parts["holds"] = trust.Part("What holds", "It is held.", f"{tmp_path}/absent.py", "inputs:")
     assert trust.main(["--only", "fails", "--output", str(report)]) == 1
-    assert "inputs: 3, held: 3" in report.read_text()
+    text = report.read_text()
+    assert "on an abacus:\n\n```\ninputs: 3, held: 3\n" in text  # each where it was counted
+    assert f"on {describe()}:\n\n```\n1\n" in text
 
 
 def test_an_unknown_part_is_answered_with_the_nearest(parts, capsys):

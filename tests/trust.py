@@ -5,8 +5,8 @@ Examples:
     python -m tests.trust
     python -m tests.trust --only hostile,kills
 
-Each part is a command of its own, which prints what it counted; that is kept word for word beside the report, and a
-part that is left out keeps what it had. Exit status: 0, or 1 if a part failed.
+Each part is a command of its own, which prints what it counted; that is kept word for word beside the report, below the
+machine that it ran on, and a part that is left out keeps what it had. Exit status: 0, or 1 if a part failed.
 """
 
 from __future__ import annotations
@@ -92,8 +92,7 @@ SECURITY.md says what is promised; the tests hold it, and these are their counts
 Made by
 
     python -m tests.trust
-
-on """
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,18 +124,19 @@ def count(part: Part, kept: Path) -> bool:
     done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
     printed = done.stdout.strip()
     start = max(printed.find(f"\n{part.first}"), 0) if part.first else 0
-    write_text(kept, printed[start:].strip() + "\n")
+    write_text(kept, f"{describe()}\n\n{printed[start:].strip()}\n")
     return done.returncode == 0
 
 
 def write_report(output: Path) -> None:
     """Write every part of which something is kept."""
-    parts = [INTRODUCTION + describe() + "."]
+    parts = [INTRODUCTION.strip()]
     for name, part in PARTS.items():
         kept = output.with_suffix("") / f"{name}.txt"
         if kept.is_file():
-            printed = kept.read_text(encoding="utf-8").strip()
-            parts.append(f"## {part.title}\n\n{part.promise}\n\n    python {part.command}\n\n```\n{printed}\n```")
+            machine, printed = kept.read_text(encoding="utf-8").strip().split("\n\n", 1)
+            command = f"    python {part.command}\n\non {machine}:"
+            parts.append(f"## {part.title}\n\n{part.promise}\n\n{command}\n\n```\n{printed}\n```")
     write_text(output, "\n\n".join(parts) + "\n")
 
 
