@@ -97,6 +97,7 @@ def test_every_fast_path_answers_ravdess_as_float32_does(real_data: Path, tmp_pa
     """Every tenth clip; ``python -m benchmarks.exactness`` asks about all of them."""
     rows = compare(DEFAULT_MODEL, real_data, 10, tmp_path)
     assert {path for path, *_ in rows} == {"bfloat16", "onnx"}
-    for path, _, largest, same in rows:
+    for path, clips, largest, same in rows:
         assert largest <= MAX_DIFFERENCE, path
-        assert same >= SAME_LABEL, path
+        # Of so few clips, the one that a share of 99.5 % allows may be more than its share.
+        assert same >= min(SAME_LABEL, 1 - 1 / clips), path
