@@ -218,9 +218,16 @@ def test_keyboard_alone_reaches_an_answer(page, analyser):
 
 
 def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
-    open_tab(page, "Live")
-    page.locator("#microphone .record-button").first.click()
-    expect(page.locator("#now .ser-course")).to_be_visible()
+    for timeout in (20_000, 60_000):
+        open_tab(page, "Live")
+        page.locator("#microphone .record-button").first.click()
+        try:
+            expect(page.locator("#now .ser-course")).to_be_visible(timeout=timeout)
+            break
+        except AssertionError:  # a busy machine: Gradio's component records before its stream is connected
+            if timeout == 60_000:
+                raise
+            page.reload()
     expect(page.locator("#now .ser-course > span")).not_to_have_count(1)
     page.locator("#microphone").get_by_role("button", name="Stop").click()
     expect(page.locator("#now .ser-state")).to_contain_text("stopped")
