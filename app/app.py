@@ -53,7 +53,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM)
 # What Docker and others wait for the end is 10 s: this for running requests, up to 5 s for Gradio's server.
 GRACE_SECONDS = 4.0
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
-SCRIPT = Path(__file__).with_name("upload.js")
+SCRIPTS = sorted(Path(__file__).parent.glob("*.js"))
 
 
 def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, ending: Ending | None = None) -> str:
@@ -100,7 +100,7 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         state_session_capacity=limits.sessions,
         enable_monitoring=False,  # else whoever asks for it fills the terminal, and sees how many visitors there are
         app_kwargs={"middleware": [guard], "lifespan": sweeping},
-        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+        head="".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
         prevent_thread_lock=True,
     )
     return address

@@ -71,7 +71,7 @@ def hear(
         # At its own rate: pieces are put together before they are resampled, or each would have edges of its own.
         recording = read_audio(chunk, sample_rate=None, max_seconds=CHUNK_SECONDS)
         listening.stream.add(recording.samples, recording.sample_rate)
-        # Gradio 6.31 forgets `stream_every` in a tab that is opened later, and sends ten pieces a second.
+        # Gradio 6.31 forgets `stream_every` in a tab that is not the first, and sends ten pieces a second.
         heard = listening.moments[-1].seconds if listening.moments else 0.0
         if listening.stream.seconds - heard < STEP_SECONDS - ROUNDING or _is_late(listening, clock()):
             return None
@@ -103,10 +103,10 @@ def _is_late(listening: Listening, now: float) -> bool:
 
 def stop(listening: Listening | None, max_seconds: float) -> str:
     """Hear no more; returns what the page shows."""
-    if listening is None or not listening.moments:
+    if listening is None:
         return WAITING
     listening.stopped = True
-    return live_html(listening, max_seconds)
+    return live_html(listening, max_seconds) if listening.moments else WAITING
 
 
 def live_html(listening: Listening, max_seconds: float) -> str:

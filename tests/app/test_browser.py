@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from app.analysis import Analyser
 from app.app import launch
@@ -218,16 +218,9 @@ def test_keyboard_alone_reaches_an_answer(page, analyser):
 
 
 def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
-    for timeout in (20_000, 60_000):
-        open_tab(page, "Live")
-        page.locator("#microphone .record-button").first.click()
-        try:
-            expect(page.locator("#now .ser-course")).to_be_visible(timeout=timeout)
-            break
-        except AssertionError:  # seen on a busy machine: it records, and nothing is answered; why is not known
-            if timeout == 60_000:
-                raise
-            page.reload()
+    open_tab(page, "Live")
+    page.locator("#microphone .record-button").first.click()
+    expect(page.locator("#now .ser-course")).to_be_visible()
     expect(page.locator("#now .ser-course > span")).not_to_have_count(1)
     page.locator("#microphone").get_by_role("button", name="Stop").click()
     expect(page.locator("#now .ser-state")).to_contain_text("stopped")
@@ -235,6 +228,21 @@ def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
     shown = page.locator("#now").inner_html()
     page.wait_for_timeout(2000)
     assert page.locator("#now").inner_html() == shown
+
+
+def test_who_records_before_the_recorder_has_arrived_is_heard_once_it_has(page):
+    """Gradio shows its button before the recorder has arrived, and a click meanwhile seems to record and does not."""
+    held: list[Route] = []
+    page.route("**/assets/module-*.js", lambda route: held.append(route))
+    with page.expect_request("**/assets/module-*.js"):  # with the page, before the tab is opened
+        page.reload()
+    open_tab(page, "Live")
+    page.locator("#microphone .record-button").first.click()
+    page.wait_for_timeout(2000)  # what was clicked has run, and was tried again
+    while held:  # one file asks for another
+        held.pop().continue_()
+        page.wait_for_timeout(200)
+    expect(page.locator("#now .ser-course")).to_be_visible()
 
 
 # --- Batch

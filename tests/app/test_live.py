@@ -57,6 +57,12 @@ def test_after_a_stop_nothing_changes_any_more(listening, tmp_path):
     assert live.hear(listening, None, LIMIT) is None
 
 
+def test_a_stop_before_the_first_answer_holds(listening, tmp_path):
+    assert live.stop(listening, LIMIT) == live.WAITING
+    late = chunks(tmp_path, make_clip("happy", seconds=1))
+    assert [live.hear(listening, chunk, LIMIT) for chunk in late] == [None, None]
+
+
 def test_a_stop_while_the_model_is_at_work_holds(listening, tmp_path, monkeypatch):
     answer = listening.stream.answer
 

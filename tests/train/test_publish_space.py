@@ -190,7 +190,8 @@ def test_holds_the_page_and_nothing_else(space, project):
     names = files_of(space).keys()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"README.md", APP_FILE, "requirements.txt", *NOTICES, *PACKAGES}
-    assert {"app/app.py", "app/style.css", "app/upload.js", "app/examples/plain.flac", "ser_hf/classifier.py"} <= names
+    scripts = {"app/upload.js", "app/microphone.js"}
+    assert {"app/app.py", "app/style.css", *scripts, "app/examples/plain.flac", "ser_hf/classifier.py"} <= names
     assert not [name for name in names if re.search(r"test|train/|\.pyc|__pycache__|\.safetensors|\.skops", name)]
     for package in PACKAGES:  # all of it
         sources = {path.relative_to(project).as_posix() for path in (project / package).rglob("*.py")}
