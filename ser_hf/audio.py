@@ -42,6 +42,7 @@ __all__ = [
     "read_audio",
     "sliding_windows",
     "speech_span",
+    "speech_windows",
     "trim_silence",
 ]
 
@@ -52,6 +53,7 @@ MIN_SECONDS = 0.25  # a syllable; what is shorter holds no expression to hear
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
 FRAMES_AT_ONCE = 1 << 14  # almost three minutes
 RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
+WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 LARGEST = 2.0**31  # floats that hold raw 32-bit integers; what is larger is no sound
 
 
@@ -204,3 +206,18 @@ def sliding_windows(n_samples: int, window: int, hop: int) -> list[tuple[int, in
         return [(0, n_samples)]
     starts = [*range(0, n_samples - window, hop), n_samples - window]
     return [(start, start + window) for start in starts]
+
+
+def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int, int]]:
+    """Which stretches (start, end), in samples, of a recording a model with such a window hears.
+
+    A recording that fits is one stretch, untouched. Else silence at both ends is left out; if the rest does not fit
+    either, it is cut into windows that overlap by half, of which silent ones (40 dB below the recording) are left out.
+    """
+    window = round(window_seconds * SAMPLE_RATE)
+    if len(samples) <= window:
+        return [(0, len(samples))]
+    first, last = speech_span(samples)
+    threshold = WINDOW_SILENCE * peak_level(samples)
+    windows = [(first + start, first + end) for start, end in sliding_windows(last - first, window, window // 2)]
+    return [(start, end) for start, end in windows if peak_level(samples[start:end]) >= threshold]

@@ -18,10 +18,8 @@ from ser_hf.audio import (
     AudioError,
     Recording,
     check_speech,
-    peak_level,
     read_audio,
-    sliding_windows,
-    speech_span,
+    speech_windows,
 )
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder
 from ser_hf.labels import LABELS
@@ -41,7 +39,6 @@ RUNTIMES = tuple(NEEDED_BY)
 PRECISIONS = ("float32", "bfloat16", "auto")
 ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
 BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
-WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 
 
 class _Model(Protocol):
@@ -288,21 +285,6 @@ class EmotionClassifier:
 
 def _n_windows(plan: _Plan | AudioError) -> int:
     return len(plan.windows) if isinstance(plan, _Plan) else 1
-
-
-def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int, int]]:
-    """Which stretches (start, end), in samples, of a recording a model with such a window hears.
-
-    A recording that fits is one stretch, untouched. Else silence at both ends is left out; if the rest does not fit
-    either, it is cut into windows that overlap by half, of which silent ones (40 dB below the recording) are left out.
-    """
-    window = round(window_seconds * SAMPLE_RATE)
-    if len(samples) <= window:
-        return [(0, len(samples))]
-    first, last = speech_span(samples)
-    threshold = WINDOW_SILENCE * peak_level(samples)
-    windows = [(first + start, first + end) for start, end in sliding_windows(last - first, window, window // 2)]
-    return [(start, end) for start, end in windows if peak_level(samples[start:end]) >= threshold]
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import soxr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ser_hf.audio import (
@@ -21,6 +21,7 @@ from ser_hf.audio import (
     read_audio,
     sliding_windows,
     speech_span,
+    speech_windows,
     trim_silence,
 )
 from tests.synthetic import as_file, make_clip, tone
@@ -166,3 +167,23 @@ class TestLongRecordings:
         samples = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * rate + 7).astype(np.float32)
         expected = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
         assert np.array_equal(read_audio(as_file(samples, "WAV", "FLOAT", rate)).samples, expected)
+
+
+@given(
+    parts=st.lists(st.tuples(st.booleans(), st.floats(0.05, 9)), min_size=1, max_size=5),
+    window_seconds=st.sampled_from([1.0, 3.0, 5.0]),
+)
+@example(parts=[(False, 30.0), (True, 0.3)], window_seconds=5.0)
+def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(parts, window_seconds):
+    rng = np.random.default_rng(0)
+    samples = np.concatenate(
+        [rng.normal(0, 0.1 if voice else 1e-5, round(s * SAMPLE_RATE)).astype(np.float32) for voice, s in parts]
+    )
+    windows = speech_windows(samples, window_seconds)
+    assert windows == sorted(windows)
+    assert all(0 <= start < end <= len(samples) for start, end in windows)
+    assert all(end - start <= round(window_seconds * SAMPLE_RATE) for start, end in windows)
+    loudest = int(np.abs(samples).argmax())
+    assert any(start <= loudest < end for start, end in windows)
+    if len(samples) <= window_seconds * SAMPLE_RATE:
+        assert windows == [(0, len(samples))]

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio
-from ser_hf.classifier import BATCH_SIZE, EmotionClassifier, speech_windows
+from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.classical import load_classical
@@ -109,26 +107,6 @@ def test_windows_of_silence_are_skipped(classifier):
     prediction = classifier.predict(np.concatenate([make_clip("happy"), silence(20), make_clip("happy")]))
     assert all(segment.end <= 8.1 or segment.start >= 17.9 for segment in prediction.timeline)
     assert len(prediction.timeline) >= 2
-
-
-@given(
-    parts=st.lists(st.tuples(st.booleans(), st.floats(0.05, 9)), min_size=1, max_size=5),
-    window_seconds=st.sampled_from([1.0, 3.0, 5.0]),
-)
-@example(parts=[(False, 30.0), (True, 0.3)], window_seconds=5.0)
-def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(parts, window_seconds):
-    rng = np.random.default_rng(0)
-    samples = np.concatenate(
-        [rng.normal(0, 0.1 if voice else 1e-5, round(s * SAMPLE_RATE)).astype(np.float32) for voice, s in parts]
-    )
-    windows = speech_windows(samples, window_seconds)
-    assert windows == sorted(windows)
-    assert all(0 <= start < end <= len(samples) for start, end in windows)
-    assert all(end - start <= round(window_seconds * SAMPLE_RATE) for start, end in windows)
-    loudest = int(np.abs(samples).argmax())
-    assert any(start <= loudest < end for start, end in windows)
-    if len(samples) <= window_seconds * SAMPLE_RATE:
-        assert windows == [(0, len(samples))]
 
 
 def test_silence_and_too_short_are_named_not_answered(classifier):

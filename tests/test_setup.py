@@ -49,6 +49,7 @@ LAYERS = [
         "ser_hf.__main__",
         "ser_hf.evidence",
         "ser_hf.card",
+        "ser_hf.card_arguments",
         "ser_hf.card_section",
     },
     {"app", "train"},

@@ -30,8 +30,8 @@ from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from ser_hf import card
 from ser_hf.audio import AudioError, load_audio
+from ser_hf.card_arguments import ARGUMENTS as TOLD_IN_CARD
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
 from ser_hf.files import replacing_folder
@@ -66,7 +66,7 @@ DECIDING = sorted(
         *(field.name for kind in (ModelArguments, AugmentationArguments) for field in dataclasses.fields(kind)),
     }
     - {"base_model", "reference_run", "export_onnx"}
-    | {name for name in card.ARGUMENTS if name in FinetuneTrainingArguments.__dataclass_fields__}
+    | {name for name in TOLD_IN_CARD if name in FinetuneTrainingArguments.__dataclass_fields__}
 )
 FROZEN = "frozen"  # in a run folder: what the frozen layers gave
 GOES_ON = (
