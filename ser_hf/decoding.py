@@ -81,7 +81,7 @@ def open_recording(source: Any, sample_rate: int, max_seconds: float | None):
             raise EmptyAudioError(f"{name}: holds no bytes")
         return _open_file(name, bytes(source), max_seconds)
     if isinstance(source, (str, Path)):
-        _check_path(source)
+        check_path(source)
         return _open_file(str(source), Path(source), max_seconds)
     raise TypeError(f"a recording given as a dict needs 'path', 'bytes', 'array' or 'raw'; {name} has none")
 
@@ -103,7 +103,7 @@ def _as_float(name: str, array: Any) -> np.ndarray:
     return array.reshape(len(array), -1) if array.size else np.zeros((0, 1), np.float32)
 
 
-def _check_path(path: str | Path) -> None:
+def check_path(path: str | Path) -> None:
     """Say what is wrong with a path, before decoders say it in their way (or wait for a named pipe)."""
     if not str(path):
         raise UnreadableAudioError("there is no path in ''; name a file")

@@ -13,10 +13,30 @@ from typing import Any
 
 import numpy as np
 
+from ser_hf.audio import load_audio
+from ser_hf.decoding import check_path
+
 
 def default_cache_dir() -> Path:
     """Where features are kept: below $SER_HF_CACHE, else below ~/.cache/ser_hf."""
     return Path(os.environ.get("SER_HF_CACHE") or Path.home() / ".cache" / "ser_hf").expanduser() / "features"
+
+
+def content_of(source: Any) -> bytes | np.ndarray:
+    """What tells a recording from all others: its file as it is, which need not be decoded; without one, its samples.
+
+    Args:
+        source: whatever `ser_hf.audio.read_audio` takes.
+
+    Raises:
+        AudioError: there is no such file, or it cannot be read.
+    """
+    if isinstance(source, dict) and not any(source.get(key) is not None for key in ("array", "raw")):
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    if isinstance(source, (str, Path)):
+        check_path(source)
+        return Path(source).read_bytes()
+    return bytes(source) if isinstance(source, (bytes, bytearray)) else load_audio(source)
 
 
 class FeatureCache:
@@ -31,20 +51,20 @@ class FeatureCache:
         self.folder = Path(folder)
         self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
 
-    def path(self, samples: np.ndarray) -> Path:
-        """The file that holds, or would hold, the features of these samples."""
-        content = hashlib.sha256(np.ascontiguousarray(samples).data).digest()
-        return self.folder / f"{hashlib.sha256(content + self._settings).hexdigest()}.npz"
+    def path(self, content: bytes | np.ndarray) -> Path:
+        """The file that holds, or would hold, the features of a recording of this content (see `content_of`)."""
+        digest = hashlib.sha256(np.ascontiguousarray(content).data if isinstance(content, np.ndarray) else content)
+        return self.folder / f"{hashlib.sha256(digest.digest() + self._settings).hexdigest()}.npz"
 
-    def read(self, samples: np.ndarray) -> np.ndarray | None:
-        """The features of these samples, or None when they are not there or their file is damaged."""
+    def read(self, content: bytes | np.ndarray) -> np.ndarray | None:
+        """The features of this content, or None when they are not there or their file is damaged."""
         try:
-            with np.load(self.path(samples)) as arrays:  # a zip file, whose checksum is verified
+            with np.load(self.path(content)) as arrays:  # a zip file, whose checksum is verified
                 return arrays["row"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def write(self, samples: np.ndarray, row: np.ndarray) -> None:
+    def write(self, content: bytes | np.ndarray, row: np.ndarray) -> None:
         """Keep features: beside their file first and then renamed, so that nobody ever reads half of them.
 
         Where nothing can be written, nothing is kept.
@@ -53,4 +73,4 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
                 np.savez(file, row=row)
-            os.replace(file.name, self.path(samples))
+            os.replace(file.name, self.path(content))

@@ -6,20 +6,14 @@ semitones and level in decibels, because that is how they are heard.
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import librosa
 import numpy as np
-import pandas as pd
-from joblib import Parallel, delayed, parallel_config
-from tqdm.auto import tqdm
 
-from ser_hf.audio import SAMPLE_RATE, load_audio
-from ser_hf.feature_cache import FeatureCache
+from ser_hf.audio import SAMPLE_RATE
 from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
 from ser_hf.names import unknown_name
 
@@ -222,54 +216,6 @@ def _feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
     # work: two that write numba's cache at the same time can leave it such that the next one crashes.
     noise = np.random.default_rng(0).normal(scale=0.1, size=SAMPLE_RATE // 2).astype(np.float32)
     return tuple(_features(noise, groups))
-
-
-def extract_table(
-    sources: Sequence[Any],
-    groups: Iterable[str],
-    n_jobs: int = -1,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """The features of many recordings, computed in parallel.
-
-    Args:
-        sources: whatever `ser_hf.audio.read_audio` takes, such as the ``audio`` column of a clip table.
-        groups: names out of `GROUPS`.
-        n_jobs: processes, each with a single thread; -1 for one a core.
-        cache_dir: folder that keeps the features of each recording for the next time; None keeps nothing.
-
-    Returns:
-        One float32 row a recording, in the order of ``sources``; columns are `feature_names(groups)`.
-
-    Raises:
-        AudioError: a recording cannot be read.
-        MissingPackageError: `egemaps` is asked for and openSMILE is not installed.
-    """
-    groups = tuple(groups)
-    names = feature_names(groups)
-    cache = None
-    if cache_dir is not None:
-        versions = {name: importlib.metadata.version(name) for name in ("librosa", "numpy", "scipy")}
-        if "egemaps" in groups:
-            versions["opensmile"] = importlib.metadata.version("opensmile")
-        cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
-    with parallel_config("loky", inner_max_num_threads=1):
-        rows = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_row)(s, groups, cache) for s in sources)
-        bar = tqdm(rows, total=len(sources), desc="Extracting features", unit="clip", disable=not progress)
-        table = np.array(list(bar), dtype=np.float32).reshape(len(sources), len(names))
-    return pd.DataFrame(table, columns=names)
-
-
-def _row(source: Any, groups: tuple[str, ...], cache: FeatureCache | None) -> np.ndarray:
-    samples = load_audio(source)
-    if cache is None:
-        return extract(samples, groups)
-    row = cache.read(samples)
-    if row is None or row.shape != (len(feature_names(groups)),):
-        row = extract(samples, groups)
-        cache.write(samples, row)
-    return row
 
 
 def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:

@@ -32,6 +32,7 @@ LAYERS = [
     {
         "ser_hf.features",
         "ser_hf.feature_cache",
+        "ser_hf.feature_table",
         "ser_hf.frames",
         "ser_hf.augment",
         "ser_hf.conditions",

@@ -29,7 +29,8 @@ from ser_hf.audio import AudioError
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
 from ser_hf.feature_cache import default_cache_dir
-from ser_hf.features import GROUPS, MissingPackageError, extract_table, feature_names
+from ser_hf.feature_table import extract_table
+from ser_hf.features import GROUPS, MissingPackageError, feature_names
 from ser_hf.files import replacing_folder, write_json
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError

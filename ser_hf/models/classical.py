@@ -63,7 +63,7 @@ class ClassicalModel:
         return self.predict_features(pd.DataFrame(rows, columns=names))
 
     def predict_features(self, features: pd.DataFrame, names: Sequence[str] | None = None) -> np.ndarray:
-        """As `predict_proba`, from a table of `ser_hf.features.extract_table`.
+        """As `predict_proba`, from a table of `ser_hf.feature_table.extract_table`.
 
         Args:
             names: the labels of the columns that are returned, among them all of this model's; those that it has never
@@ -100,7 +100,7 @@ def fit_classical(
 
     Args:
         family: a name out of `FAMILIES`.
-        features: one row a clip, of `ser_hf.features.extract_table`.
+        features: one row a clip, of `ser_hf.feature_table.extract_table`.
         labels: (n,) int indices into ``label_names``. The model answers those that occur.
         speakers: (n,) whose voice it is: cross-validation holds out whole speakers. None where clips of a test speaker
             may be trained on (protocol "random"); cross-validation is then stratified over clips.

@@ -40,18 +40,15 @@ def group_importance(
     names, known = np.array(model.labels), np.asarray(labels)
     orders = [rng.permutation(len(features)) for _ in range(repeats)]
 
-    def accuracy(table: pd.DataFrame) -> float:
-        return float((names[model.predict_features(table).argmax(axis=1)] == known).mean())
+    def accuracy(rows: np.ndarray) -> float:
+        answers = model.predict_features(pd.DataFrame(rows, columns=features.columns))
+        return float((names[answers.argmax(axis=1)] == known).mean())
 
-    intact = accuracy(features)
+    values = features.to_numpy()
+    intact = accuracy(values)
     importance = {}
     for group in groups:
-        columns = feature_names([group])
-        values = features[columns].to_numpy()
-        drops = [intact - accuracy(features.assign(**_columns(columns, values[order]))) for order in orders]
+        of_group = features.columns.isin(feature_names([group]))
+        drops = [intact - accuracy(np.where(of_group, values[order], values)) for order in orders]
         importance[group] = (float(np.mean(drops)), float(np.std(drops)))
     return importance
-
-
-def _columns(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(names, values.T, strict=True))

@@ -5,7 +5,8 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.features import extract_table, feature_names
+from ser_hf.feature_table import extract_table
+from ser_hf.features import feature_names
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel, fit_classical, inner_folds, load_classical, save_classical

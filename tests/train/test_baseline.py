@@ -9,7 +9,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ser_hf.corpora import load_corpus
-from ser_hf.features import _feature_names, _opensmile, extract_table
+from ser_hf.feature_table import extract_table
+from ser_hf.features import _feature_names, _opensmile
 from ser_hf.labels import LABELS
 from ser_hf.models.classical import load_classical
 from ser_hf.models.families import FAMILIES
