@@ -50,10 +50,11 @@ def test_every_kind_of_encoder_becomes_a_classifier_whose_head_is_the_regression
         inputs = [{name: value for name, value in batch.items() if name != "labels"} for batch in made]
         logits = np.concatenate([model.eval()(**batch).logits.numpy() for batch in inputs])
     scaler = StandardScaler().fit(features)
-    regression = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(features), labels)
+    regression = LogisticRegression(C=1.0, max_iter=10_000, tol=1e-10).fit(scaler.transform(features), labels)
     expected = regression.predict_proba(scaler.transform(features))
     # AST normalises its pooled vector before the last layer, so features are taken behind that norm: the same holds.
-    assert np.abs(torch.softmax(torch.tensor(logits), -1).numpy() - expected).max() < 1e-3
+    # Next to nothing hangs on when the solver stops: what sums in another order must end there, too.
+    assert np.abs(torch.softmax(torch.tensor(logits), -1).numpy() - expected).max() < 5e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
