@@ -16,7 +16,7 @@ from ser_hf.names import unknown_name
 from ser_hf.runs import METRICS, read_run_json
 from ser_hf.splits import PROTOCOLS, Fold, column_names, make_folds
 
-TIMED_CLIPS = 20
+TIMED_CLIPS = 10
 
 
 class UsageError(ValueError):
@@ -152,7 +152,7 @@ def read_reference(run_folder: str | Path) -> dict[str, Any]:
 
 
 def milliseconds_per_clip(model: Any, audio: Sequence[dict], window: float | None = None) -> float:
-    """How long one clip takes from its samples to its answer, features included: the mean over the first twenty.
+    """How long one clip takes from its samples to its answer, features included: the mean over the first ten.
 
     Args:
         model: with ``predict_proba``, as all of ours.

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
-from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, ParameterGrid, StratifiedKFold
+from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from ser_hf.audio import SAMPLE_RATE
@@ -22,13 +20,12 @@ from ser_hf.labels import LABELS
 from ser_hf.metrics import answer_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
-from ser_hf.models.pairwise import GaussianKernel, is_pairwise, pairwise_logits
+from ser_hf.models.pairwise import is_pairwise
 from ser_hf.models.stored import dump_pipeline, load_pipeline
+from ser_hf.models.tuning import Fold, held_out_logits, inner_folds, model_logits
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"
-INNER_FOLDS = 5
-MIN_PROBABILITY = 1e-3  # of a label for which no neighbour or leaf votes
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ class ClassicalModel:
         """
         if features.empty:
             return np.zeros((0, len(self.labels if names is None else names)))
-        probabilities = softmax(_logits(self.pipeline, features) / self.config["temperature"])
+        logits = model_logits(self.pipeline[-1], self.pipeline[:-1].transform(features))
+        probabilities = softmax(logits / self.config["temperature"])
         if names is None:
             return probabilities
         columns = np.zeros((len(features), len(names)))
@@ -122,18 +120,12 @@ def fit_classical(
         parts = [codes, *(codes[train] for train, _ in folds)]
         pipeline = oversample(pipeline, min(np.unique(part, return_counts=True)[1].min() for part in parts), seed)
     n_rows = min(len(train) for train, _ in folds)
-    space = ParameterGrid(FAMILIES[family].search_space(features.shape[1], n_rows))
-    candidates = [{f"model__{name}": value for name, value in parameters.items()} for parameters in space]
-    with parallel_config("loky", inner_max_num_threads=1):
-        answers = Parallel(n_jobs=n_jobs)(
-            delayed(_held_out_logits)(clone(pipeline).set_params(**candidate), features.to_numpy(), codes, fold)
-            for candidate in candidates
-            for fold in folds
-        )
-    answers = [answers[start : start + len(folds)] for start in range(0, len(answers), len(folds))]
+    candidates = list(ParameterGrid(FAMILIES[family].search_space(features.shape[1], n_rows)))
+    answers = held_out_logits(pipeline, candidates, features.to_numpy(), codes, folds, n_jobs)
     accuracies = [_mean_accuracy(logits, codes, folds) for logits in answers]
     best = int(np.argmax(accuracies))
-    fitted = pipeline.set_params(**candidates[best]).fit(features, codes)
+    fitted = pipeline.set_params(**{f"model__{name}": value for name, value in candidates[best].items()})
+    fitted.fit(features, codes)
     config = {
         "model_type": MODEL_TYPE,
         "family": family,
@@ -145,54 +137,18 @@ def fit_classical(
         "smote": smote,
         "logits": "pairwise" if is_pairwise(fitted) else "probabilities",
         **_calibration(answers[best], codes, folds),
-        "parameters": {name.removeprefix("model__"): value for name, value in candidates[best].items()},
+        "parameters": candidates[best],
         "cross_validation_accuracy": accuracies[best],
     }
     return ClassicalModel(without_sampler(fitted), config)
 
 
-def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Up to five (train, held out) parts of the training clips: by speaker, or stratified by label without speakers.
-
-    Raises:
-        ModelError: there is too little to hold any out, or a part would hold one label alone.
-    """
-    counts = np.bincount(labels)
-    n_parts = min(INNER_FOLDS, counts[counts > 0].min() if speakers is None else len(np.unique(speakers)))
-    if n_parts < 2:
-        raise ModelError("tuning holds out speakers (or clips, for protocol 'random'): train on two of each at least")
-    stratified = StratifiedKFold(n_parts, shuffle=True, random_state=seed)
-    splitter = stratified if speakers is None else GroupKFold(n_parts)
-    folds = list(splitter.split(labels, labels, speakers))
-    if any(len(np.unique(labels[train])) < 2 for train, _ in folds):
-        raise ModelError("tuning holds out speakers, and without some of them only one label is left to train on")
-    return folds
-
-
-def _held_out_logits(
-    pipeline: Pipeline, features: np.ndarray, labels: np.ndarray, fold: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """What a pipeline that is fitted on the first part of a fold answers of the second: (held out, labels)."""
-    train, held_out = fold
-    model = pipeline.steps[-1][1]
-    if is_pairwise(pipeline) and model.kernel == "rbf" and not isinstance(model.gamma, str):
-        model.set_params(kernel=GaussianKernel(model.gamma))
-    pipeline.fit(features[train], labels[train])
-    known = _logits(pipeline, features[held_out])
-    # A label that the first part lacks is the last that the pipeline would say.
-    logits = np.tile(known.min(axis=1, keepdims=True), labels.max() + 1)
-    logits[:, pipeline.classes_] = known
-    return logits
-
-
-def _mean_accuracy(logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
+def _mean_accuracy(logits: Sequence[np.ndarray], labels: np.ndarray, folds: list[Fold]) -> float:
     pairs = zip(logits, folds, strict=True)
     return float(np.mean([(part.argmax(axis=1) == labels[held_out]).mean() for part, (_, held_out) in pairs]))
 
 
-def _calibration(
-    logits: list[np.ndarray], labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, float]:
+def _calibration(logits: Sequence[np.ndarray], labels: np.ndarray, folds: list[Fold]) -> dict[str, float]:
     """Temperature and threshold of the held-out answers, but for clips whose label whoever answered had not met."""
     rows = [
         (part, labels[held], np.isin(labels[held], labels[train]))
@@ -268,10 +224,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if type(temperature) not in (int, float) or not 0 < temperature < np.inf:
         raise ModelError(f"{path}: the temperature must be a positive number, not {temperature!r:.200}")
     return config
-
-
-def _logits(pipeline: Pipeline, features: pd.DataFrame | np.ndarray) -> np.ndarray:
-    """Logits of a support vector machine, or logarithms of probabilities: (rows, labels)."""
-    if is_pairwise(pipeline):
-        return pairwise_logits(without_sampler(pipeline), features)
-    return np.log(np.maximum(pipeline.predict_proba(features), MIN_PROBABILITY))

@@ -9,12 +9,10 @@ by speakers who are also trained on.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.special import log_expit
-from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
+from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
@@ -24,8 +22,8 @@ def is_pairwise(pipeline: Pipeline) -> bool:
     return isinstance(pipeline.steps[-1][1], SVC)
 
 
-def pairwise_logits(pipeline: Pipeline, features: pd.DataFrame | np.ndarray) -> np.ndarray:
-    """Logits whose largest is the label that the pipeline predicts, and which are further apart the clearer it wins.
+def pairwise_logits(machine: SVC, inputs: np.ndarray) -> np.ndarray:
+    """Logits whose largest is the label that the machine predicts, and which are further apart the clearer it wins.
 
     Each pair of labels is taken for a contest that the first wins with the probability of a logistic function of its
     margin; a label's logit is the logarithm of the probability that it wins all its contests (pairwise coupling, Hastie
@@ -33,14 +31,13 @@ def pairwise_logits(pipeline: Pipeline, features: pd.DataFrame | np.ndarray) -> 
     places.
 
     Args:
-        pipeline: fitted, with an `SVC` as its last step.
-        features: one row a clip.
+        machine: fitted.
+        inputs: float (rows, features), scaled as those that it was fitted on.
 
     Returns:
         float64 (rows, labels), up to a temperature.
     """
-    machine = pipeline.steps[-1][1]
-    margins = pairwise_margins(machine, np.asarray(pipeline[:-1].transform(features), dtype=np.float64))
+    margins = pairwise_margins(machine, np.asarray(inputs, dtype=np.float64))
     if len(machine.classes_) == 2:  # one margin, above zero for the second
         return np.hstack([log_expit(-margins), log_expit(margins)])
     logits, votes, total = np.zeros((3, len(margins), len(machine.classes_)))
@@ -63,13 +60,13 @@ def pairwise_margins(machine: SVC, inputs: np.ndarray) -> np.ndarray:
     matrices.
 
     Args:
-        machine: fitted, of any kernel that has a name; others are asked by scikit-learn.
-        inputs: float64 (rows, features).
+        machine: fitted; one of a precomputed kernel is asked by scikit-learn.
+        inputs: float64 (rows, features), or of a precomputed kernel (rows, rows that it was fitted on).
 
     Returns:
         float64 (rows, pairs), the pairs in the order of `numpy.triu_indices`.
     """
-    if callable(machine.kernel):
+    if machine.kernel == "precomputed":
         contest = copy.copy(machine)
         contest.decision_function_shape = "ovo"
         return contest.decision_function(inputs).reshape(len(inputs), -1)
@@ -83,18 +80,3 @@ def pairwise_margins(machine: SVC, inputs: np.ndarray) -> np.ndarray:
         weights[of_label[first], pair] = machine.dual_coef_[second - 1, of_label[first]]
         weights[of_label[second], pair] = machine.dual_coef_[first, of_label[second]]
     return kernel @ weights + machine.intercept_
-
-
-@dataclass(frozen=True)
-class GaussianKernel:
-    """``kernel="rbf"`` for a machine that is fitted to be asked once: all products at a time, many times as fast.
-
-    Attributes:
-        gamma: of the SVC.
-    """
-
-    gamma: float
-
-    def __call__(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """float64 (rows, others)."""
-        return rbf_kernel(np.asarray(rows, dtype=np.float64), np.asarray(others, dtype=np.float64), gamma=self.gamma)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from ser_hf.feature_table import extract_table
 from ser_hf.features import feature_names
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
-from ser_hf.models.classical import ClassicalModel, fit_classical, inner_folds, load_classical, save_classical
+from ser_hf.models import ModelError, tuning
+from ser_hf.models.classical import ClassicalModel, fit_classical, load_classical, save_classical
 from ser_hf.models.families import DEFAULT_GROUPS, FAMILIES, build_pipeline
+from ser_hf.models.tuning import inner_folds
 from tests.synthetic import make_clip
 
 GROUPS = ["spectral"]
@@ -172,7 +173,7 @@ def test_synthetic_rows_are_made_of_what_is_trained_on_and_of_nothing_else(monke
     features, labels, speakers = features[rare].reset_index(drop=True), labels[rare], speakers[rare]
     sampled, fitted, asked = [], [], []
     sampler, classifier = over_sampling.SMOTE, type(FAMILIES["svm"].estimator)
-    resample, fit_svm, decide = sampler.fit_resample, classifier.fit, classifier.decision_function
+    resample, fit_svm, distances = sampler.fit_resample, classifier.fit, tuning._squared_distances
 
     def spy_resample(self, rows, classes, **options):
         made = resample(self, rows, classes, **options)
@@ -183,34 +184,38 @@ def test_synthetic_rows_are_made_of_what_is_trained_on_and_of_nothing_else(monke
         fitted.append((rows, classes))
         return fit_svm(self, rows, classes)
 
-    def spy_decide(self, rows):
-        asked.append(rows)
-        return decide(self, rows)
+    def spy_distances(rows, others):
+        asked.append((rows, others))
+        return distances(rows, others)
 
     monkeypatch.setattr(sampler, "fit_resample", spy_resample)
     monkeypatch.setattr(classifier, "fit", spy_fit)
-    monkeypatch.setattr(classifier, "decision_function", spy_decide)
+    monkeypatch.setattr(tuning, "_squared_distances", spy_distances)
     model = fit(table=(features, labels, speakers), smote=True)
     folds = inner_folds(labels, speakers)
-    n_candidates = len(sampled) // len(folds)
-    assert n_candidates == 6
-    assert len(sampled) == len(fitted) == n_candidates * len(folds) + 1
-    # Each part was sampled alone, then fitted on; the last is the whole.
-    parts = [train for train, _ in folds] * n_candidates + [np.arange(len(labels))]
-    for train, (rows, classes, made, made_classes), (seen, seen_classes) in zip(parts, sampled, fitted, strict=True):
+    n_candidates = 6
+    assert (len(sampled), len(fitted)) == (len(folds) + 1, n_candidates * len(folds) + 1)
+    # Each part was sampled alone, and all candidates fitted on that; the last is the whole.
+    parts = [*(train for train, _ in folds), np.arange(len(labels))]
+    for number, (train, (rows, classes, made, made_classes)) in enumerate(zip(parts, sampled, strict=True)):
         np.testing.assert_array_equal(classes, labels[train])
         expected = (features.iloc[train] - features.iloc[train].mean()) / features.iloc[train].std(ddof=0)
         np.testing.assert_allclose(rows, expected, atol=1e-3)
         np.testing.assert_array_equal(made[: len(rows)], rows)
         assert (np.bincount(made_classes) == np.bincount(labels[train]).max()).all()
         assert len(made) > len(rows)
-        np.testing.assert_array_equal(seen, made)
-        np.testing.assert_array_equal(seen_classes, made_classes)
-    # What was asked about are the held-out rows themselves, scaled as their part is.
-    assert len(asked) == n_candidates * len(folds)
-    for (train, held_out), rows in zip(folds * n_candidates, asked, strict=True):
+        for seen, seen_classes in fitted[number * n_candidates :][:n_candidates]:
+            assert len(seen) == len(made)
+            np.testing.assert_array_equal(seen_classes, made_classes)
+    np.testing.assert_array_equal(fitted[-1][0], sampled[-1][2])
+    # The machines of a fold know the rows that were made of it, and are asked of those held out, scaled as its part is.
+    assert len(asked) == 2 * len(folds)
+    for number, (train, held_out) in enumerate(folds):
+        (known, others), (unknown, known_again) = asked[2 * number :][:2]
+        assert known is others is known_again
+        np.testing.assert_array_equal(known, sampled[number][2])
         scaled = (features.iloc[held_out] - features.iloc[train].mean()) / features.iloc[train].std(ddof=0)
-        np.testing.assert_allclose(rows, scaled, atol=1e-3)
+        np.testing.assert_allclose(unknown, scaled, atol=1e-3)
     assert [name for name, _ in model.pipeline.steps] == ["impute", "scale", "model"]
     assert model.config["smote"] is True
 
