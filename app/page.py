@@ -83,7 +83,7 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):
                 _analyse(ready, limits)
-            with gr.Tab("Live", id="live", render_children=True):  # its recorder is fetched with the page
+            with gr.Tab("Live", id="live"):
                 _live(ready, limits)
             with gr.Tab("Batch", id="batch"):
                 _batch(ready, limits)

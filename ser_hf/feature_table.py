@@ -45,15 +45,7 @@ def extract_table(
     names = feature_names(groups)
     cache = None
     if cache_dir is not None:
-        packages = [
-            "librosa",
-            "numpy",
-            "scipy",
-            "soundfile",
-            "av",
-            "soxr",
-            *(["opensmile"] if "egemaps" in groups else []),
-        ]
+        packages = [*PACKAGES, *(["opensmile"] if "egemaps" in groups else [])]
         versions = {name: importlib.metadata.version(name) for name in packages}
         cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
     rows = [cache and _kept(cache, source, len(names)) for source in sources]

@@ -207,15 +207,15 @@ def extract(samples: np.ndarray, groups: Iterable[str]) -> np.ndarray:
 
 def feature_names(groups: Iterable[str]) -> list[str]:
     """The names of the features of these groups, in the order in which `extract` returns them."""
-    return list(_feature_names(tuple(groups)))
+    return [name for group in dict.fromkeys(groups) for name in _feature_names(group)]
 
 
 @lru_cache
-def _feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
+def _feature_names(group: str) -> tuple[str, ...]:
     # Noise rather than silence, so that all that librosa compiles is compiled here, once, before processes share the
     # work: two that write numba's cache at the same time can leave it such that the next one crashes.
     noise = np.random.default_rng(0).normal(scale=0.1, size=SAMPLE_RATE // 2).astype(np.float32)
-    return tuple(_features(noise, groups))
+    return tuple(_features(noise, [group]))
 
 
 def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:

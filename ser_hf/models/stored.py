@@ -45,7 +45,7 @@ def dump_pipeline(pipeline: Pipeline, path: str | Path) -> None:
         model.classes_ = classes
         setattr(model, TREES, packed)
     stored = Pipeline([("impute", impute), ("scale", scale), ("model", model)])
-    # Not at zlib's usual level, which takes three times as long for four per cent.
+    # Not at zlib's usual level, which takes three times as long for three per cent.
     skops.io.dump(stored, path, compression=zipfile.ZIP_DEFLATED, compresslevel=3)
 
 

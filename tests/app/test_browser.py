@@ -234,9 +234,8 @@ def test_who_records_before_the_recorder_has_arrived_is_heard_once_it_has(page):
     """Gradio shows its button before the recorder has arrived, and a click meanwhile seems to record and does not."""
     held: list[Route] = []
     page.route("**/assets/module-*.js", lambda route: held.append(route))
-    with page.expect_request("**/assets/module-*.js"):  # with the page, before the tab is opened
-        page.reload()
-    open_tab(page, "Live")
+    with page.expect_request("**/assets/module-*.js"):
+        open_tab(page, "Live")
     page.locator("#microphone .record-button").first.click()
     page.wait_for_timeout(2000)  # what was clicked has run, and was tried again
     while held:  # one file asks for another
