@@ -222,6 +222,10 @@ def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
     page.locator("#microphone .record-button").first.click()
     expect(page.locator("#now .ser-course")).to_be_visible()
     expect(page.locator("#now .ser-course > span")).not_to_have_count(1)
+    # What else goes wrong on the page, such as a lost connection, ends no recording.
+    page.evaluate("void Promise.reject(new TypeError('Failed to fetch'))")
+    page.wait_for_timeout(200)
+    assert page.locator("#microphone .stop-button").first.is_visible()
     page.locator("#microphone").get_by_role("button", name="Stop").click()
     expect(page.locator("#now .ser-state")).to_contain_text("stopped")
     page.wait_for_timeout(500)  # what was on its way has arrived
