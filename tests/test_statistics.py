@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_hf.statistics import confidence_bins, gender_gap, holm, percentile_interval, resampled_counts
+from ser_hf.metrics import score
+from ser_hf.statistics import (
+    bootstrap_intervals,
+    confidence_bins,
+    gender_gap,
+    holm,
+    mcnemar,
+    percentile_interval,
+    resampled_counts,
+)
 from tests.predictions import make_predictions, make_table
 
 
@@ -40,6 +49,40 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
     assert (adjusted >= np.array(p_values) - 1e-12).all()
     assert (adjusted <= 1).all()
     assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
+
+
+@settings(max_examples=15)
+@given(n_speakers=st.integers(2, 5), seed=st.integers(0, 1000))
+def test_intervals_are_those_of_tables_in_which_speakers_stand_as_often_as_they_were_drawn(n_speakers, seed):
+    rng = np.random.default_rng(seed)
+    speakers = np.concatenate([np.arange(n_speakers), rng.integers(n_speakers, size=3 * n_speakers)])
+    labels = np.where(rng.random(len(speakers)) < 0.5, speakers % 4, rng.integers(4, size=len(speakers)))
+    probabilities = rng.dirichlet(np.full(4, 0.5), len(speakers))
+    predicted = probabilities.argmax(axis=1)
+    intervals = bootstrap_intervals(labels, predicted, probabilities, speakers, n_bootstrap=25, seed=seed)
+    figures = []
+    for drawn in resampled_counts(n_speakers, 25, seed):
+        rows = np.repeat(np.arange(len(speakers)), drawn[speakers])
+        figures.append(score(labels[rows], predicted[rows], list("abcd"), probabilities[rows]))
+    assert set(intervals) == {"accuracy", "balanced_accuracy", "macro_f1", "ece", "nll"}
+    for name, interval in intervals.items():
+        assert interval == pytest.approx(percentile_interval(np.array([one[name] for one in figures]))), name
+
+
+@pytest.mark.parametrize("n_speakers", [2, 3])
+def test_the_interval_of_a_difference_is_that_of_speakers_drawn_alike_for_both(n_speakers):
+    rng = np.random.default_rng(n_speakers)
+    speakers = np.repeat(np.arange(n_speakers), 6)
+    runs = []
+    for accuracy in (0.8, 0.5):
+        right = rng.random(len(speakers)) < accuracy
+        rows = {"corpus": "ravdess", "clip": [f"{i:02d}" for i in range(len(speakers))]}
+        rows |= {"speaker": speakers.astype(str), "emotion": "sad"}
+        runs.append(pd.DataFrame(rows | {"predicted": np.where(right, "sad", "calm")}))
+    gains = (runs[0]["predicted"] == "sad").astype(int) - (runs[1]["predicted"] == "sad")
+    drawn = resampled_counts(n_speakers, 50, seed=9)
+    expected = [gains[np.repeat(np.arange(len(speakers)), counts[speakers])].mean() for counts in drawn]
+    assert mcnemar(*runs, n_bootstrap=50, seed=9)["interval"] == pytest.approx(percentile_interval(np.array(expected)))
 
 
 class TestGenderGap:
