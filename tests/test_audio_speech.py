@@ -187,3 +187,19 @@ def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(
     assert any(start <= loudest < end for start, end in windows)
     if len(samples) <= window_seconds * SAMPLE_RATE:
         assert windows == [(0, len(samples))]
+
+
+def test_windows_overlap_by_half_and_leave_out_what_is_40_db_below_the_voice():
+    rng = np.random.default_rng(0)
+    voice = np.sign(rng.normal(size=12 * SAMPLE_RATE)).astype(np.float32)
+    starts = np.array([0, 2, 4, 6, 8])
+    assert speech_windows(voice, 4.0) == [(s * SAMPLE_RATE, (s + 4) * SAMPLE_RATE) for s in starts]
+    voice[4 * SAMPLE_RATE : 8 * SAMPLE_RATE] *= np.float32(0.0099)
+    assert speech_windows(voice, 4.0) == [(s * SAMPLE_RATE, (s + 4) * SAMPLE_RATE) for s in starts[starts != 4]]
+
+
+def test_a_recording_as_long_as_the_window_is_heard_as_it_is():
+    samples = np.zeros(4 * SAMPLE_RATE, dtype=np.float32)
+    samples[SAMPLE_RATE : 2 * SAMPLE_RATE] = 0.5
+    assert speech_windows(samples, 4.0) == [(0, len(samples))]
+    assert speech_windows(np.append(samples, np.float32(0)), 4.0) != [(0, len(samples) + 1)]
