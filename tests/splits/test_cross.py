@@ -69,9 +69,8 @@ def test_same_names_in_two_corpora_are_two_voices():
 
 
 def test_labels_that_nothing_trains_are_not_tested_but_counted():
-    with pytest.warns(
-        UserWarning, match=r"48 clips of ravdess are not tested, because no clip of emodb that trains is "
-    ):
+    words = "48 clips of ravdess are not tested, because no clip of emodb that trains is labelled calm, surprised$"
+    with pytest.warns(UserWarning, match=words):
         table, fold = cross(ravdess(), emodb(), test=["ravdess"])
     tested = {LABELS[label] for label in table.select(fold.test)["emotion"]}
     assert tested == set(LABELS) - {"calm", "surprised"}
