@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from ser_hf.audio import load_audio
+from ser_hf.audio import AudioError, load_audio
 from ser_hf.feature_cache import FeatureCache, content_of
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 
@@ -63,7 +63,10 @@ def extract_table(
 
 
 def _kept(cache: FeatureCache, source: Any, n_features: int) -> np.ndarray | None:
-    row = cache.read(content_of(source))
+    try:
+        row = cache.read(content_of(source))
+    except AudioError:  # told when its turn comes: what the recordings before it gave is kept
+        return None
     return row if row is not None and row.shape == (n_features,) else None
 
 

@@ -65,4 +65,6 @@ def test_mutants_are_counted_by_module_and_those_that_no_test_reaches_are_not_no
     (tmp_path / "ser_hf" / "metrics.py.meta").write_text(json.dumps({"exit_code_by_key": found}))
     assert mutants.main([]) == status
     killed = sum(code == 1 for code in codes)
-    assert f"mutants: {len(codes)}, noticed: {killed} " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"mutants: {len(codes)}, noticed: {killed} " in said
+    assert said.endswith("; not tried yet: 1\n")

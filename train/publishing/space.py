@@ -23,7 +23,7 @@ PYTHON_VERSION = "3.11"
 # What the page imports while it answers; the versions are those of the project's requirements.txt.
 REQUIREMENTS = {
     *("torch", "transformers", "huggingface-hub", "safetensors", "scikit-learn", "skops", "joblib", "librosa"),
-    *("soundfile", "soxr", "av", "numpy", "scipy", "pandas", "tqdm", "gradio", "plotly"),
+    *("soundfile", "soxr", "av", "numpy", "scipy", "pandas", "gradio", "plotly"),
 }
 START = '''"""The page, with the models that it was published with unless the Space's variables name others."""
 
