@@ -47,6 +47,12 @@ def test_a_part_that_fails_is_told_and_one_that_is_left_out_keeps_what_it_had(pa
     assert f"on {describe()}:\n\n```\n1\n" in text
 
 
+def test_a_part_that_prints_nothing_does_not_take_the_others_with_it(parts, tmp_path):
+    (tmp_path / "fails.py").write_text("exit(1)")
+    assert trust.main(["--output", str(tmp_path / "trust.md")]) == 1
+    assert "inputs: 3, held: 3" in (tmp_path / "trust.md").read_text()
+
+
 def test_an_unknown_part_is_answered_with_the_nearest(parts, capsys):
     with pytest.raises(SystemExit) as exit:
         trust.main(["--only", "hold"])

@@ -134,7 +134,7 @@ def write_report(output: Path) -> None:
     for name, part in PARTS.items():
         kept = output.with_suffix("") / f"{name}.txt"
         if kept.is_file():
-            machine, printed = kept.read_text(encoding="utf-8").strip().split("\n\n", 1)
+            machine, _, printed = kept.read_text(encoding="utf-8").strip().partition("\n\n")
             command = f"    python {part.command}\n\non {machine}:"
             parts.append(f"## {part.title}\n\n{part.promise}\n\n{command}\n\n```\n{printed}\n```")
     write_text(output, "\n\n".join(parts) + "\n")
