@@ -17,8 +17,10 @@ import inspect
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow
@@ -27,12 +29,83 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.names import unknown_name
 
-CORPORA = ("ravdess", "tess", "cremad", "savee", "emodb")  # each a module here, with a function `load`
+# Each a module here ("-" as "_"), with a function `load` and the constants that `CorpusFacts` names.
+CORPORA = ("ravdess", "tess", "cremad", "savee", "emodb", "emovo", "nemo", "ased", "korean-emotion-tts", "emogator")
+ALL_TRAINING = "all-training"
 UNMAPPED = ("drop", "keep")
 
 
 class CorpusError(ValueError):
     """A corpus that cannot be used; the message names the file or folder and says what to do."""
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What the module of a corpus states once: its constants of these names, in capitals.
+
+    Attributes:
+        record: address of the official record.
+        language: a BCP 47 tag; "zxx" where there are no words.
+        licence: an SPDX identifier, or words.
+        trainable: whether published models may be trained on it.
+        has_calm: whether it labels `calm`.
+    """
+
+    name: str
+    title: str
+    citation: str
+    record: str
+    language: str
+    licence: str
+    trainable: bool
+    has_calm: bool
+
+
+def corpus_facts(name: str) -> CorpusFacts:
+    """The facts of one of `CORPORA`.
+
+    Raises:
+        CorpusError: an unknown corpus.
+    """
+    module = _module(name)
+    return CorpusFacts(name, **{field.name: getattr(module, field.name.upper()) for field in fields(CorpusFacts)[1:]})
+
+
+def training_corpora() -> tuple[str, ...]:
+    """The corpora that published models may be trained on, in the order of `CORPORA`."""
+    return tuple(name for name in CORPORA if corpus_facts(name).trainable)
+
+
+def expand_corpora(names: Iterable[str], data_dir: str | Path | None = None) -> list[str]:
+    """Replace "all-training" by every training corpus that has recordings under the data folder.
+
+    Those that have none are left out with a warning that names them. Each name is kept once, in order.
+
+    Raises:
+        CorpusError: an unknown corpus; "all-training" where there is none of the training corpora.
+    """
+    from ser_hf.corpora.files import WITH_MP3, recordings
+
+    expanded: list[str] = []
+    for name in names:
+        if name != ALL_TRAINING:
+            _module(name)
+            expanded.append(name)
+            continue
+        folder = _data_folder(data_dir)
+        trainable = training_corpora()
+        present = [corpus for corpus in trainable if recordings(folder / corpus, WITH_MP3)]
+        missing = [f"{corpus} ({corpus_facts(corpus).record})" for corpus in trainable if corpus not in present]
+        if missing:
+            what = (
+                f"{folder}: no recordings of {', '.join(missing)}; get them from there, or name the corpus instead of "
+                f"{ALL_TRAINING} to have it downloaded where that is possible"
+            )
+            if not present:
+                raise CorpusError(what)
+            warnings.warn(f"{ALL_TRAINING} leaves some corpora out; {what}", stacklevel=2)
+        expanded += present
+    return list(dict.fromkeys(expanded))
 
 
 def load_corpus(
@@ -62,20 +135,27 @@ def load_corpus(
         CorpusError: an unknown corpus or option, files that are missing, unreadable or wrongly named, a failed
             download; folds that cannot be fetched or read, or that do not hold every clip of the table exactly once.
     """
-    if name not in CORPORA:
-        raise CorpusError(unknown_name("corpus", name, CORPORA))
-    load = importlib.import_module(f"ser_hf.corpora.{name}").load
+    load = _module(name).load
     known = list(inspect.signature(load).parameters)[2:]  # after data_dir and download
     for option in options:
         if option not in known:
             raise CorpusError(f"the corpus {name} has no option {option!r}; it has: {', '.join(known)}")
-    folder = Path(data_dir or os.environ.get("SER_HF_DATA") or "data").expanduser().absolute()
-    table = load(folder, download=download, **options)
+    table = load(_data_folder(data_dir), download=download, **options)
     if folds is None:
         return table
     from ser_hf.corpora.folds import add_folds
 
     return add_folds(table, name, folds)
+
+
+def _module(name: str) -> ModuleType:
+    if name not in CORPORA:
+        raise CorpusError(unknown_name("corpus", name, CORPORA))
+    return importlib.import_module(f"ser_hf.corpora.{name.replace('-', '_')}")
+
+
+def _data_folder(data_dir: str | Path | None) -> Path:
+    return Path(data_dir or os.environ.get("SER_HF_DATA") or "data").expanduser().absolute()
 
 
 def clip_table(columns: Mapping[str, Sequence[Any]], unmapped: str = "drop") -> Dataset:

@@ -8,10 +8,6 @@ known faults are those of the official README; the 48 men and 43 women those of 
 - 1076_MTI_SAD_XX.wav holds no voice (README: "no audio, very short") and is left out, with a warning; the other faults
   that the README names are of the mp3 and flv files alone.
 - 1040_ITH_SAD_X.wav has one X too few and keeps its official name where a mirror has mended it.
-
-H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova and R. Verma, "CREMA-D: Crowd-sourced Emotional Multimodal
-Actors Dataset", IEEE Transactions on Affective Computing 5(4): 377-390, 2014, doi:10.1109/TAFFC.2014.2336244. Open
-Database License 1.0, its contents under the Database Contents License 1.0.
 """
 
 from __future__ import annotations
@@ -29,7 +25,17 @@ from ser_hf.corpora.files import find_clips, is_vacant, warn_if_fewer
 from ser_hf.corpora.git_lfs import fetch_folder
 from ser_hf.labels import CREMAD_EMOTIONS
 
-URL = "https://github.com/CheyneyComputerScience/CREMA-D"
+TITLE = "CREMA-D"
+CITATION = (
+    "H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova and R. Verma, CREMA-D: Crowd-sourced Emotional "
+    "Multimodal Actors Dataset, IEEE Transactions on Affective Computing 5(4): 377-390, 2014, "
+    "doi:10.1109/TAFFC.2014.2336244"
+)
+RECORD = URL = "https://github.com/CheyneyComputerScience/CREMA-D"
+LANGUAGE = "en"
+LICENCE = "ODbL-1.0"  # its contents under the Database Contents License 1.0
+TRAINABLE = True
+HAS_CALM = False
 MIRROR = "https://gitlab.com/cs-cooper-lab/crema-d-mirror"  # by the record's author (issue 15 there)
 FOLDER = "AudioWAV"
 N_CLIPS = 7442

@@ -72,6 +72,36 @@ def fetch(
         raise DownloadError(f"{target} cannot be written: {error.strerror or error}") from None
 
 
+def fetch_stream(url: str, target: Path) -> Path:
+    """Download `url` to `target` from a server that does not announce the size, as GitHub does for its zip archives.
+
+    Such a server cannot resume, and no checksum is known: the caller checks the contents.
+
+    Raises:
+        DownloadError: unreachable, refused, broken off, no room to write; what came is removed.
+    """
+    part = target.with_name(target.name + PART)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            requests.get(url, stream=True, timeout=TIMEOUT) as response,
+            part.open("wb") as file,
+            tqdm(desc=target.name, unit="B", unit_scale=True) as bar,
+        ):
+            if not response.ok:
+                raise DownloadError(f"{url}: the server answers {response.status_code} {response.reason}")
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+        return part.rename(target)
+    except requests.RequestException as error:
+        raise DownloadError(f"{url}: cannot be fetched ({type(error).__name__})") from None
+    except OSError as error:
+        raise DownloadError(f"{target} cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _announced_size(url: str) -> int:
     try:
         with requests.head(

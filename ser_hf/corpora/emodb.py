@@ -6,26 +6,34 @@ labels; it is not calm.
 
 Names such as 03a01Fa: speaker, text, German letter of the emotion, version. Speakers, texts and letters are those of
 the official page (http://emodb.bilderbar.info/docu/).
-
-F. Burkhardt, A. Paeschke, M. Rolfes, W. F. Sendlmeier and B. Weiss, "A Database of German Emotional Speech",
-Interspeech 2005. Free to use with this citation (http://database.syntheticspeech.de).
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from datasets import Dataset
 
 from ser_hf.corpora import CorpusError, clip_table
-from ser_hf.corpora.download import DownloadError, fetch
-from ser_hf.corpora.files import find_clips, is_recording, recordings, unpack, warn_if_fewer
+from ser_hf.corpora.archive import obtain
+from ser_hf.corpora.download import fetch
+from ser_hf.corpora.files import find_clips, is_recording, warn_if_fewer
 from ser_hf.labels import EMODB_EMOTIONS
 
+TITLE = "EmoDB"
+CITATION = (
+    "F. Burkhardt, A. Paeschke, M. Rolfes, W. F. Sendlmeier and B. Weiss, A Database of German Emotional Speech, "
+    "Interspeech 2005"
+)
+RECORD = "http://emodb.bilderbar.info/docu/"
+LANGUAGE = "de"
+LICENCE = "free to use with its citation"  # http://database.syntheticspeech.de
+TRAINABLE = True
+HAS_CALM = False
 URL = "http://emodb.bilderbar.info/download/download.zip"
-ZIP_NAME = "download.zip"
 JUDGEMENTS = "erkennung.txt"
 N_CLIPS = 535
 GENDERS = {
@@ -82,8 +90,8 @@ def parse_name(path: str | Path | PurePosixPath) -> ClipName:
 def load(data_dir: Path, download: bool = True, unmapped: str = "drop", url: str = URL) -> Dataset:
     """The clip table of the wav or flac files below `data_dir`/emodb, ordered by name.
 
-    The official zip (download.zip), in that folder, is unpacked there; without it, it is downloaded. The record tells
-    no checksum: it must hold the 535 clips, by name, and all of them must open.
+    The official zip, in that folder, is unpacked there; without it, it is downloaded. The record tells no
+    checksum: it must hold the 535 clips, by name, and all of them must open.
 
     `repetition` is the version (a: 1, b: 2, ...), of which some are not in the record. `intensity` is None.
 
@@ -96,8 +104,8 @@ def load(data_dir: Path, download: bool = True, unmapped: str = "drop", url: str
     """
     folder = data_dir / "emodb"
     by_hand = f"download {URL} (free) and put it, or its folder wav, into {folder}"
-    if not recordings(folder):
-        _obtain(folder, download, url, by_hand)
+    fetch_zip = partial(fetch, url, md5=None, size=None) if download else None
+    obtain(folder, "EmoDB", N_CLIPS, _target_of, by_hand, fetch_zip)
     clips = sorted(find_clips(folder, parse_name, by_hand).items())
     warn_if_fewer(folder, len(clips), N_CLIPS)
     names = [name for name, _ in clips]
@@ -140,29 +148,10 @@ def _share(text: str) -> float:
     return float(text.replace(",", ".")) / 100
 
 
-def _obtain(folder: Path, download: bool, url: str, by_hand: str) -> None:
-    """Make `folder`/wav from the official zip: the one that lies there, or else a downloaded one."""
-
-    def target_of(member: PurePosixPath) -> str | None:
-        if member.name == JUDGEMENTS:
-            return JUDGEMENTS
-        if not is_recording(member):
-            return None
-        return f"wav/{''.join(parse_name(member))}{member.suffix.lower()}"
-
-    archive = folder / ZIP_NAME
-    downloaded = not archive.is_file()
-    if downloaded:
-        if not download:
-            raise CorpusError(f"{folder}: EmoDB is not there; {by_hand}, or allow the download")
-        try:
-            fetch(url, archive, md5=None, size=None)
-        except DownloadError as error:
-            raise CorpusError(f"EmoDB could not be downloaded: {error}. Run again to go on, or {by_hand}") from None
-    try:
-        unpack(archive, folder, target_of, "EmoDB", N_CLIPS)
-    except CorpusError as error:
-        raise CorpusError(f"{error}; {by_hand}") from None
-    finally:
-        if downloaded:
-            archive.unlink()
+def _target_of(member: PurePosixPath) -> str | None:
+    """Where a member of the official zip goes; None for what is neither a clip nor the judgements."""
+    if member.name == JUDGEMENTS:
+        return JUDGEMENTS
+    if not is_recording(member):
+        return None
+    return f"wav/{''.join(parse_name(member))}{member.suffix.lower()}"

@@ -9,14 +9,16 @@ import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import soundfile
+from datasets import Dataset
 from tqdm.auto import tqdm
 
-from ser_hf.corpora import CorpusError
+from ser_hf.corpora import CorpusError, clip_table
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+WITH_MP3 = (*AUDIO_SUFFIXES, ".mp3")  # for a corpus whose official files are mp3
 OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".wma", ".webm")
 LARGEST_MEMBER = 50_000_000  # bytes; no official clip of any corpus here has a tenth of it
 GIT_LFS_POINTER = b"version https://git-lfs"
@@ -24,16 +26,27 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 Name = TypeVar("Name")
 
 
-def is_recording(path: Path | PurePosixPath) -> bool:
+class Clip(NamedTuple):
+    """What a file name says, as columns of the clip table (`ser_hf.corpora`)."""
+
+    clip: str
+    emotion: str
+    speaker: str
+    gender: str | None
+    repetition: int | None = None
+
+
+def is_recording(path: Path | PurePosixPath, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> bool:
     """Whether a relative path is that of a wav or flac file; hidden files and what macOS adds to archives are not."""
-    return path.suffix.lower() in AUDIO_SUFFIXES and not any(
+    return path.suffix.lower() in suffixes and not any(
         part == "__MACOSX" or (part.startswith(".") and part != "..") for part in path.parts
     )
 
 
-def recordings(folder: Path) -> list[Path]:
+def recordings(folder: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[Path]:
     """All wav and flac files below a folder, sorted; none if it is not there."""
-    return sorted(path for path in folder.rglob("*") if is_recording(path.relative_to(folder)) and path.is_file())
+    paths = folder.rglob("*")
+    return sorted(path for path in paths if is_recording(path.relative_to(folder), suffixes) and path.is_file())
 
 
 def is_vacant(folder: Path) -> bool:
@@ -46,7 +59,9 @@ def unfinished(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}-download")
 
 
-def find_clips(folder: Path, parse: Callable[[Path], Name], how_to_get: str) -> dict[Name, Path]:
+def find_clips(
+    folder: Path, parse: Callable[[Path], Name], how_to_get: str, suffixes: tuple[str, ...] = AUDIO_SUFFIXES
+) -> dict[Name, Path]:
     """All recordings below a corpus's folder by what their names say, in the order of their paths.
 
     The same clip twice, byte for byte, is there once and is warned of: copies of some corpora hold themselves again.
@@ -54,11 +69,12 @@ def find_clips(folder: Path, parse: Callable[[Path], Name], how_to_get: str) -> 
     Args:
         parse: a path -> what its name says; raises CorpusError for a name that is not the corpus's.
         how_to_get: what to do if there are no recordings; ends the message.
+        suffixes: of the files that are recordings.
 
     Raises:
         CorpusError: no recordings, a wrong name, one clip as two different files, a file that cannot be read.
     """
-    paths = recordings(folder)
+    paths = recordings(folder, suffixes)
     if not paths:
         others = sorted({path.suffix for path in folder.rglob("*") if path.suffix.lower() in OTHER_AUDIO_SUFFIXES})
         what = f"holds {' and '.join(others)} but no wav or flac recordings" if others else "holds no recordings"
@@ -79,6 +95,21 @@ def find_clips(folder: Path, parse: Callable[[Path], Name], how_to_get: str) -> 
         )
     check_headers(list(found.values()))
     return found
+
+
+def table_of(corpus: str, clips: Iterable[tuple[Clip, Path]], unmapped: str = "drop") -> Dataset:
+    """The clip table of clips and their files, ordered by clip; `statement` and `intensity` are None.
+
+    Args:
+        unmapped: see `ser_hf.corpora.clip_table`.
+    """
+    rows = sorted(clips)
+    names = [name for name, _ in rows]
+    columns = {field: [getattr(name, field) for name in names] for field in Clip._fields}
+    columns |= {"audio": [str(path) for _, path in rows], "corpus": [corpus] * len(rows)}
+    columns |= {"statement": [None] * len(rows), "intensity": [None] * len(rows)}
+    order = ("clip", "audio", "emotion", "speaker", "gender", "statement", "intensity", "repetition", "corpus")
+    return clip_table({name: columns[name] for name in order}, unmapped)
 
 
 def warn_if_fewer(folder: Path, found: int, official: int) -> None:
@@ -135,14 +166,14 @@ def unpack(
         with zipfile.ZipFile(archive) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as beside:
             targets = [(member, target_of(PurePosixPath(member.filename))) for member in file.infolist()]
             wanted = [(member, target) for member, target in targets if target and not member.is_dir()]
-            found = sum(is_recording(PurePosixPath(target)) for _, target in wanted)
+            found = sum(is_recording(PurePosixPath(target), WITH_MP3) for _, target in wanted)
             if n_recordings is not None and found != n_recordings:
                 raise CorpusError(f"{archive}: holds {found} recordings, not the {n_recordings} of {corpus}")
             for member, target in tqdm(wanted, desc=f"unpacking {archive.name}", unit="clip"):
                 if member.file_size > LARGEST_MEMBER:
                     raise CorpusError(f"{archive}: {member.filename} is far too large for a clip of {corpus}")
                 path = Path(beside, target)
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 with file.open(member) as packed, path.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked)
             for made in sorted(Path(beside).iterdir()):

@@ -1,8 +1,7 @@
-"""RAVDESS speech: 24 actors, eight emotions (Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391).
+"""RAVDESS speech: 24 actors, eight emotions (Livingstone & Russo 2018).
 
 1440 clips, 60 an actor; odd actors are men, even are women. Two of them, 03-01-03-01-02-01-07 and 03-01-03-01-02-02-07,
 are the same bytes in the official record; they are left as they are, as all published figures have them.
-Licence of the recordings: CC BY-NC-SA 4.0.
 """
 
 from __future__ import annotations
@@ -21,8 +20,18 @@ from ser_hf.corpora.files import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, is_record
 from ser_hf.files import PART
 from ser_hf.labels import RAVDESS_EMOTIONS
 
+TITLE = "RAVDESS"
+CITATION = (
+    "S. R. Livingstone and F. A. Russo, The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), "
+    "PLOS ONE 13(5): e0196391, 2018, doi:10.1371/journal.pone.0196391"
+)
+RECORD = "https://zenodo.org/records/1188976"
+LANGUAGE = "en"
+LICENCE = "CC-BY-NC-SA-4.0"
+TRAINABLE = True
+HAS_CALM = True
 ZIP_NAME = "Audio_Speech_Actors_01-24.zip"
-URL = f"https://zenodo.org/records/1188976/files/{ZIP_NAME}?download=1"
+URL = f"{RECORD}/files/{ZIP_NAME}?download=1"
 MD5 = "bc696df654c87fed845eb13823edef8a"
 SIZE = 208_468_073
 
@@ -131,7 +140,7 @@ def load(
 
 def _obtain(data_dir: Path, folder: Path, download: bool, url: str, md5: str, size: int) -> None:
     """Make `folder`/Actor_XX from the official zip: the one that lies there, or else a downloaded one."""
-    by_hand = f"download {ZIP_NAME} from https://zenodo.org/records/1188976 and put it into {folder}"
+    by_hand = f"download {ZIP_NAME} from {RECORD} and put it into {folder}"
     for archive in (folder / ZIP_NAME, data_dir / ZIP_NAME):
         if archive.is_file():
             unpack(archive, folder)

@@ -4,9 +4,7 @@
 special to the emotion, and 30 neutral ones. AudioData/DC/a01.wav is the first angry sentence of speaker DC (Info.txt of
 the record); mirrors without folders call it DC_a01.wav, and so do we, because a01 alone names four clips. Which words a
 number stands for differs by emotion and is not told in the names, so `statement` is None.
-
-S. Haq and P. J. B. Jackson, "Multimodal Emotion Recognition", in W. Wang (ed.), Machine Audition, IGI Global, 2010,
-pp. 398-423. For research, after registration at http://kahlan.eps.surrey.ac.uk/savee/, so it is never downloaded here.
+It asks for registration, so it is never downloaded here.
 """
 
 from __future__ import annotations
@@ -21,6 +19,16 @@ from ser_hf.corpora import CorpusError, clip_table
 from ser_hf.corpora.files import find_clips, warn_if_fewer
 from ser_hf.labels import SAVEE_EMOTIONS
 
+TITLE = "SAVEE"
+CITATION = (
+    "S. Haq and P. J. B. Jackson, Multimodal Emotion Recognition, in W. Wang (ed.), Machine Audition, IGI Global, "
+    "2010, pp. 398-423"
+)
+RECORD = "http://kahlan.eps.surrey.ac.uk/savee/"
+LANGUAGE = "en"
+LICENCE = "for research, after registration; not to be redistributed"
+TRAINABLE = False  # nothing that is published may be trained on it
+HAS_CALM = False
 N_CLIPS = 480
 SPEAKERS = ("DC", "JE", "JK", "KL")
 N_SENTENCES = {letters: 30 if letters == "n" else 15 for letters in SAVEE_EMOTIONS}
@@ -71,8 +79,7 @@ def load(data_dir: Path, download: bool = True, unmapped: str = "drop") -> Datas
     """
     folder = data_dir / "savee"
     by_hand = (
-        "register at http://kahlan.eps.surrey.ac.uk/savee/ (free for research), download the audio data and put the "
-        f"folder AudioData into {folder}"
+        f"register at {RECORD} (free for research), download the audio data and put the folder AudioData into {folder}"
     )
     clips = sorted(find_clips(folder, parse_name, by_hand).items())
     warn_if_fewer(folder, len(clips), N_CLIPS)

@@ -9,9 +9,6 @@ as OAF_angry/OAF_back_angry.wav; "ps" is pleasant surprise. What copies of it do
 - the copy on Kaggle holds itself again in a folder of the same name: copies are left out, with a warning;
 - some files are not the wav of 24414 Hz that the others are (one is an AIFF by content, one has 96 kHz): they are read
   by content and resampled like any other.
-
-M. K. Pichora-Fuller and K. Dupuis, "Toronto emotional speech set (TESS)", Borealis, 2020, doi:10.5683/SP2/E8H2MF; also
-https://tspace.library.utoronto.ca/handle/1807/24487. Free for non-commercial use, on the terms of that record.
 """
 
 from __future__ import annotations
@@ -28,6 +25,15 @@ from ser_hf.corpora.download import DownloadError
 from ser_hf.corpora.files import find_clips, is_vacant, warn_if_fewer
 from ser_hf.labels import TESS_EMOTIONS
 
+TITLE = "TESS"
+CITATION = (
+    "M. K. Pichora-Fuller and K. Dupuis, Toronto emotional speech set (TESS), Borealis, 2020, doi:10.5683/SP2/E8H2MF"
+)
+RECORD = "https://doi.org/10.5683/SP2/E8H2MF"  # also https://tspace.library.utoronto.ca/handle/1807/24487
+LANGUAGE = "en"
+LICENCE = "free for non-commercial use, on the terms of its record"
+TRAINABLE = False  # its licence allows non-commercial training, but this project keeps it as a test corpus
+HAS_CALM = False
 SITE, DOI = "https://borealisdata.ca", "10.5683/SP2/E8H2MF"
 N_CLIPS = 2800
 SPEAKERS = ("OAF", "YAF")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from functools import partial
 
 import pytest
 from datasets import concatenate_datasets
@@ -10,13 +12,14 @@ from datasets import concatenate_datasets
 from ser_hf import labels
 from ser_hf.corpora import CORPORA, CorpusError, clip_table, corpus_fingerprint, load_corpus
 from ser_hf.labels import LABELS
-from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
+from tests.corpora.trees import OFFICIAL, make_cremad, make_emodb, make_official, make_savee, make_tess
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*fewer than 60 clips", "ignore:.*of the official record", "ignore:.*of boredom were left out"
 )
 
 OTHERS = {"tess": make_tess, "cremad": make_cremad, "savee": make_savee, "emodb": make_emodb}
+OTHERS |= {name: partial(make_official, name) for name in OFFICIAL}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,10 @@ def row(emotion: str, **columns) -> dict[str, list]:
 class TestRegistry:
     def test_every_corpus_has_its_makers_and_its_labels(self):
         assert set(CORPORA) == {"ravdess", *OTHERS}
-        for name in CORPORA:
+        for name in set(CORPORA) - set(OFFICIAL):
             assert set(getattr(labels, f"{name.upper()}_EMOTIONS").values()) - {"boredom"} <= set(LABELS)
+        for name in set(OFFICIAL) - {"emogator", "korean-emotion-tts"}:
+            assert set(importlib.import_module(f"ser_hf.corpora.{name}").EMOTIONS.values()) <= set(LABELS)
 
     def test_an_unknown_corpus_is_refused_with_the_known_ones(self, tmp_path):
         with pytest.raises(CorpusError, match="no corpus 'iemocap'; there are: ravdess, tess, cremad, savee, emodb"):
@@ -54,7 +59,9 @@ class TestRegistry:
         with pytest.raises(CorpusError, match=rf"{tmp_path}/{name}: .*https?://\S+.*free.*{tmp_path}/{name}"):
             load_corpus(name, tmp_path, download=False)
 
-    @pytest.mark.parametrize(("name", "download"), [*((name, False) for name in OTHERS), ("savee", True)])
+    @pytest.mark.parametrize(
+        ("name", "download"), [*((name, False) for name in OTHERS), ("savee", True), ("emovo", True)]
+    )
     def test_nothing_is_asked_for_without_leave_or_where_it_is_not_free(self, name, download, tmp_path, monkeypatch):
         for way in ("requests.get", "requests.head", "subprocess.run"):
             monkeypatch.setattr(way, lambda *a, **k: pytest.fail("reached for the network"))
@@ -69,7 +76,7 @@ class TestSchema:
         assert table.features == load_corpus("ravdess", corpus_dir).features
         assert set(table["corpus"]) == {name}
         assert len(set(table["clip"])) == len(table) > 0
-        assert set(table["gender"]) <= {"male", "female"}
+        assert set(table["gender"]) <= ({None} if name == "emogator" else {"male", "female"})
 
     def test_all_of_them_pool(self, trees, corpus_dir):
         tables = [load_corpus(name, trees) for name in OTHERS] + [load_corpus("ravdess", corpus_dir)]

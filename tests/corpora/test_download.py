@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ser_hf.corpora.download import DownloadError, fetch
+from ser_hf.corpora.download import DownloadError, fetch, fetch_stream
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -196,3 +196,18 @@ class TestWithoutSizeAndChecksum:
         with pytest.raises(DownloadError, match="cannot be reached"):
             fetch(server.url, target, md5=None, size=None)
         assert not target.exists()
+
+
+def test_stream_needs_no_announced_size(server, target):
+    server.tell_size = False
+    assert fetch_stream(server.url, target).read_bytes() == CONTENT
+    assert [path.name for path in target.parent.iterdir()] == ["file.zip"]
+
+
+@pytest.mark.parametrize("trouble", [{"break_after": [300_000]}, {"statuses": [404]}, {"statuses": [503]}])
+def test_stream_leaves_nothing_of_a_failed_download(server, target, trouble):
+    for name, value in trouble.items():
+        setattr(server, name, value)
+    with pytest.raises(DownloadError, match=r"file\.zip"):
+        fetch_stream(server.url, target)
+    assert not any(target.parent.iterdir())
