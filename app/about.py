@@ -29,9 +29,9 @@ DIAGRAM_TEXT = (
     "right as often as they are sure, below it less often."
 )
 FACTS = """<section><h2>What they are, and what they are not</h2><dl>
-<dt>What they learned from</dt><dd>{learned}</dd>
-<dt>What they tell</dt><dd>Which of the expressions that they learned a voice resembles most. They tell what the voice
-expresses; they cannot know what a person feels.</dd>
+<dt>Training data</dt><dd>{trained_on}</dd>
+<dt>What they predict</dt><dd>Which of the acted expressions of their training data a voice resembles most. They cannot
+know what a person feels.</dd>
 <dt>What was not measured</dt><dd>Other languages, ages, rooms and microphones, and speech that is not acted: expect
 them to be wrong more often there. They answer anything that sounds, speech or not.</dd>
 <dt>What they must not be used for</dt><dd class="ser-never">Do not judge people by them, least of all at work or in
@@ -47,10 +47,12 @@ class Described:
     Attributes:
         name: what people know it by.
         metrics: the parsed ``metrics.json`` of its folder, see `ser_hf.card.write_card`; None where there is none.
+        trained_on: the corpora that it was trained on; empty where it does not say.
     """
 
     name: str
     metrics: Metrics | None
+    trained_on: tuple[str, ...] = ()
 
 
 def about_html(model: Described, baseline: Described, privacy: str) -> str:
@@ -70,7 +72,7 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
         f"{_side_by_side('What is heard as what', CONFUSION_TEXT, confusion, models)}"
         f"{_side_by_side('How much depends on whose voice it is', SPREAD_TEXT, spread, models)}"
         f"{_side_by_side('Are they right as often as they are sure?', sureness, calibration, models)}"
-        f"{FACTS.format(learned=_learned(models) + _cards(model, baseline), act=act, privacy=escape(privacy))}</div>"
+        f"{FACTS.format(trained_on=_trained_on(model, baseline) + _cards(model, baseline), act=act, privacy=escape(privacy))}</div>"
     )
 
 
@@ -176,20 +178,18 @@ def _protocol(metrics: Metrics) -> str:
     return words
 
 
-def _learned(models: dict[str, Metrics]) -> str:
-    known = [escape(name) for name, metrics in models.items() if "ravdess" in as_list(metrics.get("corpora"))]
-    others = [escape(name) for name in models if escape(name) not in known]
+def _trained_on(*models: Described) -> str:
     words = ""
-    if known:
-        words = (
-            f"{' and '.join(known)}: the speech of {_link('https://doi.org/10.5281/zenodo.1188976', 'RAVDESS')}, in "
-            "which 24 professional North American actors say two sentences with eight acted expressions. It is under "
-            f"{_link('https://creativecommons.org/licenses/by-nc-sa/4.0/', 'CC BY-NC-SA 4.0')}: take it that models "
-            "trained on it are not for commercial use."
+    for model in models:
+        names = ", ".join(name.upper() for name in model.trained_on) or "see the model's own card"
+        words += f"{escape(model.name)}: {escape(names)}. "
+    if any("ravdess" in model.trained_on for model in models):
+        words += (
+            f"{_link('https://doi.org/10.5281/zenodo.1188976', 'RAVDESS')} is under "
+            f"{_link('https://creativecommons.org/licenses/by-nc-sa/4.0/', 'CC BY-NC-SA 4.0')}: models trained on it are "
+            "not for commercial use."
         )
-    if others:
-        words += f" {' and '.join(others)}: see the model's own card."
-    return words
+    return words.strip()
 
 
 def _cards(*models: Described) -> str:

@@ -95,7 +95,10 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
 
         def describe():
             analyser = ready()
-            model, baseline = (Described(part.name, part.metrics) for part in (analyser.model, analyser.baseline))
+            model, baseline = (
+                Described(part.name, part.metrics, tuple(part.trained_on))
+                for part in (analyser.model, analyser.baseline)
+            )
             return about_html(model, baseline, views.limits_note(limits)), gr.HTML(visible=False)
 
         private = {"api_visibility": "private", "show_progress": "hidden"}

@@ -17,7 +17,6 @@ Commands that train, measure and publish run in the folder of the repository, an
     python -m train.leaderboard --help   every recipe on every protocol
     python -m train.experiments --help   what was tried to make the network better
     python -m train.probe --help         what answers lean on that is no emotion
-    python -m train.augmented --help     hear what training clips go through
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ser_hf.card_arguments import argument_table
 from ser_hf.card_section import FIGURES, NO_FIGURE, PROTOCOL_WORDS, Section, Table, words
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
+from ser_hf.corpora import CORPORA, corpus_facts
 from ser_hf.evidence import (
     WEIGHTS,
     CardError,
@@ -25,7 +25,7 @@ from ser_hf.evidence import (
     read_evaluations,
     read_json,
 )
-from ser_hf.hub import HUB_ID, split_revision
+from ser_hf.hub import HUB_ID, split_revision, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 
@@ -34,6 +34,7 @@ __all__ = ["PROTOCOL_WORDS", "CardError", "add_evaluation", "check_metrics", "wr
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 HUB = "https://huggingface.co"
 NUMBER = re.compile(rf"([\d.]+( to [\d.]+)?|{NO_FIGURE})?")  # what is set to the right
+NO_LANGUAGE = "zxx"  # BCP 47: without words
 DEFAULT_WINDOW_SECONDS = 5.0  # of models without one of their own, see ser_hf.models.neural
 
 # Type on the Hub, figure, and what the figure was computed with.
@@ -95,16 +96,18 @@ def write_card(
         "others": sections[1:],
         "recipe": recipe,
         "protocols": {section.protocol for section in sections},
-        "learned_from": _learned_from(config, recipe),
-        "sisters_learned_from": recipe.evaluation.learned_from if recipe else [],
+        "trained_on": (trained := _trained_on(model_folder, recipe)),
+        "corpora": [corpus_facts(name) for name in trained if name in CORPORA],
+        "measured_trained_on": recipe.evaluation.trained_on if recipe else [],
         "example": _example(model_folder),
         "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "arguments": argument_table(recipe) if recipe else None,
         "temperature": _temperature(config, recipe),
         "threshold": config.get("answer_threshold"),
+        "probe": bool(recipe) and recipe.evaluation.arguments.get("num_train_epochs") == 0,
         "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
-    facts["is_ravdess"] = facts["learned_from"] == ["ravdess"]
+    facts["is_ravdess"] = trained == ["ravdess"]
     data = _metadata(facts, sections)
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
@@ -116,28 +119,26 @@ def write_card(
     return path
 
 
-def _learned_from(config: dict[str, Any], recipe: Section | None) -> list[str]:
-    """The corpora that a model was trained on: what it says itself, else those of the run that measured its recipe."""
-    told = config.get("learned_from")
-    if isinstance(told, list) and told and all(isinstance(name, str) for name in told):
-        return told
-    return recipe.evaluation.learned_from if recipe else []
+def _trained_on(model_folder: Path, recipe: Section | None) -> list[str]:
+    """The corpora that a model was trained on: what its config says, else those of the run that measured its recipe."""
+    return trained_on(model_folder) or (recipe.evaluation.trained_on if recipe else [])
 
 
 def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
     """The head of the card, which the Hub reads, after its specification (hub-docs, modelcard.md)."""
-    ravdess = facts["is_ravdess"]
+    languages = sorted({corpus.language.split("-")[0] for corpus in facts["corpora"]} - {NO_LANGUAGE})
+    share_alike = any(corpus.licence.startswith("CC-BY-NC-SA") for corpus in facts["corpora"])
     widget = None
     if facts["hub_id"] and facts["neural"] and facts["example"]:
         output = [{"label": label, "score": round(score, 4)} for label, score in facts["example"]]
         source = f"{HUB}/{facts['hub_id']}/resolve/main/example.flac"
         widget = [{"example_title": "A synthetic voice", "src": source, "output": output}]
     return ModelCardData(
-        language="en" if ravdess else None,
-        license="cc-by-nc-sa-4.0" if "ravdess" in facts["learned_from"] else None,
-        library_name="transformers" if facts["neural"] else "skops",
+        language=languages[0] if len(languages) == 1 else languages or None,
+        license="cc-by-nc-sa-4.0" if share_alike else None,
+        library_name="transformers" if facts["neural"] else "sklearn",
         pipeline_tag="audio-classification",
-        tags=["audio-classification", "speech-emotion-recognition", "emotion", *facts["learned_from"]],
+        tags=["audio-classification", "speech-emotion-recognition", "emotion", *facts["trained_on"]],
         base_model=facts["base_model"],
         base_model_relation="finetune" if facts["base_model"] else None,
         datasets=[facts["dataset_id"]] if facts["dataset_id"] else None,
@@ -181,8 +182,6 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
     if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
-    added = config.get("deviation_layers", [])
-    layers = config.get("encoder_layers", config.get("num_hidden_layers", 0)) - len(added)
     return {
         "neural": neural,
         "is_whisper": config["model_type"] == "whisper",
@@ -190,24 +189,13 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         "feature_groups": config.get("feature_groups", []),
         "parameters": words(config.get("parameters", {})),
         "cross_validation_accuracy": config.get("cross_validation_accuracy"),
-        "layers": layers,
-        "heard": _heard(added, layers),
+        "layers": config.get("encoder_layers", config.get("num_hidden_layers", 0)),
         "base_model": base_model and split_revision(base_model)[0],
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,
         "is_cut": is_cut,
         "has_code": "auto_map" in config,
     }
-
-
-def _heard(deviation_layers: Sequence[int], layers: int) -> str:
-    """What of which pretrained layers, counted from 1, the head hears through deviation layers and of the top one."""
-    heard = [place - below for below, place in enumerate(deviation_layers)]
-    if not heard:
-        return ""
-    *others, last = map(str, heard)
-    words = f"layers {', '.join(others)} and {last}" if others else f"layer {last}"
-    return f"the means and deviations of {words}" + (f" and the means of layer {layers}" if heard[-1] < layers else "")
 
 
 def _window(model_folder: Path, config: dict[str, Any]) -> tuple[float, bool]:

@@ -25,6 +25,7 @@ PROTOCOL_WORDS = {
     "random": "a stratified split over clips: the same voices are in training and test (speaker-dependent)",
     "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
     "loao": "one actor left out at a time",
+    "loco": "one corpus left out of training at a time, and tested whole (leave one corpus out)",
 }
 PROTOCOL_FOLDS = {"actor": 5, "random": 5, "emobox": 6, "loao": 24}
 DATASET_WORDS = {
@@ -33,6 +34,7 @@ DATASET_WORDS = {
     "loao": "leave one actor out",
     "random": "random split over clips (speaker-dependent, only for comparison)",
     "cross": "whole corpus",
+    "loco": "leave one corpus out",
 }
 LEAST_COVERAGE = 0.5
 NO_FIGURE = "–"  # a share of no clips

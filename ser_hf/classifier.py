@@ -21,7 +21,7 @@ from ser_hf.audio import (
     read_audio,
     speech_windows,
 )
-from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder
+from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.names import unknown_name
@@ -77,9 +77,10 @@ class EmotionClassifier:
         labels: the model's labels, in the order of `ser_hf.labels.LABELS`.
         window_seconds: the longest stretch, in seconds, that the model hears at once.
         model: what answers, a `NeuralModel` or a `ClassicalModel`; its labels may be in another order.
-        answer_threshold: how probable the likeliest label must be to count as an answer, in [0, 1]; chosen on speakers
-            that the model was not trained on, so that four fifths of its answers to them count.
+        answer_threshold: least probability of the predicted label, in [0, 1], for a prediction to be confident; chosen
+            on clips that the model was not trained on.
         metrics: what is in the model's ``metrics.json`` (see `ser_hf.metrics.evaluate_predictions`); None without one.
+        trained_on: the corpora that the model was trained on; empty where its ``config.json`` does not say.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class EmotionClassifier:
         window_seconds: float,
         metrics: dict[str, Any] | None = None,
         answer_threshold: float = ANSWER_THRESHOLD,
+        trained_on: list[str] | None = None,
     ) -> None:
         self.name = name
+        self.trained_on = trained_on or []
         self.window_seconds = window_seconds
         self.answer_threshold = answer_threshold
         known = {label: position for position, label in enumerate(LABELS)}
@@ -143,7 +146,7 @@ class EmotionClassifier:
         if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
-            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold)
+            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold, trained_on(folder))
         missing = [package for package in NEEDED_BY[runtime] if find_spec(package) is None]
         if missing:
             raise ModelError(
@@ -159,7 +162,7 @@ class EmotionClassifier:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
             neural = load_neural(folder, device, precision)
-        return cls(neural, name, neural.window_seconds, metrics, threshold)
+        return cls(neural, name, neural.window_seconds, metrics, threshold, trained_on(folder))
 
     def predict(self, source: Any) -> Prediction:
         """Say what the voice in one recording expresses.

@@ -25,7 +25,7 @@ from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, r
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
 # Protocols whose test voices are new to the model, in the order in which they give the headline figures.
-UNHEARD = ("actor", "emobox", "loao", "cross")
+UNHEARD = ("actor", "emobox", "loao", "loco", "cross")
 TOLERANCE = 1e-6
 
 # Of run.json: where things lay, and what belongs to an account rather than to the run.
@@ -68,9 +68,12 @@ class Evaluation:
         return self.frame["corpus"].astype(str).unique().tolist()
 
     @property
-    def learned_from(self) -> list[str]:
-        """The corpora that were trained on: but for protocol "cross", other clips of those that are tested."""
-        return list(self.arguments.get("train_corpora") or self.corpora)
+    def trained_on(self) -> list[str]:
+        """The corpora that were trained on; but for protocol "cross", other clips of the tested ones too."""
+        train = list(self.arguments.get("train_corpora") or [])
+        if self.protocol == "cross" and train:
+            return train
+        return list(dict.fromkeys([*(self.arguments.get("corpora") or self.corpora), *train]))
 
     @property
     def asked_a_finished_model(self) -> bool:

@@ -6,6 +6,7 @@ The client's own settings count: ``HF_TOKEN`` or ``hf auth login`` for the token
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -87,6 +88,25 @@ def model_folder(model: str | Path, onnx: bool = False) -> Path:
             "Hub as user/name or user/name@revision."
         )
     return snapshot(model, ONNX_FILES if onnx else MODEL_FILES)
+
+
+def trained_on(model: str | Path) -> list[str] | None:
+    """The corpora that a model was trained on, by its config.json; None where that does not say.
+
+    Earlier models hold them as ``learned_from`` or ``corpora`` instead of ``trained_on``.
+
+    Args:
+        model: see `model_folder`.
+
+    Raises:
+        HubError: see `model_folder`.
+    """
+    path = model_folder(model) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    names = next((config[key] for key in ("trained_on", "learned_from", "corpora") if config.get(key)), None)
+    if isinstance(names, str):
+        return names.replace(",", " ").split()
+    return names if isinstance(names, list) else None
 
 
 def snapshot(hub_id: str, patterns: Sequence[str], repo_type: str = "model") -> Path:

@@ -29,8 +29,8 @@ from ser_hf.statistics import (
 
 __all__ = [
     "AlignmentError",
-    "answer_threshold",
     "calibration_table",
+    "confidence_threshold",
     "coverage_table",
     "evaluate_predictions",
     "expected_calibration_error",
@@ -44,7 +44,7 @@ __all__ = [
 
 PROBABILITY_PREFIX = "p_"
 COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the answers that are given
-ANSWERED_SHARE = 0.8
+CONFIDENT_PRECISION = 0.75  # share of the confident predictions that are right, on held-out clips
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
@@ -130,21 +130,28 @@ def coverage_table(
     return rows
 
 
-def answer_threshold(probabilities: np.ndarray) -> float:
-    """How sure an answer must be to count as one, so that four fifths of the answers do; the others are doubtful.
+def confidence_threshold(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The least confidence above which at least three quarters of the predictions are right.
 
     Args:
-        probabilities: (n, k) calibrated rows, n > 0, of clips that the model was not trained on. What they express is
-            not asked: so many are answered, and `coverage_table` tells how well.
+        probabilities: (n, k) calibrated rows, n > 0, of clips that the model was not trained on.
+        labels: (n,) int class indices.
+        weights: (n,) of the clips (default: all the same).
 
     Returns:
-        A confidence in [0, 1], to four digits.
+        A confidence in [0, 1], to four digits; 1 where no confidence is enough.
     """
-    confidence = np.asarray(probabilities, dtype=float).max(axis=1)
-    return round(float(np.quantile(confidence, 1 - ANSWERED_SHARE)), 4)
+    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float)
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    precision = np.cumsum(weights[order] * right) / np.cumsum(weights[order])
+    enough = np.flatnonzero(precision >= CONFIDENT_PRECISION)
+    return round(float(confidence[order[enough[-1]]]), 4) if len(enough) else 1.0
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The temperature T that minimises the negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
     Above 1 for an overconfident model, below 1 for an underconfident one; within 0.05 .. 20. Log-probabilities serve as
@@ -153,6 +160,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
         logits: (n, k); of clips that the model was not trained on.
         labels: (n,) int class indices.
+        weights: (n,) of the clips in the likelihood (default: all the same).
     """
     logits, labels = np.asarray(logits, dtype=float), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
@@ -162,7 +170,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        return -float(log_softmax(logits / math.exp(log_temperature), axis=1)[rows, labels].mean())
+        terms = log_softmax(logits / math.exp(log_temperature), axis=1)[rows, labels]
+        return -float(np.average(terms, weights=weights))
 
     low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
     return float(math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
@@ -236,8 +245,10 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
         The figures of `score`, pooled over folds, and: ``intervals`` (name -> [low, high]; empty for a single
         speaker), ``fold_mean_accuracy`` (mean of the folds' accuracies), ``per_fold``, ``per_speaker`` (with
         ``gender``), ``per_gender`` and ``per_intensity`` (each name -> accuracy, balanced_accuracy, n), ``n_clips`` and
-        ``n_speakers``. When there is more than one corpus, speakers are named ``corpus/speaker``, and there is
-        ``per_corpus``.
+        ``n_speakers``. When there is more than one corpus, speakers are named ``corpus/speaker``, and there are
+        ``per_corpus`` (name -> accuracy, balanced_accuracy over the labels that occur in it, n, ece, and, where the
+        table has a column ``confident``, confident_share and confident_accuracy) and ``mean_over_corpora`` (accuracy,
+        balanced_accuracy and ece, each corpus with the same weight).
     """
     if frame.empty:
         raise ValueError("there are no predictions to evaluate")
@@ -253,10 +264,15 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
     speaker_names = frame["speaker"].astype(str)
     if frame["corpus"].nunique() > 1:
         speaker_names = frame["corpus"].astype(str) + "/" + speaker_names
-        figures["per_corpus"] = _per_group(frame, frame["corpus"])
+        per_corpus = _per_corpus(frame, probabilities, labels)
+        figures["per_corpus"] = per_corpus
+        figures["mean_over_corpora"] = {
+            key: float(np.mean([group[key] for group in per_corpus.values()]))
+            for key in ("accuracy", "balanced_accuracy", "ece")
+        }
     per_fold = _per_group(frame, frame["fold"])
     per_speaker = _per_group(frame, speaker_names)
-    genders = dict(zip(speaker_names, frame["gender"].astype(str), strict=True))
+    genders = dict(zip(speaker_names, frame["gender"].astype(object).where(frame["gender"].notna(), None), strict=True))
     for name, group in per_speaker.items():
         group["gender"] = genders[name]
     figures["fold_mean_accuracy"] = float(np.mean([group["accuracy"] for group in per_fold.values()]))
@@ -286,6 +302,20 @@ def _per_group(frame: pd.DataFrame, groups: pd.Series) -> dict[str, dict[str, An
     }
 
 
+def _per_corpus(frame: pd.DataFrame, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The figures of `_per_group` of each corpus, its calibration error and, where known, its confident predictions."""
+    groups = _per_group(frame, frame["corpus"])
+    for name, group in groups.items():
+        rows = (frame["corpus"].astype(str) == name).to_numpy()
+        group["ece"] = expected_calibration_error(probabilities[rows], labels[rows])
+        if "confident" in frame:
+            confident = rows & frame["confident"].to_numpy(dtype=bool)
+            right = probabilities[confident].argmax(axis=1) == labels[confident]
+            group["confident_share"] = float(confident.sum() / rows.sum())
+            group["confident_accuracy"] = float(right.mean()) if len(right) else None
+    return groups
+
+
 def summary(metrics: dict[str, Any]) -> str:
     """The main figures of a run in a few lines."""
     lines = [f"{metrics['n_clips']} clips of {metrics['n_speakers']} speakers"]
@@ -298,4 +328,8 @@ def summary(metrics: dict[str, Any]) -> str:
         lines.append(f"{name:<9} {metrics[key]:.3f}{spread}")
     for groups in (metrics.get("per_corpus", {}), metrics["per_gender"]):
         lines += [f"{name:<9} {group['accuracy']:.3f}" for name, group in groups.items()]
+    if "mean_over_corpora" in metrics:
+        mean = metrics["mean_over_corpora"]
+        figures = (f"{names[key]} {value:.3f}" for key, value in mean.items())
+        lines.append(f"mean over {len(metrics['per_corpus'])} corpora: {', '.join(figures)}")
     return "\n".join(lines)

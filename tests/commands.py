@@ -25,7 +25,7 @@ COMMANDS = (
         "docs.screenshots",
     ),
     *("tests.app.load", "tests.fuzz", "tests.hostile", "tests.mutants", "tests.trust"),
-    *("tests.hub_server", "train.augmented", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
+    *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("tests.train.killed", "train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
 )
 

@@ -208,7 +208,7 @@ def test_the_comparison_is_run_twice_with_a_cache_of_its_own(commands, tmp_path,
         ("answer", [*inputs.CONTENDERS]),
         ("stages", ["decode WAV", *(f"model, {inputs.precision_of(name)}, a batch of 2" for name in inputs.OURS)]),
         ("extraction", ["group pitch", "eGeMAPS by openSMILE"]),
-        ("training", [*map(inputs.precision_of, inputs.OURS), "asking the frozen layers"]),
+        ("training", [*map(inputs.precision_of, inputs.OURS), "encoding by the frozen layers"]),
         ("exactness", ["bfloat16", "onnx"]),
     ],
 )

@@ -18,7 +18,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from ser_hf.labels import LABELS
 from ser_hf.metrics import (
     AlignmentError,
-    answer_threshold,
+    confidence_threshold,
     coverage_table,
     evaluate_predictions,
     expected_calibration_error,
@@ -89,15 +89,15 @@ def test_classes_that_never_occur_are_left_out_without_warnings():
     assert figures["per_class"]["fearful"] == {"precision": 0.0, "recall": None, "f1": None, "support": 0}
 
 
-def test_threshold_of_a_known_case():
-    sure = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
-    rows = np.column_stack([1 - sure, sure])
-    assert answer_threshold(rows) == pytest.approx(0.58)
-    assert answer_threshold(rows[:1]) == pytest.approx(0.5)
-
-
-def test_the_threshold_has_four_digits():
-    assert answer_threshold(np.array([[0.123456, 0.876544]])) == 0.8765
+def test_confidence_threshold_of_a_known_case():
+    sure = np.array([0.9, 0.8, 0.7, 0.65, 0.6])
+    rows, labels = np.column_stack([1 - sure, sure]), np.array([1, 1, 1, 0, 0])
+    assert confidence_threshold(rows, labels) == 0.65  # 3 of 4 are right
+    assert confidence_threshold(rows, labels, [1, 1, 1, 2, 1]) == 0.7
+    assert confidence_threshold(rows, labels, [3, 3, 3, 2, 1]) == 0.6  # 9 of 12
+    assert confidence_threshold(rows[::-1], labels[::-1]) == 0.65
+    assert confidence_threshold(rows[3:], labels[3:]) == 1.0
+    assert confidence_threshold(np.array([[0.123456, 0.876544]]), np.array([1])) == 0.8765  # four digits
 
 
 def test_the_summary_is_the_main_figures_in_words():
@@ -120,12 +120,15 @@ def test_the_summary_is_the_main_figures_in_words():
     assert summary(of_one_fold).split("\n") == head[:1] + lines[:5] + ["emodb     0.500"] + lines[5:]
 
 
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300))
-def test_about_four_fifths_reach_the_threshold(seed, n):
-    rows = np.random.default_rng(seed).dirichlet(np.ones(8), n)
-    threshold = answer_threshold(rows)
-    assert 0 <= threshold <= 1
-    assert abs((rows.max(axis=1) >= threshold).sum() - 0.8 * n) <= 2
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 100))
+def test_confidence_threshold_keeps_its_precision(seed, n):
+    rng = np.random.default_rng(seed)
+    rows, labels = rng.dirichlet(np.ones(3), n), rng.integers(3, size=n)
+    threshold, confidence = confidence_threshold(rows, labels), rows.max(axis=1)
+    right = rows.argmax(axis=1) == labels
+    lower = [right[confidence >= other].mean() for other in confidence[confidence < threshold - 1e-4]]
+    assert max(lower, default=0) < 0.75
+    assert threshold == 1 or right[confidence >= threshold - 1e-4].mean() >= 0.75 - 1 / n
 
 
 def test_coverage_of_a_known_case():
@@ -179,6 +182,15 @@ def test_temperature_never_makes_the_loss_worse(frame):
         calibrated = softmax(logits / fit_temperature(logits, labels))
         before = score(labels, logits.argmax(1), LABELS, softmax(logits))["nll"]
         assert score(labels, logits.argmax(1), LABELS, calibrated)["nll"] <= before + 1e-9
+
+
+def test_temperature_weighs_clips():
+    rng = np.random.default_rng(0)
+    logits, times = 2 * rng.normal(size=(50, 3)), rng.integers(1, 5, size=50)
+    labels = (logits + 2 * rng.gumbel(size=logits.shape)).argmax(axis=1)
+    repeated = fit_temperature(np.repeat(logits, times, axis=0), np.repeat(labels, times))
+    assert fit_temperature(logits, labels, times / 7) == pytest.approx(repeated, rel=1e-4)
+    assert fit_temperature(logits, labels) != pytest.approx(repeated, rel=1e-3)
 
 
 @pytest.mark.parametrize("logits", [np.zeros((0, 8)), np.zeros(8), np.full((3, 8), -np.inf)])
@@ -269,6 +281,25 @@ def test_of_several_corpora_each_has_its_own_figures(table):
         assert f"{name:<9} {alone['accuracy']:.3f}" in summary(metrics)
 
 
+def test_per_corpus_figures_and_their_mean(table):
+    one, other = make_predictions(table), make_predictions(make_table(corpus="other"), skill=0.0)
+    other = other[other["emotion"].isin(["sad", "angry"])]  # UAR is over these two
+    frame = pd.concat([one, other], ignore_index=True)
+    metrics = evaluate_predictions(frame, n_bootstrap=10)
+    alone = [evaluate_predictions(part, n_bootstrap=10) for part in (one, other)]
+    for key in ("accuracy", "balanced_accuracy", "ece"):
+        expected = [figures[key] for figures in alone]
+        assert [metrics["per_corpus"][name][key] for name in ("ravdess", "other")] == pytest.approx(expected)
+        assert metrics["mean_over_corpora"][key] == pytest.approx(np.mean(expected))
+    assert "mean_over_corpora" not in alone[0]
+    assert "confident_share" not in metrics["per_corpus"]["other"]
+    frame["confident"] = (frame["corpus"] == "ravdess") & (frame["emotion"] == frame["predicted"])
+    groups = evaluate_predictions(frame, n_bootstrap=10)["per_corpus"]
+    assert groups["ravdess"]["confident_share"] == pytest.approx(groups["ravdess"]["accuracy"])
+    assert groups["ravdess"]["confident_accuracy"] == 1
+    assert (groups["other"]["confident_share"], groups["other"]["confident_accuracy"]) == (0, None)
+
+
 def test_one_speaker_has_no_interval():
     metrics = evaluate_predictions(make_predictions(make_table(actors=[1]), folds=1))
     assert metrics["intervals"] == {}
@@ -351,3 +382,9 @@ def test_metric_names_probabilities_of_a_wrong_shape():
 def test_metrics_do_not_import_torch():
     code = "import sys, ser_hf.metrics, ser_hf.runs; sys.exit('torch' in sys.modules or 'evaluate' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "."}).returncode == 0
+
+
+def test_speakers_of_unknown_gender_have_none(frame):
+    figures = evaluate_predictions(frame.assign(gender=None), n_bootstrap=2)
+    assert {group["gender"] for group in figures["per_speaker"].values()} == {None}
+    assert figures["per_gender"] == {}

@@ -91,7 +91,6 @@ NOT_RUN = {
     "python -m app.app --model": f"{PROSE}tests/test_hub_and_back.py",
     "python -m ser_hf.predict --model": f"{PROSE}tests/test_hub_and_back.py",
     "python -m ser_hf --help": "tests/test_main.py runs it",
-    "python -m train.augmented --output F": f"{PROSE}tests/train/test_augmented.py",
     "python -m train.robustness": f"{PROSE}tests/train/test_robustness.py",
     "python -m train.probe": "it asks the bundled models of a whole corpus: tests/train/test_probe.py",
     "python -m train.experiments": "hours: tests/train/test_experiments.py",

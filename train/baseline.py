@@ -214,6 +214,7 @@ def fit_fold(
         smote=baseline.smote,
         label_names=table.features["emotion"].names,
     )
+    model.config["trained_on"] = list(dict.fromkeys(part["corpus"]))
     tuned = {key: model.config[key] for key in TUNED if key in model.config}
     return model, {"index": fold.index, **tuned, "seconds": round(time.perf_counter() - started, 1)}
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from ser_hf.audio import SAMPLE_RATE, load_audio
-from ser_hf.corpora import load_corpus
+from ser_hf.corpora import expand_corpora, load_corpus
 from ser_hf.names import unknown_name
 from ser_hf.runs import METRICS, read_run_json
-from ser_hf.splits import PROTOCOLS, Fold, column_names, make_folds
+from ser_hf.splits import PROTOCOLS, TESTING_PROTOCOLS, WITHOUT_VALIDATION, Fold, column_names, make_folds
 
 TIMED_CLIPS = 10
+DIVIDING = (*TESTING_PROTOCOLS, "develop")  # protocols whose training part --train_corpora may add to
 
 
 class UsageError(ValueError):
@@ -25,13 +27,21 @@ class UsageError(ValueError):
 
 @dataclass
 class DataArguments:
-    """What is trained and tested on. With protocol "cross", `corpora` is what `train_corpora` names."""
+    """What is trained and tested on.
+
+    `load_clip_table` replaces a name that stands for several corpora, such as all-training, by their names.
+
+    Attributes:
+        corpora: what the protocol divides; for "cross", the same as `train_corpora`.
+        train_corpora: what trains in every fold, whole.
+        test_corpora: what is tested whole and never trains.
+    """
 
     _argument_group_name = "data: which clips train, and which are tested"
 
     corpora: list[str] = field(
         default_factory=lambda: ["ravdess"],
-        metadata={"help": "Corpora that are pooled, e.g. ravdess tess cremad savee."},
+        metadata={"help": "Corpora that the protocol divides, e.g. ravdess tess, or all-training."},
     )
     data_dir: str | None = field(
         default=None,
@@ -40,21 +50,25 @@ class DataArguments:
     protocol: str = field(
         default="actor",
         metadata={
-            "help": "Which clips are tested: 'actor' (five folds of voices, the headline figure), 'random' "
-            "(speaker-dependent), 'emobox' (RAVDESS alone), 'loao' (leave one speaker of one corpus out), 'cross' "
-            "(train on --train_corpora, test on --test_corpora), 'full' (train on everything, test on nothing: the "
-            "model that is published), or 'develop' (to choose a recipe by: what 'actor' tests is left alone, and some "
-            "of the speakers that train there are tested).",
+            "help": "Which clips are tested: 'actor' (five speaker-independent folds, the headline figure), 'random' "
+            "(speaker-dependent), 'emobox' (RAVDESS alone), 'loao' (leave one speaker of one corpus out), 'loco' "
+            "(leave one corpus out), 'cross' (train on --train_corpora, test on --test_corpora), 'full' (train on "
+            "everything, test on nothing: the published model), or 'develop' (to choose a recipe: what 'actor' tests "
+            "is left out, and some of the speakers that train there are tested).",
             "choices": PROTOCOLS,
         },
     )
     train_corpora: list[str] = field(
-        default_factory=list, metadata={"help": "With --protocol cross: corpora to train on, e.g. ravdess tess."}
+        default_factory=list, metadata={"help": "Corpora that train in every fold, e.g. tess cremad, or all-training."}
     )
     test_corpora: list[str] = field(
-        default_factory=list, metadata={"help": "With --protocol cross: corpora that are only tested on, e.g. emodb."}
+        default_factory=list,
+        metadata={"help": "With --protocol cross or loco: corpora that are tested and never train, e.g. savee."},
     )
-    folds: str | None = field(default=None, metadata={"help": "Run only these folds, e.g. 0,1 (default: all)."})
+    folds: str | None = field(
+        default=None,
+        metadata={"help": "Run only these folds, e.g. 0,1, or with --protocol loco emodb,savee (default: all)."},
+    )
     folds_from: str | None = field(
         default=None,
         metadata={
@@ -67,21 +81,33 @@ class DataArguments:
         for name in ("corpora", "train_corpora", "test_corpora"):
             setattr(self, name, names_of(getattr(self, name)))
         if self.protocol == "cross":
-            self.corpora = list(self.train_corpora)  # what a model was trained on is looked for there
+            self.corpora = list(self.train_corpora)
+
+    @property
+    def undivided(self) -> list[str]:
+        """The corpora that train whole in every fold, beside the training part of those that are divided."""
+        return [] if self.protocol == "cross" else self.train_corpora
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The corpora that this run trains on; one fold of "loco" trains on all of them but the one that it tests."""
+        return [*self.corpora, *self.undivided]
 
     @property
     def corpus_names(self) -> list[str]:
         """The corpora that are read, in the order of the table."""
-        return [*self.corpora, *self.test_corpora]
+        return [*self.trained_on, *self.test_corpora]
 
     @property
-    def fold_indices(self) -> list[int] | None:
+    def fold_indices(self) -> list[int | str] | None:
+        """The chosen folds, by number or, with protocol "loco", by corpus; None for all."""
         if self.folds is None:
             return None
-        try:
-            return [int(part) for part in str(self.folds).split(",")]
-        except ValueError:
-            raise UsageError(f"--folds takes whole numbers separated by commas, not {self.folds!r}") from None
+        chosen = names_of(str(self.folds))
+        if not chosen or not (self.protocol == "loco" or all(part.isdecimal() for part in chosen)):
+            kind = "numbers or corpora" if self.protocol == "loco" else "whole numbers"
+            raise UsageError(f"--folds takes {kind} separated by commas, not {self.folds!r}")
+        return [int(part) if part.isdecimal() else part for part in chosen]
 
 
 def names_of(words: str | Sequence[str] | None) -> list[str]:
@@ -105,7 +131,8 @@ def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
 def load_clip_table(data: DataArguments) -> Dataset:
     """The clips of all corpora that the arguments name, one table after the other, with the folds of --folds_from.
 
-    With protocol "cross" those that are trained on come first, then those that are tested on.
+    Those that are divided come first, then those that only train, then those that are only tested. Names such as
+    all-training are replaced in `data` by the corpora that they stand for.
 
     Raises:
         UsageError: no corpus is named, one is named twice or is both trained and tested on, corpora are named for
@@ -113,11 +140,17 @@ def load_clip_table(data: DataArguments) -> Dataset:
         CorpusError: see `ser_hf.corpora.load_corpus`.
     """
     _check_corpora(data)
-    tables = [load_corpus(name, data.data_dir, folds=data.folds_from) for name in data.corpus_names]
+    _expand_corpora(data)
+    tables = [
+        load_corpus(name, data.data_dir, folds=None if name in data.undivided else data.folds_from)
+        for name in data.corpus_names
+    ]
     # Without this the folds that come with ser_hf would be taken in silence.
     divided_by = "actor" if data.protocol == "develop" else data.protocol
     for name, table in zip(data.corpus_names, tables, strict=True):
-        if data.folds_from and divided_by != "full" and column_names(divided_by)[0] not in table.column_names:
+        if not data.folds_from or divided_by == "full" or name in data.undivided:
+            continue
+        if column_names(divided_by)[0] not in table.column_names:
             raise UsageError(f"--folds_from {data.folds_from} has no folds of protocol {data.protocol!r} for {name}")
     return concatenate_datasets(tables)
 
@@ -125,12 +158,26 @@ def load_clip_table(data: DataArguments) -> Dataset:
 def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
     """The folds that the arguments ask for, of the table that `load_clip_table` made of the same arguments.
 
+    The protocol divides the clips of `corpora`; those of the corpora that are not divided train in every fold.
+
     Raises:
         UsageError: the corpora have too few speakers for somebody to validate on.
         SplitError: see `ser_hf.splits.make_folds`.
     """
-    folds = make_folds(table, data.protocol, data.fold_indices, data.test_corpora)
-    if data.protocol != "full" and not data.folds_from and not all(len(fold.validation) for fold in folds):
+    whole = np.isin(np.array(table["corpus"]), data.undivided)
+    rows = np.flatnonzero(~whole)
+    divided = table.select(rows) if whole.any() else table
+    folds = [
+        replace(
+            fold,
+            train=np.sort(np.concatenate([rows[fold.train], np.flatnonzero(whole)])),
+            validation=rows[fold.validation],
+            test=rows[fold.test],
+        )
+        for fold in make_folds(divided, data.protocol, data.fold_indices, data.test_corpora)
+    ]
+    needs_validation = data.protocol not in WITHOUT_VALIDATION and not data.folds_from
+    if needs_validation and not all(len(fold.validation) for fold in folds):
         raise UsageError(
             f"--protocol {data.protocol} has nobody to validate on: {' and '.join(data.corpora)} has too few speakers; "
             "add a corpus, or take --protocol random"
@@ -180,11 +227,32 @@ def _check_corpora(data: DataArguments) -> None:
             raise UsageError(f"--train_corpora and --test_corpora both name {both[0]}; a corpus is in one of them")
         if data.folds_from:
             raise UsageError("--folds_from does not go with --protocol cross, which divides by corpus and nothing else")
-    elif data.train_corpora or data.test_corpora:
-        option = "train_corpora" if data.train_corpora else "test_corpora"
-        raise UsageError(f"--{option} goes with --protocol cross, not with {data.protocol!r}; see --corpora")
-    if not data.corpus_names:
+    elif data.test_corpora and data.protocol != "loco":
+        raise UsageError(f"--test_corpora goes with --protocol cross or loco, not with {data.protocol!r}")
+    elif data.train_corpora and data.protocol not in DIVIDING:
+        raise UsageError(
+            f"--train_corpora does not go with --protocol {data.protocol}, which trains on --corpora: name them there"
+        )
+    if data.protocol == "loco" and data.folds_from:
+        raise UsageError("--folds_from does not go with --protocol loco, which divides by corpus and nothing else")
+    if not data.corpora:
         raise UsageError("--corpora names no corpus")
     twice = [name for name in data.corpus_names if data.corpus_names.count(name) > 1]
     if twice:
         raise UsageError(f"corpus {twice[0]} is named twice; name each once")
+
+
+def _expand_corpora(data: DataArguments) -> None:
+    """Replace names that stand for several corpora by those that are not named by another option."""
+    divided = [] if data.protocol == "cross" else ["corpora"]
+    options = [*divided, "train_corpora", "test_corpora"]
+    for option in options:
+        names = getattr(data, option)
+        elsewhere = {name for other in options if other != option for name in getattr(data, other)}
+        found = expand_corpora(names, data.data_dir)
+        expanded = [name for name in found if name in names or name not in elsewhere]
+        if names and not expanded:
+            raise UsageError(f"--{option} {' '.join(names)} names no corpus that no other option names")
+        setattr(data, option, expanded)
+    if data.protocol == "cross":
+        data.corpora = list(data.train_corpora)

@@ -37,6 +37,7 @@ PROTOCOLS = {
     "loao": "One actor is left out at a time: every test voice is new to the model.",
     "cross": "Whole corpora that the model is tested on as it is: new voices, sentences and microphones.",
     "develop": "Some of the speakers that train in protocol `actor`, and nobody that it tests: to choose a recipe by.",
+    "loco": "One corpus is left out at a time and tested whole: unseen speakers, sentences and microphones.",
     "random": "**Speaker-dependent.** Five random folds of clips: every test voice was heard in training, so this "
     "measures memory of voices too. It stands only beside published figures of random splits, never beside the other "
     "tables.",
@@ -149,6 +150,8 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     spread = plots.speaker_spread(entries, title)
     parts.append(gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"))
     parts += ["### Recall per emotion, %", recall_table(group)]
+    if "per_corpus" in first.metrics:
+        parts += ["### Accuracy / UAR / ECE per corpus, %", corpus_table(group)]
     if len(first.metrics["per_fold"]) > 1:
         parts += ["### Accuracy per fold, %", fold_table(group)]
     curves = plots.coverage_curves([{"name": run.name, "coverage": run.metrics["coverage"]} for run in group], title)
@@ -232,6 +235,18 @@ def fold_table(group: list[Run]) -> str:
         values = [run.metrics["per_fold"].get(str(fold), {}).get("accuracy") for fold in folds]
         rows.append([run.name, *(percent(value) for value in values)])
     return table(["run", *(str(fold) for fold in folds)], rows)
+
+
+def corpus_table(group: list[Run]) -> str:
+    """Accuracy, UAR and ECE on each corpus, and their means with the same weight for each."""
+    corpora = list(group[0].metrics["per_corpus"])
+    rows = []
+    for run in group:
+        columns = [*(run.metrics["per_corpus"][corpus] for corpus in corpora), run.metrics["mean_over_corpora"]]
+        cells = [[percent(one[key]) for key in ("accuracy", "balanced_accuracy", "ece")] for one in columns]
+        rows.append([run.name, *(" / ".join(cell) for cell in cells)])
+    head = [f"{corpus} ({group[0].metrics['per_corpus'][corpus]['n']})" for corpus in corpora]
+    return table(["run", *head, "mean"], rows)
 
 
 def coverage_report(group: list[Run]) -> str:

@@ -5,19 +5,17 @@ Examples:
     python -m train.evaluate --model models/ser-whisper --corpora emodb --output_dir runs/whisper-cross-emodb
     python -m train.evaluate --model USER/NAME --corpora tess savee --output_dir runs/theirs-cross
 
-This measures what a stranger's voice will meet only if the model was not trained on these corpora. Exit status: 0, or 2
-for what the message says.
+The figures hold for unseen speakers only if the model was not trained on these corpora. Exit status: 0, or 2 for what
+the message says.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from tqdm.auto import tqdm
 from ser_hf.audio import AudioError
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
@@ -81,10 +80,17 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
         raise UsageError(
             f"{arguments.model} answers with labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
         )
-    heard = sorted(set(training_corpora(arguments.model)) & set(arguments.corpora))
+    seen = trained_on(arguments.model)
+    heard = sorted(set(seen or ()) & set(arguments.corpora))
     if heard:
         print(
-            f"warning: {arguments.model} was trained on {', '.join(heard)}; what it answers there is memory, no test",
+            f"warning: {arguments.model} was trained on {', '.join(heard)}; its figures there are no test",
+            file=sys.stderr,
+        )
+    elif not seen:
+        print(
+            f"warning: config.json of {arguments.model} does not say what it was trained on; if these clips were among "
+            "it, the figures are no test",
             file=sys.stderr,
         )
     tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
@@ -131,26 +137,6 @@ def predict_table(
             used.append(index)
             probabilities.append([answer.scores.get(label, 0.0) for label in LABELS])
     return prediction_frame(table, used, 0, np.reshape(probabilities, (len(used), len(LABELS)))), failed
-
-
-def training_corpora(model: str) -> list[str]:
-    """The corpora that a model was trained on, as its folder tells; empty when it does not tell.
-
-    Looked for as ``corpora`` in config.json and metrics.json, and in the arguments of the run that made it; figures of
-    protocol "cross" tell what it was tested on instead.
-    """
-    folder = Path(model)
-    for path in (folder / "config.json", folder / "metrics.json", folder / "run.json", folder.parent / "run.json"):
-        if path.is_file():
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            arguments = facts.get("arguments", {})
-            if facts.get("protocol") == "cross":
-                corpora = arguments.get("train_corpora")
-            else:
-                corpora = facts.get("corpora") or arguments.get("corpora")
-            if corpora:
-                return names_of(corpora)
-    return []
 
 
 if __name__ == "__main__":

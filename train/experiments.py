@@ -1,13 +1,14 @@
-"""Run the experiments of train/experiments.yaml, keep what they answered, and write reports/experiments.md.
+"""Run the experiments of train/experiments.yaml, keep their predictions, and write reports/experiments.md.
 
 Examples:
 
     python -m train.experiments
-    python -m train.experiments --names as-it-is,mean-alone --base_model pretrained/whisper-base-encoder
+    python -m train.experiments --names unseen,linear-probe-unseen --base_model pretrained/whisper-base-encoder
     python -m train.experiments --report_only
 
-Each is one recipe with one change, on folds that leave every fold's test speakers alone (`--protocol develop`). One
-that is kept in reports/experiments is not run again, one that broke off goes on where it stopped. Exit status: 0, 1 if
+Each is one recipe with one change, on folds that leave every fold's test speakers out (`--protocol develop`) or on
+corpora left out of training (`--protocol loco`). One that is kept in reports/experiments is not run again, one that was
+interrupted is resumed. Exit status: 0, 1 if
 a run failed, 2 on wrong usage.
 """
 
@@ -29,12 +30,12 @@ from train.reporting import Run, bracket, percent, read_run, table
 
 TABLE = Path(__file__).with_suffix(".yaml")
 PROTOCOL = "develop"
-NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "learned")
+NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "learned", "protocol")
 INTRODUCTION = """\
-What was tried to make the network better on voices never heard, one change at a time, failures included. In
-each of the five folds some speakers of the training part are held out and tested; the fold's own test speakers are in
-no part of it, so nothing here was chosen by the figures that README.md and the card quote. But one recipe is chosen for
-all folds, and who is tested here in one of them is tested there in another. Made by
+What was tried to improve the network, one change at a time, failures included. With protocol `develop` each fold tests
+some speakers of its training part, and its own test speakers are in no part of it; with `loco`, corpora that may train
+are left out of training and tested whole. Nothing here was chosen on the test speakers of a fold, on SAVEE or on any
+corpus that is kept for tests. Made by
 
     python -m train.experiments
 
@@ -87,15 +88,16 @@ def read_experiments(path: Path) -> list[dict[str, Any]]:
         against = one.get("against", earlier[0] if earlier else None)
         if name in earlier:
             raise UsageError(f"{path}: there are two experiments called {name}")
-        if against is not None and against not in earlier:
+        if against and against not in earlier:
             raise UsageError(f"{path}: experiment {name} is compared with {against}, which does not stand before it")
-        experiments.append({"arguments": {}, "learned": "", **one, "against": against})
+        experiments.append({"arguments": {}, "learned": "", "protocol": PROTOCOL, **one, "against": against})
     return experiments
 
 
 def job_of(experiment: dict[str, Any]) -> Job:
     """How an experiment is run."""
-    return Job(experiment["name"], experiment["recipe"], PROTOCOL, "finetune", dict(experiment["arguments"]))
+    protocol = experiment["protocol"]
+    return Job(experiment["name"], experiment["recipe"], protocol, "finetune", dict(experiment["arguments"]))
 
 
 def write_report(experiments: Sequence[dict[str, Any]], kept_dir: Path, output: Path) -> None:
@@ -115,7 +117,7 @@ def write_report(experiments: Sequence[dict[str, Any]], kept_dir: Path, output: 
 
 def _row(experiment: dict[str, Any], runs: dict[str, Run]) -> list[str]:
     run = runs[experiment["name"]]
-    metrics, other = run.metrics, runs.get(experiment["against"])
+    metrics, other = run.metrics, runs.get(experiment["against"] or "")
     against = ""
     if other is not None:
         test = mcnemar(run.frame, other.frame)
@@ -132,7 +134,8 @@ def _row(experiment: dict[str, Any], runs: dict[str, Run]) -> list[str]:
 
 
 def _section(experiment: dict[str, Any]) -> str:
-    line = f"python -m train.finetune --recipe train/recipes/{experiment['recipe']}.yaml --protocol {PROTOCOL}"
+    recipe, protocol = experiment["recipe"], experiment["protocol"]
+    line = f"python -m train.finetune --recipe train/recipes/{recipe}.yaml --protocol {protocol}"
     for name, value in experiment["arguments"].items():
         line += f" --{name} {str(value).lower() if isinstance(value, bool) else value}"
     parts = [f"## {experiment['name']}", experiment["hypothesis"], f"    {line}", experiment["learned"]]

@@ -1,14 +1,14 @@
-"""Fine-tune a checkpoint, or train an architecture from scratch, on a protocol's folds and write a run folder.
+"""Fine-tune a pretrained encoder, or train an architecture from scratch, on a protocol's folds; write a run folder.
 
 Examples:
 
-    python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor-seed42
-    python -m train.finetune --recipe train/recipes/whisper.yaml --folds 0 --num_train_epochs 2 --output_dir runs/quick
+    python -m train.finetune --recipe train/recipes/whisper.yaml --output_dir runs/whisper-actor
+    python -m train.finetune --recipe train/recipes/whisper.yaml --folds 0 --max_steps 50 --output_dir runs/quick
+    python -m train.finetune --recipe train/recipes/whisper.yaml --protocol loco --corpora all-training \\
+        --test_corpora savee --output_dir runs/whisper-loco
     python -m train.finetune --recipe train/recipes/cnn.yaml --output_dir runs/cnn-actor
-    python -m train.finetune --recipe train/recipes/whisper.yaml --protocol cross --train_corpora ravdess \\
-        --test_corpora emodb --output_dir runs/whisper-cross
 
-A run that broke off goes on with --resume_from_checkpoint true. Exit status: 0, 1 if the push to the Hub failed or
+--resume_from_checkpoint true resumes a run that was interrupted. Exit status: 0, 1 if the push to the Hub failed or
 results could not be written, 2 if arguments or data allow no run.
 """
 
@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from ser_hf.audio import AudioError, load_audio
-from ser_hf.card_arguments import ARGUMENTS as TOLD_IN_CARD
+from ser_hf.card_arguments import ARGUMENTS as IN_CARD
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
 from ser_hf.files import replacing_folder
@@ -48,30 +48,29 @@ from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArgu
 from train.finetune_fold import (
     FOLD,
     Calibration,
+    Experiment,
+    calibrated,
+    corpus_shares,
+    cross_fit,
     earlier_calibration,
     remove_checkpoints,
     run_fold,
-    train_on_validation,
 )
-from train.finetune_learning import fold_training_arguments, keep_all_states, table_speakers
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
 
 ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
-# Those that a run keeps when it is taken up again. A base model may lie elsewhere by then.
+# Those that a run keeps when it is resumed. A base model may lie elsewhere by then.
 DECIDING = sorted(
     {
         "protocol",
         *(field.name for kind in (ModelArguments, AugmentationArguments) for field in dataclasses.fields(kind)),
     }
     - {"base_model", "reference_run", "export_onnx"}
-    | {name for name in TOLD_IN_CARD if name in FinetuneTrainingArguments.__dataclass_fields__}
+    | {name for name in IN_CARD if name in FinetuneTrainingArguments.__dataclass_fields__}
 )
-FROZEN = "frozen"  # in a run folder: what the frozen layers gave
-GOES_ON = (
-    "What was finished before is kept; once that is mended, the same command with --resume_from_checkpoint true goes on"
-)
+RESUME = "Finished folds are kept; after that, the same command with --resume_from_checkpoint true resumes the run"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,13 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AudioError as error:  # a clip that could be read when the command began
-        print(f"error: {error}\n{GOES_ON}", file=sys.stderr)
+        print(f"error: {error}\n{RESUME}", file=sys.stderr)
         return 2
     except (HubError, CheckError) as error:
-        print(f"error: {error}\nWhat was trained is kept; python -m train.publish pushes it, too", file=sys.stderr)
+        print(f"error: {error}\nThe trained model is kept; python -m train.publish pushes it, too", file=sys.stderr)
         return 1
     except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error}\n{GOES_ON}", file=sys.stderr)
+        print(f"error: {error}\n{RESUME}", file=sys.stderr)
         return 1
     return 0
 
@@ -100,37 +99,36 @@ def run(
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     model = model.resolved()
     augmentation.augmentation()  # fails now rather than after the clips are read
-    if model.frozen_versions and augmentation.copies:
-        raise UsageError("--frozen_versions keeps changed versions already: leave --copies out")
+    for reference in model.reference_runs if data.protocol == "full" else []:
+        if read_reference(reference).get("command") == "train.baseline":
+            raise UsageError(f"--reference_run {reference} is a run of train.baseline, not of a network")
     resume = bool(training.resume_from_checkpoint)
-    holds_out = data.protocol != "full" and model.hold_out_validation
-    if not holds_out and model.calibrate and not model.reference_runs:
-        option = "--protocol full" if data.protocol == "full" else "--hold_out_validation false"
-        raise UsageError(
-            f"{option} leaves nobody to calibrate on: name a run with --reference_run, or --calibrate false"
-        )
-    if data.protocol == "full":
-        for reference in model.reference_runs:
-            if read_reference(reference).get("command") == "train.baseline":
-                raise UsageError(f"--reference_run {reference} is a run of train.baseline, not of a network")
     training.output_dir = training.output_dir or f"runs/{model.family}-{data.protocol}-seed{training.seed}"
     hub = log_in_to_push(data, model, training) if training.push_to_hub else None
     table = load_clip_table(data)
     folds = make_data_folds(table, data)
-    if not model.hold_out_validation:
+    alone = len(folds) == 1 and model.calibrate and not model.reference_runs  # with no other fold to be calibrated on
+    if not model.hold_out_validation and not alone:
         folds = [train_on_validation(fold) for fold in folds]
-    if model.frozen_versions and augmentation.join_probability:
-        check_voices_apart(folds, table)
+    held_out = any(len(fold.validation) for fold in folds)
+    if alone and not held_out:
+        raise UsageError(
+            "a single fold without validation clips has nothing to be calibrated on: name a run with "
+            "--reference_run, or --calibrate false"
+        )
+    check_arguments(data, model, augmentation, training, folds, table)
     calibrations = {}
-    if model.reference_runs and not holds_out:
+    if model.reference_runs and not held_out:
         reference = model.reference_runs[0]
         calibrations = {fold.index: earlier_calibration(reference, data.protocol, fold.index) for fold in folds}
     # Once, so that all folds start from the same commit of it.
     base = pretrained_folder(model.base_model) if model.base_model else None
     folder = Path(training.output_dir)
-    here = fold_training_arguments(training, folder, has_validation=holds_out)
     parts = (dataclasses.asdict(data), dataclasses.asdict(model), dataclasses.asdict(augmentation), training.to_dict())
     arguments = {name: value for part in parts for name, value in part.items()}
+    from_here = dataclasses.replace(model, base_model=None if base is None else str(base))
+    experiment = Experiment(table, (), from_here, augmentation, training)
+    here = experiment.fold_arguments(folder, has_validation=held_out)
     # Asking for the device lets the processes that torchrun or accelerate began know of each other.
     is_main = here.device is not None and here.process_index == 0
     refused: list[RunError | CorpusError | None] = [None]
@@ -146,30 +144,29 @@ def run(
     broadcast_object_list(refused)
     if refused[0] is not None:
         raise refused[0]
-    clips = load_clips(table)
-    from_here = dataclasses.replace(model, base_model=None if base is None else str(base))
-    frames, records, states = [], [], None
+    experiment.clips = load_clips(table)
     for position, fold in enumerate(folds):
         fold_folder = folder / f"fold{fold.index}"
         if not (resume and (fold_folder / FOLD).exists()):
-            if model.frozen_versions and states is None:
-                with here.main_process_first(desc="what the frozen layers give"):
-                    states = keep_all_states(table, clips, folder / FROZEN, from_here, augmentation, training)
             if is_main:
-                begun = f"Fold {fold.index} ({position + 1} of {len(folds)})"
-                print(f"{begun}: {len(fold.train)} clips to train", flush=True)
-            calibration = calibrations.get(fold.index, Calibration())
-            run_fold(table, clips, fold, fold_folder, from_here, augmentation, training, calibration, states)
-        if not is_main:
-            continue
-        remove_checkpoints(fold_folder)
-        records.append(json.loads((fold_folder / FOLD).read_text(encoding="utf-8")))
-        if len(fold.test):
-            frames.append(read_predictions(fold_folder))
-            accuracy = (frames[-1]["emotion"] == frames[-1]["predicted"]).mean()
-            print(f"Fold {fold.index}: accuracy {accuracy:.3f} on {len(fold.test)} clips", flush=True)
+                print(f"{fold} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train on", flush=True)
+            run_fold(experiment, fold, fold_folder, calibrations.get(fold.index, Calibration()))
+        if is_main:
+            remove_checkpoints(fold_folder)
     if not is_main:
         return folder
+    folders = [folder / f"fold{fold.index}" for fold in folds]
+    if model.calibrate and not held_out and not calibrations:
+        cross_fit(folders, [fold.name not in data.test_corpora for fold in folds])
+    records = [json.loads((one / FOLD).read_text(encoding="utf-8")) for one in folders]
+    frames = []
+    for fold, record, one in zip(folds, records, folders, strict=True):
+        if len(fold.test):
+            frames.append(
+                calibrated(read_predictions(one), Calibration(record["temperature"], record["answer_threshold"]))
+            )
+            accuracy = (frames[-1]["emotion"] == frames[-1]["predicted"]).mean()
+            print(f"{fold}: accuracy {accuracy:.3f} on {len(fold.test)} clips", flush=True)
     write_run_json(
         folder,
         command="train.finetune",
@@ -180,13 +177,12 @@ def run(
         seconds=sum(record["seconds"] for record in records),
         base_model_commit=base and commit_of(base),
     )
-    shutil.rmtree(folder / FROZEN, ignore_errors=True)  # gigabytes that nobody asks again
     if frames:
         print(summary(finish_run(folder, frames)))
     measured_by = model.reference_runs if data.protocol == "full" else [folder]
-    if len(folds) == 1:  # one model, whole: all speakers' or, measured by this very run, that of one fold
+    if len(folds) == 1:  # one model, whole: of all speakers, or that of one fold, measured by this very run
         with replacing_folder(folder / "model") as part:
-            shutil.copytree(folder / f"fold{folds[0].index}" / "model", part, dirs_exist_ok=True)
+            shutil.copytree(folders[0] / "model", part, dirs_exist_ok=True)
             if model.export_onnx:
                 export_onnx(part)
             if measured_by:
@@ -198,21 +194,58 @@ def run(
     return folder
 
 
+def train_on_validation(fold: Fold) -> Fold:
+    """The fold with its validation clips among those to train on."""
+    train = np.sort(np.concatenate([fold.train, fold.validation]))
+    return dataclasses.replace(fold, train=train, validation=fold.validation[:0])
+
+
+def check_arguments(
+    data: DataArguments,
+    model: ModelArguments,
+    augmentation: AugmentationArguments,
+    training: FinetuneTrainingArguments,
+    folds: Sequence[Fold],
+    table: Dataset,
+) -> None:
+    """Refuse, before anything is computed, arguments that do not go together.
+
+    Raises:
+        UsageError: which, and what to do.
+    """
+    if model.ema_decay and training.load_best_model_at_end:
+        raise UsageError(
+            "--ema_decay keeps the average of the weights, and --load_best_model_at_end one epoch's: leave one out"
+        )
+    if augmentation.copies and not model.frozen_layers:
+        raise UsageError("--copies caches what frozen layers output: it needs --frozen_layers")
+    if training.corpus_weights is not None:
+        corpora = np.array(table["corpus"])
+        for fold in folds:
+            corpus_shares(training.corpus_weights, corpora[fold.train])
+    if augmentation.copies and augmentation.join_probability:
+        people = np.array([f"{c}/{s}" for c, s in zip(table["corpus"], table["speaker"], strict=True)])
+        for fold in folds:
+            if set(people[fold.train]) & set(people[[*fold.test, *fold.validation]]):
+                raise UsageError(
+                    f"cached copies with --join_probability may hold tested clips where a speaker is in training and "
+                    f"test, as in --protocol {data.protocol}: take --join_probability 0"
+                )
+
+
 def log_in_to_push(
     data: DataArguments, model: ModelArguments, training: FinetuneTrainingArguments
 ) -> tuple[HfApi, str]:
-    """The Hub's client and the repository to push to, asked for before the training rather than after it."""
+    """The Hub's client and the repository to push to, checked before the training rather than after it."""
     if data.protocol == "full" and not model.reference_runs:
-        raise UsageError(
-            "--push_to_hub with --protocol full needs --reference_run: a card without figures helps nobody"
-        )
+        raise UsageError("--push_to_hub with --protocol full needs --reference_run, whose figures the card reports")
     if data.protocol != "full" and len(data.fold_indices or ()) != 1:
         raise UsageError(
-            f"--push_to_hub pushes one model, and --protocol {data.protocol} trains one a fold: take --protocol full "
+            f"--push_to_hub pushes one model, and --protocol {data.protocol} trains one per fold: take --protocol full "
             "with --reference_run, or a single fold as in --folds 0"
         )
     if training.hub_revision:
-        raise UsageError("--hub_revision is not known here: models are pushed to the main branch")
+        raise UsageError("--hub_revision is not supported: models are pushed to the main branch")
     name = training.hub_model_id or Path(training.output_dir).name
     try:
         api = log_in([name] if "/" in name else [], training.hub_token)
@@ -222,47 +255,32 @@ def log_in_to_push(
 
 
 def check_same_clips(folder: Path, fingerprint: str) -> None:
-    """Refuse to go on with a run on other clips than it began with: what is kept of them goes by their rows.
+    """Refuse to resume a run on other clips than it started with: its predictions go by their rows.
 
     Raises:
         RunError: a clip was lost, added or changed.
     """
     if read_run_json(folder).get("corpus_fingerprint", fingerprint) != fingerprint:
         raise RunError(
-            f"{folder} was begun on other clips: one was lost, added or changed since, or --data_dir and --corpora are "
-            "others. Put them back, or begin anew with --overwrite_output_dir true"
+            f"{folder} was started on other clips: one was lost, added or changed since, or --data_dir or --corpora "
+            "differ. Restore them, or start from scratch with --overwrite_output_dir true"
         )
 
 
 def check_same_recipe(folder: Path, arguments: dict[str, Any]) -> None:
-    """Refuse to go on with a run by another recipe than it began with: its folds would be those of two.
+    """Refuse to resume a run by another recipe than it started with: its folds would be those of two.
 
     Raises:
-        RunError: an argument that decides about the model is another.
+        RunError: an argument that affects the model differs.
     """
     begun_with = read_run_json(folder).get("arguments", {})
     others = [name for name in DECIDING if name in begun_with and begun_with[name] != arguments[name]]
     if others:
-        told = ", ".join(f"--{name} {begun_with[name]} and not {arguments[name]}" for name in others)
+        listed = ", ".join(f"--{name} {begun_with[name]} and not {arguments[name]}" for name in others)
         raise RunError(
-            f"{folder} was begun with {told}. Go on as it was begun (--recipe {folder / RUN} tells how), or begin anew "
-            "with --overwrite_output_dir true"
+            f"{folder} was started with {listed}. Resume with the same arguments (--recipe {folder / RUN}), or "
+            "start from scratch with --overwrite_output_dir true"
         )
-
-
-def check_voices_apart(folds: Sequence[Fold], table: Dataset) -> None:
-    """Refuse kept versions of joined clips where a speaker is on both sides: they would hold what is tested.
-
-    Raises:
-        UsageError: a fold trains on a speaker whom it also tests or validates on.
-    """
-    speakers = table_speakers(table)
-    for fold in folds:
-        if set(speakers[fold.train]) & set(speakers[[*fold.test, *fold.validation]]):
-            raise UsageError(
-                "--frozen_versions keeps versions of all clips, and --join_probability may have joined tested clips to "
-                "those to train on, where speakers are in both: leave one of the two out"
-            )
 
 
 def load_clips(table: Dataset) -> list[np.ndarray]:

@@ -28,13 +28,14 @@ from ser_hf.command_line import CommandParser
 from ser_hf.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.files import write_json
-from ser_hf.metrics import answer_threshold, probability_matrix
+from ser_hf.metrics import probability_matrix
 from ser_hf.models import ModelError
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
 from ser_hf.runs import RunError
 from train.common import UsageError, chosen_names
 from train.tested_run import FeatureMemory, TestedRun
 
+CONFIDENT_SHARE = 0.8  # of the predictions on unseen speakers
 CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
 SOUNDS_A_KIND = 20  # for each fold
 
@@ -174,7 +175,7 @@ def ask_condition(run: TestedRun, hear: Callable[[str, str], Recording], bar: tq
 
 def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
     """Let each fold's model answer sounds in which nobody speaks, those of its own test clips among them."""
-    threshold = answer_threshold(probability_matrix(run.frame)[0])
+    threshold = float(np.quantile(probability_matrix(run.frame)[0].max(axis=1), 1 - CONFIDENT_SHARE))
     found = {}
     for kind, make in NO_SPEECH.items():
         answers: list[Answer] = []

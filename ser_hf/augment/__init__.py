@@ -1,4 +1,4 @@
-"""Waveform augmentation for training clips, on the fly or as copies; each change is a plain function of samples.
+"""Waveform augmentation for training clips; each change is a plain function of samples.
 
 Every function takes a float32 mono waveform at 16 kHz and gives one, keeps no state, and draws what is random from the
 generator that it is given: the same generator state gives the same clip. None belongs on a clip that is tested.
@@ -6,7 +6,6 @@ generator that it is given: the same generator state gives the same clip. None b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -15,7 +14,7 @@ import numpy as np
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment.codec import CODECS, apply_codec
 from ser_hf.augment.join import join_utterances
-from ser_hf.augment.level import apply_gain, match_level, set_level, shift_time, vary_silence
+from ser_hf.augment.level import apply_gain, crop_speech, match_level, set_level, shift_time, vary_silence
 from ser_hf.augment.noise import add_babble, add_noise
 from ser_hf.augment.pitch import LARGEST_SHIFT, LONGEST_STRETCH, change_speed, shift_pitch, stretch_time
 from ser_hf.augment.room import LARGEST_TILT, RT60_RANGE, add_room, limit_band, room_response, tilt_spectrum
@@ -28,8 +27,8 @@ __all__ = [
     "add_room",
     "apply_codec",
     "apply_gain",
-    "augmented_copies",
     "change_speed",
+    "crop_speech",
     "join_utterances",
     "limit_band",
     "match_level",
@@ -49,9 +48,9 @@ BOUNDS = {
     "room_drr_db": (-60, 120),
     "band_low_hz": (1, SAMPLE_RATE / 2 - 1),
     "band_high_hz": (1, SAMPLE_RATE / 2 - 1),
+    "crop_seconds": (0.1, 60),
 }
 LEVEL_CENTRE_DB = -28.0  # below full scale: halfway between a shy voice on a phone and one that is nearly clipped
-COPIES = 0xC0B1E5  # keeps the randomness of copies apart from that of the epochs of the same seed
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ class Augmentation:
         band_low_hz, band_high_hz: ranges of the edges of that band.
         codec_probability: share of clips that are coded and decoded again.
         codecs: those that are drawn from, at any of their bit rates.
+        crop_probability: share of clips that are cropped to a stretch of their speech, as short as a word.
+        crop_seconds: range of the length of that stretch, in seconds.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -103,6 +104,8 @@ class Augmentation:
     band_high_hz: tuple[float, float] = (3000.0, 7000.0)
     codec_probability: float = 0.0
     codecs: tuple[str, ...] = tuple(CODECS)
+    crop_probability: float = 0.0
+    crop_seconds: tuple[float, float] = (0.8, 2.2)
 
     def __post_init__(self):
         probabilities = [name for name in self.__dataclass_fields__ if name.endswith("_probability")]
@@ -161,35 +164,6 @@ class Augmentation:
         if self.codec_probability and rng.random() < self.codec_probability:
             codec = self.codecs[rng.integers(len(self.codecs))]
             samples = apply_codec(samples, codec, int(rng.choice(CODECS[codec].bit_rates)))
+        if self.crop_probability and rng.random() < self.crop_probability:
+            samples = crop_speech(samples, rng.uniform(*self.crop_seconds), rng)
         return samples
-
-
-def augmented_copies(
-    clips: Sequence[np.ndarray],
-    augmentation: Callable[[np.ndarray, np.random.Generator], np.ndarray],
-    copies: int,
-    seed: int,
-) -> list[np.ndarray]:
-    """The clips and ``copies`` changed versions of each, made once: the "doubling" of the field where ``copies`` is 1.
-
-    Args:
-        clips: float32 mono training clips at 16 kHz.
-        augmentation: how the copies differ from their clips, such as an `Augmentation`.
-        copies: how many of each; 0 gives the clips alone.
-        seed: what the copies follow from, together with a clip's place in ``clips``.
-
-    Returns:
-        ``(1 + copies) * len(clips)`` clips: first the clips themselves, then one copy of each, then the next. So the
-        labels are ``np.tile(labels, 1 + copies)``, and clip i has its k-th copy at ``k * len(clips) + i``.
-
-    Raises:
-        ValueError: ``copies`` is negative.
-    """
-    if copies < 0:
-        raise ValueError(f"copies must be 0 or more, not {copies}")
-    made = [
-        augmentation(clip, np.random.default_rng((seed, COPIES, copy, index)))
-        for copy in range(copies)
-        for index, clip in enumerate(clips)
-    ]
-    return [*clips, *made]

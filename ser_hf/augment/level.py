@@ -33,6 +33,21 @@ def vary_silence(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return samples[int(rng.uniform(0, start)) : int(rng.uniform(end, samples.size)) + 1]
 
 
+def crop_speech(samples: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Crop a clip to a stretch of its speech at a random place; speech that is no longer than that stays as it is.
+
+    Args:
+        samples: float32 mono waveform at 16 kHz.
+        seconds: length of the stretch.
+    """
+    start, end = speech_span(samples)
+    length = round(seconds * SAMPLE_RATE)
+    if end - start <= length:
+        return samples
+    start = int(rng.integers(start, end - length + 1))
+    return samples[start : start + length]
+
+
 def shift_time(samples: np.ndarray, seconds: float) -> np.ndarray:
     """Move a clip later (earlier, if negative); what leaves at one end comes in at the other, so nothing is lost.
 

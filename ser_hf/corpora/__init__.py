@@ -49,6 +49,8 @@ class CorpusFacts:
         licence: an SPDX identifier, or words.
         trainable: whether published models may be trained on it.
         has_calm: whether it labels `calm`.
+        file: path of a clip below the corpus's folder in the official record, with `{clip}`, `{speaker}`, or `{name}`,
+            the clip without its speaker.
     """
 
     name: str
@@ -59,6 +61,7 @@ class CorpusFacts:
     licence: str
     trainable: bool
     has_calm: bool
+    file: str
 
 
 def corpus_facts(name: str) -> CorpusFacts:

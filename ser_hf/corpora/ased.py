@@ -33,6 +33,7 @@ LANGUAGE = "am"
 LICENCE = "none stated; freely available by its paper"
 TRAINABLE = True
 HAS_CALM = False
+FILE = "{clip}.wav"  # in a folder per emotion
 
 URL = f"{RECORD}/archive/30fee0345cbd37e12dd725fbe69f90522cffb046.zip"  # 0.2 GB
 N_CLIPS = 2474

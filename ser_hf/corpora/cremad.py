@@ -36,6 +36,7 @@ LANGUAGE = "en"
 LICENCE = "ODbL-1.0"  # its contents under the Database Contents License 1.0
 TRAINABLE = True
 HAS_CALM = False
+FILE = "AudioWAV/{clip}.wav"
 MIRROR = "https://gitlab.com/cs-cooper-lab/crema-d-mirror"  # by the record's author (issue 15 there)
 FOLDER = "AudioWAV"
 N_CLIPS = 7442

@@ -33,6 +33,7 @@ LANGUAGE = "de"
 LICENCE = "free to use with its citation"  # http://database.syntheticspeech.de
 TRAINABLE = True
 HAS_CALM = False
+FILE = "wav/{clip}.wav"
 URL = "http://emodb.bilderbar.info/download/download.zip"
 JUDGEMENTS = "erkennung.txt"
 N_CLIPS = 535

@@ -29,6 +29,7 @@ LANGUAGE = "zxx"  # no linguistic content
 LICENCE = "Apache-2.0"
 TRAINABLE = True
 HAS_CALM = True
+FILE = "data/mp3/{clip}.mp3"
 
 URL = f"{RECORD}/archive/51eeca515a95f168ab73391cd9e7c975ab964429.zip"  # 0.5 GB
 N_CLIPS = 32130

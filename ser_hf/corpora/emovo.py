@@ -25,6 +25,7 @@ LANGUAGE = "it"
 LICENCE = "free for non-commercial use, with acknowledgement"
 TRAINABLE = True
 HAS_CALM = False
+FILE = "{speaker}/{clip}.wav"
 
 DRIVE = "https://drive.google.com/file/d/1SUtaKeA-LYnKaD3qv87Y5wYgihJiNJAo/view"
 N_CLIPS = 588

@@ -28,6 +28,7 @@ LANGUAGE = "ko"
 LICENCE = "CC-BY-NC-SA-4.0"  # and its README: for research, not commercial use
 TRAINABLE = True
 HAS_CALM = False
+FILE = "{clip}.wav"  # in a folder per speaker
 
 URL = f"{RECORD}/archive/5c8ccc80cb11e8de113c25f9ad019dc5d3a8e47b.zip"  # 0.3 GB, with other corpora
 N_CLIPS = 300

@@ -26,6 +26,7 @@ LANGUAGE = "pl"
 LICENCE = "CC-BY-NC-SA-4.0"
 TRAINABLE = True
 HAS_CALM = False
+FILE = "samples/{clip}.wav"
 
 URL = f"{RECORD}/archive/66de9999a8f2f605eb5f64841790aa5cb0877782.zip"  # 0.5 GB
 N_CLIPS = 4481

@@ -30,6 +30,7 @@ LANGUAGE = "en"
 LICENCE = "CC-BY-NC-SA-4.0"
 TRAINABLE = True
 HAS_CALM = True
+FILE = "Actor_{speaker}/{clip}.wav"
 ZIP_NAME = "Audio_Speech_Actors_01-24.zip"
 URL = f"{RECORD}/files/{ZIP_NAME}?download=1"
 MD5 = "bc696df654c87fed845eb13823edef8a"

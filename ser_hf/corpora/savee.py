@@ -29,6 +29,7 @@ LANGUAGE = "en"
 LICENCE = "for research, after registration; not to be redistributed"
 TRAINABLE = False  # nothing that is published may be trained on it
 HAS_CALM = False
+FILE = "AudioData/{speaker}/{name}.wav"
 N_CLIPS = 480
 SPEAKERS = ("DC", "JE", "JK", "KL")
 N_SENTENCES = {letters: 30 if letters == "n" else 15 for letters in SAVEE_EMOTIONS}

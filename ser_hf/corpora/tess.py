@@ -34,6 +34,7 @@ LANGUAGE = "en"
 LICENCE = "free for non-commercial use, on the terms of its record"
 TRAINABLE = False  # its licence allows non-commercial training, but this project keeps it as a test corpus
 HAS_CALM = False
+FILE = "{clip}.wav"  # copies differ in their folders
 SITE, DOI = "https://borealisdata.ca", "10.5683/SP2/E8H2MF"
 N_CLIPS = 2800
 SPEAKERS = ("OAF", "YAF")

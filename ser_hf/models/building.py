@@ -1,4 +1,4 @@
-"""Making a trainable classifier of a pretrained encoder: shortening, freezing and rates."""
+"""Making a trainable classifier of a pretrained encoder: number of layers, window, freezing and learning rates."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.models.deviation import insert_deviation_layers
 from ser_hf.models.extractors import has_fixed_length
 from ser_hf.models.precision import encoder_layers
 
-LEFT_OUT = -30.0  # a layer's weight before the softmax, in whose sum it then counts for nothing
 # Where the stock audio-classification models keep what is not the pretrained encoder.
-HEAD_MODULES = ("projector", "classifier", "layer_weights")
+HEAD_MODULES = ("projector", "classifier")
 
 
 def create_model(
@@ -28,9 +26,7 @@ def create_model(
     labels: Sequence[str] = LABELS,
     num_layers: int | None = None,
     window: float | None = None,
-    weighted_layer_sum: bool = False,
     spec_augment: float = 0.0,
-    deviations_above: Sequence[int] = (),
 ) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
     """Make a trainable classifier of a pretrained encoder; its head is new and must be fitted (``fit_head``).
 
@@ -39,11 +35,9 @@ def create_model(
             (Whisper, wav2vec2, AST...).
         labels: the names of the outputs.
         num_layers: keep only this many encoder layers, from the bottom (default: all).
-        window: seconds that the model sees at once (default: what the checkpoint has, 5 s where it has no bound).
-        weighted_layer_sum: classify a learned mean of all layers instead of the last one.
+        window: seconds of the model's window (default: the checkpoint's own, 5 s where it has none).
         spec_augment: share of time frames and of frequency bins that SpecAugment masks in training (Park et al. 2019),
             where the model does it itself (`masks_itself`).
-        deviations_above: layers that get a deviation layer above them (`ser_hf.models.deviation`).
 
     Raises:
         ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
@@ -59,14 +53,14 @@ def create_model(
     config.label2id = {label: index for index, label in enumerate(labels)}
     if num_layers is not None:
         if not 1 <= num_layers <= config.num_hidden_layers:
-            raise ModelError(f"{base_model} has {config.num_hidden_layers} layers, so --num_layers {num_layers} is out")
+            raise ModelError(
+                f"{base_model} has {config.num_hidden_layers} layers, so --num_layers {num_layers} is out of range"
+            )
         config.num_hidden_layers = num_layers
         if hasattr(config, "encoder_layers"):
             config.encoder_layers = num_layers
     if hasattr(config, "use_weighted_layer_sum"):
-        config.use_weighted_layer_sum = weighted_layer_sum
-    elif weighted_layer_sum:
-        raise ModelError(f"models of type {config.model_type!r} have no weighted layer sum")
+        config.use_weighted_layer_sum = False
     if hasattr(config, "apply_spec_augment"):
         config.apply_spec_augment = spec_augment > 0
         config.mask_time_prob = config.mask_feature_prob = spec_augment
@@ -96,21 +90,19 @@ def create_model(
         model.config.apply_spec_augment = False
     if window is not None:
         extractor = _set_window(model, extractor, window)
-    if deviations_above:
-        insert_deviation_layers(model, deviations_above)
     return model, extractor
 
 
 def masks_itself(model: PreTrainedModel) -> bool:
-    """Whether a model hides parts of its input in training by itself, as wav2vec2 and its like do when told to.
+    """Whether a model masks parts of its input in training by itself, as wav2vec2 and its like do when configured to.
 
-    Whisper's config can say so too, but only its speech recogniser heeds it, not its audio classifier.
+    Whisper's config has the same options, but only its speech recogniser uses them, not its audio classifier.
     """
     return any(name.endswith("masked_spec_embed") for name, _ in model.named_parameters())
 
 
 def pretrained_folder(base_model: str | Path) -> Path:
-    """The folder of a pretrained checkpoint, fetched where it is a Hub id.
+    """The folder of a pretrained checkpoint, downloaded if it is a Hub id.
 
     Raises:
         ModelError: there is none, or it cannot be fetched.
@@ -126,7 +118,7 @@ def pretrained_folder(base_model: str | Path) -> Path:
 
 
 def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, window: float) -> FeatureExtractionMixin:
-    """Shorten what the model sees at once; the positional table is cut to the same length."""
+    """Shorten the window; the positional table is cut to the same length."""
     if not has_fixed_length(extractor):
         model.config.window_seconds = window
         return extractor
@@ -147,10 +139,7 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
 
 
 def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
-    """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing.
-
-    A weighted sum of layers then begins with the highest frozen one.
-    """
+    """Keep the front end and the lowest ``num_frozen`` layers as they were pretrained; 0 freezes nothing."""
     if num_frozen == 0:
         return
     layers = encoder_layers(model)
@@ -162,12 +151,10 @@ def freeze_lower(model: PreTrainedModel, num_frozen: int) -> None:
             parameter.requires_grad_(False)
     for layer in layers[:num_frozen]:
         layer.requires_grad_(False)
-    if getattr(model.config, "use_weighted_layer_sum", False):
-        model.layer_weights.data[:num_frozen] = LEFT_OUT
 
 
 def _in_top_norm(parameter_name: str) -> bool:
-    """Whether a parameter is of the norm behind the stack, which learns with the top layer (Whisper, AST)."""
+    """Whether a parameter belongs to the final norm, which is trained with the top layer (Whisper, AST)."""
     return parameter_name.rpartition(".")[0].endswith(("encoder.layer_norm", "spectrogram_transformer.layernorm"))
 
 

@@ -17,7 +17,7 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
 from ser_hf.files import replacing, write_json
 from ser_hf.labels import LABELS
-from ser_hf.metrics import answer_threshold, fit_temperature, softmax
+from ser_hf.metrics import confidence_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
 from ser_hf.models.pairwise import is_pairwise
@@ -157,9 +157,10 @@ def _calibration(logits: Sequence[np.ndarray], labels: np.ndarray, folds: list[F
     kept = [(part[met], true[met]) for part, true, met in rows]
     if not any(len(true) for _, true in kept):
         return {"temperature": 1.0}
-    held_out = np.concatenate([part for part, _ in kept])
-    temperature = fit_temperature(held_out, np.concatenate([true for _, true in kept]))
-    return {"temperature": temperature, "answer_threshold": answer_threshold(softmax(held_out / temperature))}
+    held_out, true = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    temperature = fit_temperature(held_out, true)
+    threshold = confidence_threshold(softmax(held_out / temperature), true)
+    return {"temperature": temperature, "answer_threshold": threshold}
 
 
 def save_classical(model: ClassicalModel, folder: str | Path) -> Path:

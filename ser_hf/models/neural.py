@@ -26,7 +26,6 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.models import ModelError, output_labels
-from ser_hf.models.deviation import leave_out_idle
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 from ser_hf.models.precision import bfloat16_pays, use_bfloat16
@@ -162,7 +161,6 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
     sizes = {"n_layers": getattr(model.config, "num_hidden_layers", 0), "size": getattr(model.config, "hidden_size", 0)}
     model.eval().to(device or "cpu")
-    leave_out_idle(model)
     if precision == "bfloat16":
         use_bfloat16(model)
     elif precision == "auto" and bfloat16_pays(model.device):

@@ -1,8 +1,8 @@
 """Arithmetic of a network that answers: float32 as everywhere, or bfloat16 where the machine multiplies it faster.
 
 What is rounded anew for each frame averages out over a clip. So feed-forward networks, two thirds of the work of a
-transformer layer, are given bfloat16, in all layers. Attention, the front end, the head, and what deviation layers
-(`ser_hf.models.deviation`) make of states stay float32: rounding there moves the probabilities further.
+transformer layer, are given bfloat16, in all layers. Attention, the front end and the head stay float32: rounding there
+moves the probabilities further.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def use_bfloat16(model: PreTrainedModel) -> None:
     """
     if not hasattr(model.config, "num_attention_heads"):
         raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
-    deviations = getattr(model.config, "deviation_layers", ())
-    for index, layer in enumerate(encoder_layers(model)):
-        for module in layer.modules() if index not in deviations else ():
+    for layer in encoder_layers(model):
+        for module in layer.modules():
             if isinstance(module, nn.Linear) and module.in_features != module.out_features:  # of the feed-forward part
                 _round(module)
 

@@ -1,20 +1,22 @@
-"""Fine-tuning with ``transformers.Trainer``: clips in memory, augmentation and mixup on the fly, layer-wise rates.
+"""Fine-tuning with ``transformers.Trainer``: augmentation, mixup, weighted sampling, layer-wise rates, weight averages.
 
 Each random choice of a training example follows from (seed, epoch, clip) alone, so that two runs agree and a resumed
-run goes on as if it had never stopped.
+run ends like an unbroken one.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset, Sampler
 from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
@@ -22,86 +24,150 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.augment import Augmentation
 from ser_hf.augment.join import join_utterances
-from ser_hf.augment.sounds import make_sound
 from ser_hf.metrics import EmotionMetrics, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.building import parameter_groups
 from ser_hf.models.extractors import frequency_first, has_fixed_length
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+AVERAGED = "averaged.safetensors"  # in a checkpoint: the moving average of the weights
+FULL_WINDOW = 0.2  # share of cached copies that are padded to the whole window, as the stock pipeline pads
+LOGIT_OF_MASKED = -1e4
 
 
-def unchanged(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Leave a training clip as it is: where it is cut and what it is mixed with are still drawn."""
-    return samples
-
-
+@dataclass
 class ClipDataset(Dataset):
-    """Waveforms in memory with their labels; with ``augment`` each epoch hears other versions of them.
+    """Waveforms in memory with their labels; with ``augment`` each epoch gets another augmented version of them.
 
-    Args:
+    Attributes:
         clips: float32 mono waveforms at 16 kHz.
         labels: int label of each clip.
-        window: longest stretch in samples; what is longer is cut at a random place (at the start without ``augment``).
-        augment: change of a waveform, drawn from the generator that it is given.
-        no_speech: share of what is heard, with ``augment``, in which nobody speaks: a made-up sound, whose label is
-            None, takes the clip's place.
-        join_probability: share of the voices, with ``augment``, that are joined with another utterance of the same
-            speaker and label (`join_utterances`).
-        speakers: who speaks in each clip; needed where voices are joined.
+        window: longest stretch in samples; a longer clip is cut at a random place (at the start without ``augment``).
+        augment: augmentation of a waveform.
         seed: first part of what each clip's randomness follows from.
+        join_probability: share of the clips, with ``augment``, that are joined with another utterance of the same
+            speaker and label (`join_utterances`).
+        speakers: of each clip; needed where clips are joined.
+        masked: bool (clips, labels): labels that a clip says nothing about (`Collator`).
+        short_windows: give ``seconds``, the length of a window that may end at the next half second after the clip.
     """
 
-    def __init__(
-        self,
-        clips: Sequence[np.ndarray],
-        labels: Sequence[int],
-        window: int,
-        augment: Augment | None = None,
-        seed: int = 0,
-        no_speech: float = 0.0,
-        join_probability: float = 0.0,
-        speakers: Sequence | None = None,
-    ):
-        self.clips, self.labels, self.window, self.augment, self.seed = clips, labels, window, augment, seed
-        self.no_speech, self.join_probability = no_speech, join_probability
-        self.epoch = 0
+    clips: Sequence[np.ndarray]
+    labels: Sequence[int]
+    window: int
+    augment: Augmentation | None = None
+    seed: int = 0
+    join_probability: float = 0.0
+    speakers: Sequence | None = None
+    masked: np.ndarray | None = None
+    short_windows: bool = False
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
         self.alike: dict[tuple, list[int]] = {}
-        if join_probability:
-            assert speakers is not None, "only utterances of one speaker are joined"
-            self.voices = list(zip(speakers, labels, strict=True))
-            for index, voice in enumerate(self.voices):
+        if self.join_probability:
+            assert self.speakers is not None, "only utterances of one speaker are joined"
+            for index, voice in enumerate(zip(self.speakers, self.labels, strict=True)):
                 self.alike.setdefault(voice, []).append(index)
 
     def __len__(self) -> int:
         return len(self.clips)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the augmentation of this epoch from now on."""
+        self.epoch = epoch
+
     def __getitem__(self, index: int) -> dict:
-        samples, label = self.clips[index], self.labels[index]
-        start, mix_seed = 0, None
-        told: int | None = label
+        samples, start, seconds, mix_seed = self.clips[index], 0, None, None
         if self.augment is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
-            if self.no_speech and rng.random() < self.no_speech:
-                samples, told = make_sound(samples.size, rng), None
-            elif self.join_probability and rng.random() < self.join_probability:
-                other = self.clips[rng.choice(self.alike[self.voices[index]])]
+            if self.join_probability and rng.random() < self.join_probability:
+                assert self.speakers is not None
+                other = self.clips[rng.choice(self.alike[self.speakers[index], self.labels[index]])]
                 samples = join_utterances(samples, other, self.window, rng)
             samples = self.augment(samples, rng)
             start = int(rng.integers(max(1, samples.size - self.window + 1)))
             mix_seed = int(rng.integers(2**32))
-        return {"samples": samples[start : start + self.window], "label": told, "mix_seed": mix_seed}
+            if self.short_windows and rng.random() >= FULL_WINDOW:
+                seconds = min(np.ceil(2 * samples.size / SAMPLE_RATE) / 2, self.window / SAMPLE_RATE)
+        return {
+            "samples": samples[start : start + self.window],
+            "seconds": seconds,
+            "label": self.labels[index],
+            "mix_seed": mix_seed,
+            "masked": None if self.masked is None else self.masked[index],
+        }
 
 
-class EpochCallback(TrainerCallback):
-    """Tells the training clips which epoch it is, so that augmentation differs from epoch to epoch."""
+@dataclass
+class StatesDataset(Dataset):
+    """Cached states of some clips, in one version or several, for `StatesCollator`.
 
-    def __init__(self, dataset: ClipDataset):
-        self.dataset = dataset
+    Attributes:
+        versions: of all clips of a table, the float16 (positions, hidden size) states of each.
+        rows: of the table; item ``version * len(rows) + i`` is row i in that version.
+        labels, masked: of the clips of the table, as in `ClipDataset`.
+        seed: first part of what mixup's randomness follows from; None for evaluation.
+    """
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.epoch = int(state.epoch + 1e-6)
+    versions: Sequence[Sequence[np.ndarray]]
+    rows: np.ndarray
+    labels: np.ndarray
+    masked: np.ndarray | None = None
+    seed: int | None = None
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.versions) * len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict:
+        version, place = divmod(index, len(self.rows))
+        row = self.rows[place]
+        mix_seed = None
+        if self.seed is not None:
+            mix_seed = int(np.random.default_rng((self.seed, self.epoch, index)).integers(2**32))
+        masked = None if self.masked is None else self.masked[row]
+        states, label = self.versions[version][row], int(self.labels[row])
+        return {"samples": states, "label": label, "mix_seed": mix_seed, "masked": masked}
+
+    def lengths(self) -> np.ndarray:
+        """Positions of each item: int (items,)."""
+        return np.array([len(version[row]) for version in self.versions for row in self.rows])
+
+
+class WeightedSampler(Sampler):
+    """Draw as many items as asked for, with replacement by weight; items of about one length share a batch.
+
+    Args:
+        weights: (items,), not negative.
+        batch_size: items in a batch.
+        n_drawn: items in an epoch, rounded up to whole batches.
+        seed: what the draw follows from, together with the epoch.
+        lengths: of the items (default: all the same).
+    """
+
+    def __init__(
+        self, weights: np.ndarray, batch_size: int, n_drawn: int, seed: int, lengths: np.ndarray | None = None
+    ):
+        self.shares, self.batch_size, self.seed, self.epoch = weights / weights.sum(), batch_size, seed, 0
+        self.n_batches = -(-n_drawn // batch_size)
+        self.lengths = np.zeros(len(weights)) if lengths is None else lengths
+
+    def __len__(self) -> int:
+        return self.n_batches * self.batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        drawn = rng.choice(len(self.shares), size=len(self), p=self.shares)
+        by_length = drawn[np.argsort(self.lengths[drawn], kind="stable")].reshape(self.n_batches, self.batch_size)
+        return iter(rng.permutation(by_length).ravel().tolist())
 
 
 @dataclass
@@ -115,7 +181,7 @@ class Collator:
         mixup_alpha: shape of the Beta distribution of mixup's weight (Zhang et al. 2018); 0 turns it off.
         mixup_probability: share of training batches that are mixed.
         spec_augment: share of time frames and of frequency bins of each training spectrogram that two masks each may
-            hide (Park et al. 2019); leave it at 0 for models that hide parts themselves.
+            hide (Park et al. 2019); leave it at 0 for models that mask by themselves.
     """
 
     feature_extractor: FeatureExtractionMixin
@@ -126,10 +192,18 @@ class Collator:
     spec_augment: float = 0.0
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """Returns the model's inputs, ``labels`` float (clips, labels) and, where any clip has it, ``masked``: bool of
+        the same shape, outputs that the loss leaves out of the softmax (a corpus whose actors never played that label).
+        """
         batch = self.inputs([item["samples"] for item in items])
-        labels = torch.stack([self._soft(item["label"]) for item in items])
+        labels = torch.eye(self.num_labels)[[item["label"] for item in items]]
+        masked = torch.zeros(labels.shape, dtype=torch.bool)
+        if items[0].get("masked") is not None:
+            masked = torch.from_numpy(np.stack([item["masked"] for item in items]))
         if items[0]["mix_seed"] is not None:
             labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_labels
+            labels = labels.masked_fill(masked, 0.0)
+            labels = labels / labels.sum(dim=1, keepdim=True)
             rng = np.random.default_rng([item["mix_seed"] for item in items])
             name = self.feature_extractor.model_input_names[0]
             if self.spec_augment:
@@ -143,32 +217,36 @@ class Collator:
                 if "attention_mask" in batch:  # a mixed clip lasts as long as the longer of the two
                     batch["attention_mask"] = torch.maximum(batch["attention_mask"], batch["attention_mask"][partner])
                 labels = weight * labels + (1 - weight) * labels[partner]
+                masked = masked & masked[partner]
         batch["labels"] = labels
+        if masked.any():
+            batch["masked"] = masked
         return batch
 
     def inputs(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        """What the model is given of waveforms, as a batch of its own to write into."""
+        """The model's inputs for waveforms, as a batch of its own to write into."""
         # Whisper and AST always pad to their own window; wav2vec2 and its like to the longest of the batch.
         padding = "max_length" if has_fixed_length(self.feature_extractor) else True
         return dict(self.feature_extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt"))
 
-    def _soft(self, label: int | np.ndarray | None) -> torch.Tensor:
-        """All on one label, or, where nobody speaks, the same on each; what is soft already stays as it is."""
-        if isinstance(label, np.ndarray):
-            return torch.from_numpy(label.copy())
-        if label is None:
-            return torch.full((self.num_labels,), 1 / self.num_labels)
-        return torch.eye(self.num_labels)[label]
+
+class StatesCollator(Collator):
+    """Makes batches of cached states, cut to the shortest of the batch; mixup and labels are as for waveforms."""
+
+    def inputs(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        length = min(map(len, clips))
+        states = np.stack([one[:length] for one in clips])
+        return {self.feature_extractor.model_input_names[0]: torch.from_numpy(states).float()}
 
 
 def mask_spectrograms(
     spectrograms: torch.Tensor, share: float, rng: np.random.Generator, lengths: Sequence[int] | None = None
 ) -> None:
-    """Hide stretches of time and bands of frequency of each spectrogram, in place: SpecAugment (Park et al. 2019).
+    """Mask stretches of time and bands of frequency of each spectrogram, in place: SpecAugment (Park et al. 2019).
 
     Args:
-        spectrograms: (clips, time, frequency); what is hidden becomes the clip's own mean.
-        share: the two masks along each axis hide this share of it together at most.
+        spectrograms: (clips, time, frequency); what is masked becomes the clip's own mean.
+        share: the two masks along each axis cover this share of it together at most.
         rng: where the masks are drawn from.
         lengths: frames of each clip that are no padding (default: all).
     """
@@ -182,28 +260,24 @@ def mask_spectrograms(
 
 
 class EmotionTrainer(Trainer):
-    """Trainer with soft labels and a learning rate that falls layer by layer.
+    """Trainer with soft labels, a learning rate that falls layer by layer, and sampling by weight.
 
     Args:
         layer_decay: factor of the rate for each layer further down.
         head_factor: factor of the rate for the head.
-        label_weights: (labels,), how much a clip of each label counts; a clip of several counts as its share of each
-            (default: all the same).
+        sampler: of the training items (default: each once an epoch).
     """
 
     loss_is_scaled_for_ga = False
     optimizer: torch.optim.Optimizer | None
 
-    def __init__(
-        self,
-        *args,
-        layer_decay: float = 1.0,
-        head_factor: float = 1.0,
-        label_weights: np.ndarray | None = None,
-        **kwargs,
-    ):
+    def __init__(self, *args, layer_decay: float = 1.0, head_factor: float = 1.0, sampler=None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.layer_decay, self.head_factor, self.label_weights = layer_decay, head_factor, label_weights
+        self.layer_decay, self.head_factor, self.sampler = layer_decay, head_factor, sampler
+        self.add_callback(SetEpoch([part for part in (self.train_dataset, sampler) if hasattr(part, "set_epoch")]))
+
+    def _get_train_sampler(self, train_dataset=None):
+        return self.sampler or super()._get_train_sampler(train_dataset)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -219,58 +293,85 @@ class EmotionTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = inputs.pop("labels")
+        labels, masked = inputs.pop("labels"), inputs.pop("masked", None)
         outputs = model(**inputs)
-        losses = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="none")
-        if self.label_weights is not None:
-            losses = losses * (labels @ torch.as_tensor(self.label_weights, dtype=labels.dtype, device=labels.device))
-        loss = losses.mean()
+        logits = outputs.logits.float()
+        if masked is not None:
+            logits = logits.masked_fill(masked, LOGIT_OF_MASKED)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
         if model.training and not torch.isfinite(loss):
             raise ModelError(
-                f"the loss is no number any more, after {self.state.global_step} steps: the rates are too high "
-                f"(--learning_rate {self.args.learning_rate:g}). Checkpoints from before are kept"
+                f"loss is NaN or infinite after {self.state.global_step} steps; try a lower --learning_rate than "
+                f"{self.args.learning_rate:g}. Checkpoints from before are kept"
             )
         inputs["labels"] = labels
         return (loss, outputs) if return_outputs else loss
 
 
-def last_whole_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint in a folder, without those on top that a kill left half written or half deleted.
+class SetEpoch(TrainerCallback):
+    """Set the epoch of datasets and samplers, which accelerate misses in a resumed epoch and on two processes."""
 
-    These are deleted: no run ends the same that goes on from them. None if there is no whole one. Whole is what
-    `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor ``save_only_model``).
+    def __init__(self, parts: Sequence):
+        self.parts = parts
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        for part in self.parts:
+            part.set_epoch(int(state.epoch + 1e-6))
+
+
+class AverageWeights(TrainerCallback):
+    """Exponential moving average of the weights, which replaces them at the end of training (Polyak & Juditsky 1992).
+
+    Args:
+        decay: share of the average that one step keeps, in (0, 1).
+        checkpoint: whose average to resume with.
+    """
+
+    def __init__(self, decay: float, checkpoint: str | None = None):
+        self.decay, self.checkpoint = decay, checkpoint
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
+        self.average.update_parameters(model)  # the first update copies the weights
+        if self.checkpoint is not None:
+            self.average.module.load_state_dict(load_file(Path(self.checkpoint, AVERAGED)))
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.average.update_parameters(model)
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            save_file(self.average.module.state_dict(), folder / AVERAGED)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        model.load_state_dict(self.average.module.state_dict())
+
+
+def last_whole_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
+    """The newest complete checkpoint in a folder; incomplete newer ones, which a kill left, are deleted.
+
+    Complete is what `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor
+    ``save_only_model``), with the average of the weights if ``averaged``. None if there is none.
     """
     folder = Path(folder)
     while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
-        if _is_whole(Path(last)):
+        if _is_whole(Path(last), averaged):
             return last
         shutil.rmtree(last)
     return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    """``Trainer`` writes its state last, and so with a state that can be read all other files were whole once."""
+def _is_whole(checkpoint: Path, averaged: bool) -> bool:
+    """``Trainer`` writes its state last, so that with a readable state all its other files are complete."""
     try:
         json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if averaged:
+            load_file(checkpoint / AVERAGED)
+    except Exception:  # half a file raises errors of several libraries
         return False
     needed = (SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME)
     return all((checkpoint / name).is_file() for name in needed) and any(checkpoint.glob("rng_state*.pth"))
-
-
-def balanced_weights(labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """Weights that make every label count the same, and a clip 1 on average.
-
-    Args:
-        labels: int (clips,), those of the training clips.
-        num_labels: how many there are; one without clips gets 0.
-
-    Returns:
-        float32 (num_labels,).
-    """
-    counts = np.bincount(labels, minlength=num_labels)
-    weights = len(labels) / np.maximum(counts, 1) / np.count_nonzero(counts)
-    return np.where(counts, weights, 0.0).astype(np.float32)
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

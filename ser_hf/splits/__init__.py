@@ -21,16 +21,18 @@ from datasets import Dataset
 from ser_hf.names import unknown_name
 from ser_hf.splits.cross import cross_fold
 from ser_hf.splits.dealing import define, leave_one_out
+from ser_hf.splits.loco import loco_folds
 from ser_hf.splits.parts import Fold, SplitError
 
 TESTING_PROTOCOLS = ("actor", "random", "emobox", "loao")
-PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross", "develop")
+PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross", "develop", "loco")
+WITHOUT_VALIDATION = ("full", "loco")
 SPEAKER_DEPENDENT = ("random",)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
 
 
 def make_folds(
-    table: Dataset, protocol: str, folds: Iterable[int] | None = None, test_corpora: Sequence[str] = ()
+    table: Dataset, protocol: str, folds: Iterable[int | str] | None = None, test_corpora: Sequence[str] = ()
 ) -> list[Fold]:
     """Apply a protocol to a clip table: by the table's own fold columns if it has them, else as it is defined here.
 
@@ -44,15 +46,17 @@ def make_folds(
         protocol: "actor" (folds 0 to 4: for RAVDESS those of Luna-Jimenez et al. 2022), "random" (stratified over the
             clips of each corpus, speaker-dependent, folds 0 to 4), "emobox" (arXiv 2406.07162, folds 1 to 6, RAVDESS
             alone), "loao" (leave one speaker out, fold = actor, one corpus alone), "full" (one fold 0: all rows train,
-            none validates or tests), "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`), or "develop" (folds 0
-            to 4: see `development_folds`).
-        folds: only these folds, in this order.
-        test_corpora: for "cross", the corpora that are tested; all others of the table train.
+            none validates or tests), "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`), "develop" (folds 0 to
+            4: see `development_folds`), or "loco" (leave one corpus out: see `ser_hf.splits.loco.loco_folds`).
+        folds: only these folds, in this order, by number or by name (for "loco", the corpus).
+        test_corpora: for "cross", the corpora that are tested; all others of the table train. For "loco", corpora that
+            are tested and never train.
 
     Returns:
-        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full", "cross" and
-        "develop"). Except for "random", no speaker is in two of the parts of one fold; a speaker is a corpus and a name
-        in it. Nobody validates where no corpus of the table has four speakers.
+        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full", "cross", "develop",
+        and clips of "loco" whose label no training clip has). Except for "random", no speaker is in two of the parts of
+        one fold; a speaker is a corpus and a name in it. There are no validation rows where no corpus of the table has
+        four speakers, nor in the protocols of `WITHOUT_VALIDATION`.
 
     Raises:
         SplitError: an unknown protocol or fold, a missing actor of RAVDESS, a speaker or clip that the protocol does
@@ -67,21 +71,26 @@ def make_folds(
         made = [Fold(0, np.arange(len(table)), nothing, nothing)]
     elif protocol == "cross":
         made = [cross_fold(table, test_corpora)]
+    elif protocol == "loco":
+        made = loco_folds(table, test_corpora)
     elif protocol == "develop":
         made = development_folds(make_folds(table, "actor"))
     elif set(column_names(protocol)) & set(table.column_names):
         made = _own_folds(table, protocol)
     else:
         made = _built_in(table, protocol)
-    by_index = {fold.index: fold for fold in made}
-    chosen = list(by_index if folds is None else folds)
-    unknown = [index for index in chosen if index not in by_index]
-    if unknown:
-        raise SplitError(f"protocol {protocol!r} has no fold {unknown[0]}; it has {', '.join(map(str, by_index))}")
-    for index in chosen:
-        if not len(by_index[index].train):
-            raise SplitError(f"fold {index} of protocol {protocol!r} leaves no clip of this table to train on")
-    return [by_index[index] for index in chosen]
+    if folds is not None:
+        by_key = {key: fold for fold in made for key in (fold.index, fold.name)}
+        chosen = list(folds)
+        unknown = [key for key in chosen if key not in by_key]
+        if unknown:
+            known = ", ".join(str(fold).removeprefix("Fold ") for fold in made)
+            raise SplitError(f"protocol {protocol!r} has no fold {unknown[0]}; it has {known}")
+        made = list(dict.fromkeys(by_key[key] for key in chosen))
+    for fold in made:
+        if not len(fold.train):
+            raise SplitError(f"fold {fold.index} of protocol {protocol!r} leaves no clip of this table to train on")
+    return made
 
 
 def development_folds(folds: Sequence[Fold]) -> list[Fold]:

@@ -20,8 +20,8 @@ from ser_hf.augment import (
     add_room,
     apply_codec,
     apply_gain,
-    augmented_copies,
     change_speed,
+    crop_speech,
     limit_band,
     set_level,
     shift_pitch,
@@ -42,6 +42,8 @@ EVERYTHING = Augmentation(
     level_range_db=30,
     band_probability=0.5,
     codec_probability=0.5,
+    crop_probability=0.5,
+    crop_seconds=(0.1, 0.15),
 )
 
 
@@ -50,6 +52,7 @@ CHANGES = {
     "gain": (lambda x, rng: apply_gain(x, 6), lambda n: n),
     "level": (lambda x, rng: set_level(x, -20), lambda n: n),
     "silence": (vary_silence, None),
+    "crop": (lambda x, rng: crop_speech(x, 0.05, rng), None),
     "shift": (lambda x, rng: shift_time(x, rng.uniform(-1, 1)), lambda n: n),
     "noise": (lambda x, rng: add_noise(x, 5, rng, slope=rng.uniform(0, 2)), lambda n: n),
     "babble": (lambda x, rng: add_babble(x, 5, rng, VOICES), lambda n: n),
@@ -144,6 +147,7 @@ def test_nothing_asked_for_changes_nothing():
         ({"level_range_db": 20.0}, "set_level"),
         ({"band_probability": 1.0}, "limit_band"),
         ({"codec_probability": 1.0}, "apply_codec"),
+        ({"crop_probability": 1.0, "crop_seconds": (0.1, 0.9)}, "crop_speech"),
     ],
 )
 def test_each_field_does_its_own_change_within_its_range(fields, function, monkeypatch):
@@ -163,7 +167,7 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
     bounds = {
         "factor": (0.9, 1.1),
         "semitones": (-2, 2),
-        "seconds": (-0.1, 0.1),
+        "seconds": augment.crop_seconds if augment.crop_probability else (-0.1, 0.1),
         "gain_db": (-6, 6),
         "db_per_octave": (-3, 3),
         "level_db": (-38, -18),
@@ -200,6 +204,8 @@ def test_each_field_does_its_own_change_within_its_range(fields, function, monke
         ({"band_low_hz": (50, 4000)}, "band_low_hz must end below band_high_hz"),
         ({"codecs": ("mp3", "mp4")}, "codecs must be a list of some of mu-law, amr, opus, mp3"),
         ({"codecs": ()}, "codecs must"),
+        ({"crop_probability": 2}, "crop_probability must"),
+        ({"crop_seconds": (0.05, 1)}, "crop_seconds must"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(fields, message):
@@ -217,35 +223,8 @@ def test_what_cannot_be_is_refused_by_name(fields, message):
         (lambda: add_room(CLIP, 0, 0, np.random.default_rng(0)), "reverberation time is 0.05 to 5 s"),
         (lambda: apply_codec(CLIP, "vinyl"), "no codec 'vinyl'; there are: mu-law, amr, opus, mp3"),
         (lambda: apply_codec(CLIP, "opus", 1000), "opus is used with 8000 to 16000 bits a second here, not 1000"),
-        (lambda: augmented_copies([CLIP], OFF, -1, 0), "copies must be 0 or more, not -1"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_words(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_copies_stand_after_their_clips_and_come_back_with_their_seed():
-    clips = [CLIP, *VOICES]
-    made = augmented_copies(clips, Augmentation(), copies=2, seed=7)
-    assert len(made) == 9
-    assert all(copy is clip for copy, clip in zip(made, clips, strict=False))
-    for copy, other in ((3, 0), (6, 0), (3, 6), (4, 1), (4, 7)):
-        assert not np.array_equal(made[copy], made[other])
-    for index, clip in enumerate(clips):  # copy k of clip i is one of clip i
-        for copy in (made[3 + index], made[6 + index]):
-            assert copy.size == pytest.approx(clip.size, rel=0.6)
-    again = augmented_copies(clips, Augmentation(), copies=2, seed=7)
-    assert all(np.array_equal(a, b) for a, b in zip(made, again, strict=True))
-    fewer = augmented_copies(clips, Augmentation(), copies=1, seed=7)
-    assert all(np.array_equal(a, b) for a, b in zip(made[:6], fewer, strict=True))
-    assert not np.array_equal(made[3], augmented_copies(clips, Augmentation(), copies=1, seed=8)[3])
-    assert augmented_copies(clips, Augmentation(), copies=0, seed=0) == clips
-
-
-def test_each_copy_is_of_its_own_clip():
-    quiet_changes = dataclasses.replace(OFF, gain_db=3)
-    for index, copy in enumerate(augmented_copies(VOICES, quiet_changes, copies=2, seed=0)[2:]):
-        source = VOICES[index % 2]
-        assert copy.size == source.size
-        assert np.corrcoef(copy, source)[0, 1] > 0.9

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_hf.audio import speech_span
-from ser_hf.augment import apply_gain, match_level, set_level, shift_time, vary_silence
+from ser_hf.augment import apply_gain, crop_speech, match_level, set_level, shift_time, vary_silence
 from tests.augment.measures import CLIP, level
 
 
@@ -54,3 +54,24 @@ def test_silence_around_the_voice_is_cut_and_the_voice_never(seed):
     voice = CLIP[start:end]
     offset = next(i for i in range(start + 1) if np.array_equal(kept[i : i + voice.size], voice))
     assert offset <= start
+
+
+@given(seed=st.integers(0, 2**32 - 1), seconds=st.floats(0.1, 2))
+def test_crop_speech_stays_within_speech(seed, seconds):
+    start, end = speech_span(CLIP)
+    cropped, length = crop_speech(CLIP, seconds, np.random.default_rng(seed)), round(seconds * 16_000)
+    if length >= end - start:
+        assert cropped is CLIP
+        return
+    assert cropped.size == length
+    offset = (cropped.__array_interface__["data"][0] - CLIP.__array_interface__["data"][0]) // CLIP.itemsize
+    assert start <= offset <= offset + length <= end
+    assert np.array_equal(cropped, crop_speech(CLIP, seconds, np.random.default_rng(seed)))
+
+
+def test_crop_speech_reaches_both_ends():
+    start, end = speech_span(CLIP)
+    rng = np.random.default_rng(0)
+    seconds = (end - start - 1) / 16_000  # two places are possible
+    found = [crop_speech(CLIP, seconds, rng) for _ in range(20)]
+    assert {one.tobytes() for one in found} == {CLIP[start : end - 1].tobytes(), CLIP[start + 1 : end].tobytes()}

@@ -23,31 +23,6 @@ def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("layers", "deviations", "words"),
-    [
-        (5, [2, 4], "The first 3 layers of the encoder of"),
-        (
-            5,
-            [2, 4],
-            ", as pretrained, and a linear classifier of the means and deviations of layers 2 and 3, fitted on RAVDESS",
-        ),
-        (2, [1], "The first layer of the encoder of"),
-        (2, [1], "deviations of layer 1, fitted on RAVDESS"),
-        (5, [3], "classifier of the means and deviations of layer 3 and the means of layer 4, fitted on RAVDESS"),
-    ],
-)
-def test_the_card_tells_the_layers_that_are_heard_from_those_that_hear_them(layers, deviations, words, tmp_path):
-    folder = save_tiny_whisper(tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(
-        json.dumps({**config, "encoder_layers": layers, "deviation_layers": deviations})
-    )
-    add_evaluation(folder, neural_run(tmp_path / "run", "actor", arguments=ARGUMENTS))
-    text = write_card(folder, "ser-tiny").read_text(encoding="utf-8")
-    assert words in " ".join(text.split())
-
-
-@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"calibrate": False}, "Its probabilities were not calibrated."),

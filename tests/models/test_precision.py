@@ -14,7 +14,7 @@ from ser_hf.classifier import DEFAULT_MODEL, PRECISIONS, EmotionClassifier
 from ser_hf.models import ModelError, neural
 from ser_hf.models.building import create_model
 from ser_hf.models.neural import load_neural, save_neural
-from ser_hf.models.precision import bfloat16_pays, encoder_layers
+from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import create_from_scratch
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
@@ -52,16 +52,6 @@ def test_feed_forward_networks_compute_in_bfloat16_and_the_rest_in_float32(kind,
     assert fast.mean_states(CLIPS, 2) == pytest.approx(exact.mean_states(CLIPS, 2), abs=0.02)  # for familiarity
     alone = np.concatenate([fast.predict_proba([clip]) for clip in CLIPS])
     assert alone == pytest.approx(answers, abs=1e-3)
-
-
-def test_layers_that_write_logits_stay_exact(tmp_path):
-    base = save_tiny_base("whisper", tmp_path / "base")
-    folder = save_neural(*create_model(base, window=5, deviations_above=(2, 3)), tmp_path / "model")
-    model = load_neural(folder, precision="bfloat16").model
-    assert model.config.deviation_layers == [2, 4]
-    kinds = [layer.fc1.weight.dtype for layer in encoder_layers(model)]
-    half, whole = torch.bfloat16, torch.float32
-    assert kinds == [half, half, whole, half, whole]
 
 
 def test_auto_takes_it_where_it_pays(tmp_path, monkeypatch):

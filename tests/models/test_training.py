@@ -1,4 +1,4 @@
-"""What the Trainer is fed: clips that vary by epoch and come back by seed, soft labels, mixup, layer-wise rates."""
+"""What the Trainer is fed: clips that follow seed and epoch, labels, mixup, weighted draws, averages of weights."""
 
 from __future__ import annotations
 
@@ -7,89 +7,82 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import EvalPrediction, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import EvalPrediction, TrainingArguments, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from ser_hf.augment import Augmentation
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
+    AVERAGED,
+    FULL_WINDOW,
+    AverageWeights,
     ClipDataset,
     Collator,
     EmotionTrainer,
-    balanced_weights,
+    StatesCollator,
+    StatesDataset,
+    WeightedSampler,
     compute_metrics,
     last_whole_checkpoint,
     mask_spectrograms,
-    unchanged,
 )
 from tests.synthetic import make_clip
 
 CLIPS = [make_clip("happy", seconds=2.0), make_clip("sad", seconds=1.0)]
 WHISPER = WhisperFeatureExtractor(chunk_length=1)
+NOTHING = Augmentation(speed=0, gain_db=0, noise_probability=0, silence_probability=0)
+CALM = np.eye(8, dtype=bool)[1]  # a mask of this label
 
 
-def dataset(augment=None, window=16_000, seed=0):
-    return ClipDataset(CLIPS, [2, 3], window, augment, seed)
+def dataset(augment=None, window=16_000, seed=0, **options):
+    return ClipDataset(CLIPS, [2, 3], window, augment, seed, **options)
 
 
-def test_clips_as_they_are_are_cut_at_their_start():
+def test_clips_are_cut_at_their_start():
     made = dataset()
     assert len(made) == 2
     assert np.array_equal(made[0]["samples"], CLIPS[0][:16_000])
-    assert made[1]["label"] == 3
-    assert made[0]["mix_seed"] is None
+    assert (made[1]["label"], made[0]["mix_seed"], made[0]["seconds"]) == (3, None, None)
 
 
-def test_each_epoch_hears_another_version_and_the_same_epoch_the_same():
+def test_clips_follow_seed_and_epoch():
     one, two = dataset(Augmentation()), dataset(Augmentation())
     first = one[0]["samples"]
     assert np.array_equal(first, two[0]["samples"])
-    one.epoch = 1
+    one.set_epoch(1)
     assert not np.array_equal(first, one[0]["samples"])
-    two.epoch = 1
+    two.set_epoch(1)
     assert np.array_equal(one[0]["samples"], two[0]["samples"])
     assert not np.array_equal(first, dataset(Augmentation(), seed=1)[0]["samples"])
     assert first.size <= 16_000
 
 
-def test_batches_without_augmentation_have_hard_labels():
-    batch = Collator(WHISPER, 8, label_smoothing=0.1, mixup_alpha=0.4)([dataset()[i] for i in range(2)])
-    assert batch["input_features"].shape == (2, 80, 100)
-    assert torch.equal(batch["labels"], torch.eye(8)[[2, 3]])
+def test_training_clips_are_cut_at_random():
+    made = dataset(NOTHING)
+    first = made[0]
+    assert first["mix_seed"] is not None
+    made.set_epoch(1)
+    assert not np.array_equal(first["samples"], made[0]["samples"])
+    assert np.array_equal(made[1]["samples"], CLIPS[1])
 
 
-def test_training_labels_are_smoothed_and_still_sum_to_one():
-    items = [dataset(Augmentation())[i] for i in range(2)]
-    labels = Collator(WHISPER, 8, label_smoothing=0.2)(items)["labels"]
-    assert labels[0, 2] == pytest.approx(0.8 + 0.2 / 8)
-    assert labels.sum(dim=1).tolist() == pytest.approx([1, 1])
+def test_short_windows_hold_the_clip():
+    clips = [make_clip("sad", seconds=seconds) for seconds in (0.7, 1.0, 1.01, 3.0)]
+    made = ClipDataset(clips, [3] * 4, 32_000, NOTHING, short_windows=True)
+    drawn = [[made[i]["seconds"] for i in range(4)] for made.epoch in range(200)]
+    for index, seconds in enumerate((1.0, 1.0, 1.5, 2.0)):
+        assert {epoch[index] for epoch in drawn} == {seconds, None}
+    assert np.mean([one is None for epoch in drawn for one in epoch]) == pytest.approx(FULL_WINDOW, abs=0.05)
 
 
-def test_sounds_without_speech_take_their_share_and_belong_to_all_labels_alike():
-    clips = [CLIPS[0]] * 400
-    heard = ClipDataset(clips, [2] * 400, 16_000, unchanged, seed=0, no_speech=0.1)
-    items = [heard[i] for i in range(400)]
-    silent = [item for item in items if item["label"] is None]
-    assert 20 < len(silent) < 60
-    assert not any(np.array_equal(item["samples"], CLIPS[0][: item["samples"].size]) for item in silent)
-    assert all(item["samples"].size == 16_000 for item in silent)
-    labels = Collator(WHISPER, 8, label_smoothing=0.2)([silent[0], next(i for i in items if i["label"] == 2)])["labels"]
-    assert labels[0].tolist() == pytest.approx([1 / 8] * 8)
-    assert labels[1, 2] == pytest.approx(0.8 + 0.2 / 8)
-    as_they_are = ClipDataset(clips, [2] * 400, 16_000, no_speech=0.5)
-    assert all(as_they_are[i]["label"] == 2 for i in range(9))
-
-
-def test_a_voice_is_joined_with_others_of_its_speaker_and_label_alone():
+def test_clips_are_joined_within_speaker_and_label():
     t = np.arange(16_000) / 16_000
     tones = [np.sin(2 * np.pi * hertz * t).astype(np.float32) for hertz in (500, 1000, 2000, 3000)]
     speakers, labels = ["a", "a", "a", "b"], [2, 2, 3, 2]
-    heard = ClipDataset(tones, labels, 40_000, unchanged, seed=0, join_probability=1.0, speakers=speakers)
+    made = ClipDataset(tones, labels, 40_000, NOTHING, seed=0, join_probability=1.0, speakers=speakers)
     found = [set(), set(), set(), set()]
-    for heard.epoch in range(20):
+    for made.epoch in range(20):
         for index in range(4):
-            item = heard[index]
+            item = made[index]
             assert item["label"] == labels[index]
             spectrum = np.abs(np.fft.rfft(item["samples"], 64_000))
             levels = {hertz: spectrum[hertz * 4 - 8 : hertz * 4 + 9].max() for hertz in (500, 1000, 2000, 3000)}
@@ -99,19 +92,72 @@ def test_a_voice_is_joined_with_others_of_its_speaker_and_label_alone():
     assert np.array_equal(as_they_are[0]["samples"], tones[0])
 
 
-def test_mixup_mixes_sound_and_labels_by_the_same_weight():
-    items = [{"samples": clip[:16_000], "label": label} for clip, label in zip(CLIPS, (2, 3), strict=True)]
+def test_collator_smooths_training_labels_alone():
+    collator = Collator(WHISPER, 8, label_smoothing=0.2, mixup_alpha=0.4, mixup_probability=0.0)
+    batch = collator([dataset()[i] for i in range(2)])
+    assert batch["input_features"].shape == (2, 80, 100)
+    assert torch.equal(batch["labels"], torch.eye(8)[[2, 3]])
+    assert set(batch) == {"input_features", "labels"}
+    labels = collator([dataset(NOTHING)[i] for i in range(2)])["labels"]
+    assert labels[0, 2] == pytest.approx(0.8 + 0.2 / 8)
+    assert labels.sum(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def mixed_pair(masks=(None, None)):
+    """The two clips in a batch, the first batch in which mixup swaps them, and the weight of the clip itself."""
+    items = [
+        {"samples": clip[:16_000], "label": label, "masked": mask}
+        for clip, label, mask in zip(CLIPS, (2, 3), masks, strict=True)
+    ]
     plain = Collator(WHISPER, 8)([item | {"mix_seed": 0} for item in items])
     mix = Collator(WHISPER, 8, mixup_alpha=0.4, mixup_probability=1.0)
     batches = (mix([item | {"mix_seed": seed} for item in items]) for seed in range(100))
-    mixed = next(batch for batch in batches if 0.1 < batch["labels"][0, 2] < 0.9)  # the first that swaps the two
-    weight = float(mixed["labels"][0, 2])
+    mixed = next(batch for batch in batches if 0.1 < batch["labels"][0, 2] < 0.9)
+    return plain, mixed, float(mixed["labels"][0, 2])
+
+
+def test_mixup_mixes_sound_and_labels_alike():
+    plain, mixed, weight = mixed_pair()
     expected = weight * plain["input_features"][0] + (1 - weight) * plain["input_features"][1]
     assert torch.allclose(mixed["input_features"][0], expected, atol=1e-5)
     assert float(mixed["labels"][0, 3]) == pytest.approx(1 - weight)
 
 
-def test_masks_hide_no_more_than_their_share_and_never_the_padding():
+@pytest.mark.parametrize(("second", "kept"), [(CALM, True), (~CALM, False), (np.zeros(8, bool), False)])
+def test_mixup_keeps_the_mask_of_both(second, kept):
+    _, mixed, _ = mixed_pair((CALM, second & ~np.eye(8, dtype=bool)[3]))
+    assert ("masked" in mixed) == kept
+    if kept:
+        assert np.array_equal(mixed["masked"], [CALM, CALM])
+
+
+def test_smoothing_leaves_masked_labels_out():
+    made = dataset(NOTHING, masked=np.stack([CALM, np.zeros(8, bool)]))
+    batch = Collator(WHISPER, 8, label_smoothing=0.2)([made[i] for i in range(2)])
+    assert batch["labels"][:, 1].tolist() == pytest.approx([0, 0.2 / 8])
+    assert batch["labels"].sum(dim=1).tolist() == pytest.approx([1, 1])
+    assert batch["masked"].sum(dim=1).tolist() == [1, 0]
+
+
+def test_loss_leaves_masked_logits_out():
+    logits = torch.randn(2, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    inputs = {"labels": torch.eye(8)[[0, 1]], "masked": torch.from_numpy(np.stack([CALM, np.zeros(8, bool)]))}
+
+    class Fixed(torch.nn.Module):
+        def forward(self, **inputs):
+            assert not inputs
+            return SimpleNamespace(logits=logits)
+
+    loss = EmotionTrainer.compute_loss(SimpleNamespace(), Fixed(), inputs)
+    loss.backward()
+    kept = logits[0, [0, *range(2, 8)]]
+    expected = kept.logsumexp(0) - logits[0, 0] + logits[1].logsumexp(0) - logits[1, 1]
+    assert loss.item() == pytest.approx(expected.item() / 2)
+    assert logits.grad[0, 1] == 0
+    assert logits.grad[1, 1] != 0
+
+
+def test_mask_spectrograms_masks_its_share_and_no_padding():
     rng = np.random.default_rng(0)
     spectrograms = torch.randn(50, 40, 20)
     before = spectrograms.clone()
@@ -126,60 +172,164 @@ def test_masks_hide_no_more_than_their_share_and_never_the_padding():
         assert torch.allclose(now[:length][torch.as_tensor(hidden[:length])], was[:length].mean(), atol=1e-6)
 
 
-def test_masks_come_back_by_seed_and_only_in_training():
+def test_spec_augment_is_for_training_alone():
     _, extractor = create_from_scratch("cnn", window=1)
     masked, plain = Collator(extractor, 8, spec_augment=0.5), Collator(extractor, 8)
-    items = [dataset(unchanged)[i] for i in range(2)]
+    items = [dataset(NOTHING)[i] for i in range(2)]
     assert torch.equal(masked(items)["input_features"], masked(items)["input_features"])
     assert not torch.equal(masked(items)["input_features"], plain(items)["input_features"])
     held_out = [dataset()[i] for i in range(2)]
     assert torch.equal(masked(held_out)["input_features"], plain(held_out)["input_features"])
 
 
-def test_clips_that_train_unchanged_are_still_cut_at_random_places_and_mixed():
-    made = dataset(unchanged)
-    first = made[0]
-    assert first["mix_seed"] is not None
-    made.epoch = 1
-    assert not np.array_equal(first["samples"], made[0]["samples"])
-    assert np.array_equal(made[1]["samples"], CLIPS[1])
-
-
-def test_waveform_models_are_padded_to_the_longest_clip():
+def test_waveforms_are_padded_to_the_longest():
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
     batch = Collator(extractor, 8)([dataset(window=32_000)[i] for i in range(2)])
     assert batch["input_values"].shape == (2, 32_000)
     assert batch["attention_mask"].sum(dim=1).tolist() == [32_000, 16_000]
 
 
-@given(labels=st.lists(st.integers(0, 7), min_size=1, max_size=50))
-def test_balanced_labels_weigh_the_same_together_and_a_clip_weighs_one_on_average(labels):
-    weights = balanced_weights(np.array(labels), 8)
-    assert weights.dtype == np.float32
-    together = weights * np.bincount(labels, minlength=8)
-    assert together[together > 0] == pytest.approx(len(labels) / len(set(labels)), rel=1e-5)
-    assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
+# Two versions of three clips; each state is 10 * version + row.
+STATES = [[np.full((5 - row, 2), 10 * version + row, np.float16) for row in range(3)] for version in range(2)]
 
 
-def test_a_clip_counts_as_its_label_does_and_a_mixed_one_as_its_shares():
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-
-    class Fixed(torch.nn.Module):
-        def forward(self, **inputs):
-            return SimpleNamespace(logits=logits)
-
-    def loss(weights):
-        trainer = SimpleNamespace(label_weights=weights)
-        return EmotionTrainer.compute_loss(trainer, Fixed(), {"labels": labels}).item()
-
-    assert loss(None) == pytest.approx(losses.mean().item())
-    expected = losses @ torch.tensor([3.0, 1.0, 2.0]) / 3
-    assert loss(np.float32([3, 1])) == pytest.approx(expected.item())
+def test_states_dataset_holds_every_version():
+    made = StatesDataset(STATES, np.array([2, 0]), np.array([4, 5, 6]), seed=1)
+    items = [made[i] for i in range(len(made))]
+    assert [item["samples"][0, 0] for item in items] == [2, 0, 12, 10]
+    assert [item["label"] for item in items] == [6, 4, 6, 4]
+    assert made.lengths().tolist() == [3, 5, 3, 5]
+    seeds = [item["mix_seed"] for item in items]
+    assert seeds == [made[i]["mix_seed"] for i in range(4)]
+    made.set_epoch(1)
+    assert len({*seeds, *(made[i]["mix_seed"] for i in range(4))}) == 8
+    assert StatesDataset(STATES, np.array([0]), np.array([4, 5, 6]))[0]["mix_seed"] is None
 
 
-def test_metrics_take_logits_and_soft_labels():
+def test_states_collator_cuts_to_the_shortest_and_mixes():
+    made = StatesDataset(STATES, np.arange(3), np.array([4, 5, 6]), np.stack([CALM] * 3), seed=0)
+    collator = StatesCollator(WHISPER, 8, mixup_alpha=0.4, mixup_probability=1.0)
+    batches = (collator([made[i] for i in (0, 1, 2)]) for made.epoch in range(100))
+    batch = next(batch for batch in batches if 0.1 < batch["labels"].max() < 0.9)
+    states = batch["input_features"]
+    assert (states.shape, states.dtype) == ((3, 3, 2), torch.float32)
+    expected = batch["labels"] @ torch.tensor([0.0] * 4 + [0, 1, 2, 0])  # each state is its row
+    assert torch.allclose(states, expected[:, None, None].expand(3, 3, 2))
+    assert batch["masked"].tolist() == [CALM.tolist()] * 3
+
+
+def test_weighted_sampler_draws_by_weight():
+    weights = np.array([0.0, 1.0, 2.0, 5.0])
+    sampler = WeightedSampler(weights, 16, 79_990, seed=0)
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler) == 80_000  # whole batches
+    assert np.bincount(drawn) / len(drawn) == pytest.approx(weights / 8, abs=0.01)
+    assert drawn == list(sampler)
+    sampler.set_epoch(1)
+    assert drawn != list(sampler)
+    assert drawn != list(WeightedSampler(weights, 16, 79_990, seed=1))
+
+
+def test_weighted_sampler_batches_by_length():
+    lengths = np.arange(100) % 4
+    batches = np.reshape(list(WeightedSampler(np.ones(100), 8, 800, 0, lengths)), (100, 8))
+    mixed = [len(set(lengths[batch])) > 1 for batch in batches]
+    assert sum(mixed) <= 3  # where one length ends and the next begins
+    assert len({lengths[batch][0] for batch in batches[:20]}) == 4  # batches themselves are shuffled
+
+
+class Line(torch.nn.Module):
+    """Two logits of a number, as a model for the Trainer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.classifier = torch.nn.Linear(1, 2)
+
+    def forward(self, x):
+        return SimpleNamespace(logits=self.classifier(x))
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Numbers that follow the epoch, which is 0 to 2, and their labels."""
+
+    epoch = 0
+
+    def __len__(self):
+        return 8
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return {"x": torch.tensor([index + 0.3 * self.epoch]), "labels": torch.eye(2)[index % 2]}
+
+
+class StopError(RuntimeError):
+    pass
+
+
+def fit(folder, averaging, sampler=None, resume=None):
+    """Train for 3 epochs of 4 steps with a checkpoint every 3; returns the weights after every step and the trainer."""
+    steps = []
+
+    class Remembered(EmotionTrainer):
+        def create_optimizer(self, model=None):
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+            return self.optimizer
+
+        def training_step(self, *args, **kwargs):
+            steps.append(self.model.classifier.weight.detach().clone())
+            return super().training_step(*args, **kwargs)
+
+    words = {"num_train_epochs": 3, "per_device_train_batch_size": 2, "save_steps": 3, "save_strategy": "steps"}
+    words |= {"lr_scheduler_type": "constant", "remove_unused_columns": False, "use_cpu": True, "report_to": "none"}
+    args = TrainingArguments(str(folder), **words, disable_tqdm=True, logging_strategy="no")
+    trainer = Remembered(Line(), args, train_dataset=Numbers(), callbacks=[averaging], sampler=sampler)
+    trainer.train(resume_from_checkpoint=resume)
+    return steps, trainer
+
+
+def test_average_weights_is_the_moving_average(tmp_path):
+    class Last(AverageWeights):
+        def on_train_end(self, args, state, control, model=None, **kwargs):
+            self.last = model.classifier.weight.detach().clone()
+            super().on_train_end(args, state, control, model=model, **kwargs)
+
+    averaging = Last(0.8)
+    steps, trainer = fit(tmp_path, averaging)
+    average = steps[0]
+    for weight in [*steps[1:], averaging.last]:
+        average = 0.8 * average + 0.2 * weight
+    assert torch.allclose(trainer.model.classifier.weight, average, atol=1e-6)
+    assert not torch.allclose(averaging.last, average, atol=1e-3)
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(8.0)])
+def test_resumed_training_ends_the_same(weights, tmp_path):
+    """In the midst of the third epoch: its clips, draws and average are those of the unbroken run."""
+    sampler = weights if weights is None else WeightedSampler(weights, 2, 8, 0)
+
+    class Stopped(AverageWeights):
+        def on_step_end(self, args, state, control, **kwargs):
+            super().on_step_end(args, state, control, **kwargs)
+            if state.global_step == 11:
+                raise StopError
+
+    _, whole = fit(tmp_path / "whole", AverageWeights(0.8), sampler)
+    with pytest.raises(StopError):
+        fit(tmp_path / "broken", Stopped(0.8), sampler)
+    last = last_whole_checkpoint(tmp_path / "broken", averaged=True)
+    assert last.endswith("checkpoint-9")
+    if sampler:
+        sampler.set_epoch(0)  # as in a new process
+    steps, resumed = fit(tmp_path / "broken", AverageWeights(0.8, last), sampler, resume=last)
+    assert len(steps) == 3
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name])
+
+
+def test_compute_metrics_takes_soft_labels():
     logits = np.eye(8) * 5
     results = compute_metrics(EvalPrediction(predictions=logits, label_ids=np.eye(8)[[0, 1, 2, 3, 4, 5, 6, 0]]))
     assert results["accuracy"] == pytest.approx(7 / 8)
@@ -197,7 +347,7 @@ def make_checkpoint(folder, step, names=WHOLE, state="{}"):
     return checkpoint
 
 
-def test_the_newest_checkpoint_is_gone_on_from(tmp_path):
+def test_last_whole_checkpoint_is_the_newest(tmp_path):
     assert last_whole_checkpoint(tmp_path / "not there") is None
     assert last_whole_checkpoint(tmp_path) is None
     make_checkpoint(tmp_path, 9)
@@ -206,7 +356,7 @@ def test_the_newest_checkpoint_is_gone_on_from(tmp_path):
 
 
 @pytest.mark.parametrize("state", [None, "", '{"epoch": 1.'])
-def test_a_checkpoint_whose_state_was_not_written_is_passed_over_and_deleted(tmp_path, state):
+def test_last_whole_checkpoint_deletes_half_ones(tmp_path, state):
     before = make_checkpoint(tmp_path, 9)
     names = WHOLE if state is not None else WHOLE[1:]
     half = make_checkpoint(tmp_path, 18, names, state or "")
@@ -215,7 +365,16 @@ def test_a_checkpoint_whose_state_was_not_written_is_passed_over_and_deleted(tmp
 
 
 @pytest.mark.parametrize("gone", WHOLE)
-def test_a_checkpoint_that_is_half_deleted_is_none(tmp_path, gone):
+def test_last_whole_checkpoint_needs_every_file(tmp_path, gone):
     make_checkpoint(tmp_path, 9, [name for name in WHOLE if name != gone])
     assert last_whole_checkpoint(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half"])
+def test_last_whole_checkpoint_needs_the_average(tmp_path, content):
+    checkpoint = make_checkpoint(tmp_path, 9)
+    if content is not None:
+        (checkpoint / AVERAGED).write_bytes(content)
+    assert last_whole_checkpoint(tmp_path) == str(checkpoint)
+    assert last_whole_checkpoint(tmp_path, averaged=True) is None

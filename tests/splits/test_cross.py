@@ -69,7 +69,7 @@ def test_same_names_in_two_corpora_are_two_voices():
 
 
 def test_labels_that_nothing_trains_are_not_tested_but_counted():
-    words = "48 clips of ravdess are not tested, because no clip of emodb that trains is labelled calm, surprised$"
+    words = "48 clips of ravdess are not tested, because no training clip of emodb is labelled calm, surprised$"
     with pytest.warns(UserWarning, match=words):
         table, fold = cross(ravdess(), emodb(), test=["ravdess"])
     tested = {LABELS[label] for label in table.select(fold.test)["emotion"]}
@@ -109,3 +109,9 @@ def test_there_is_only_fold_0():
     assert len(make_folds(table, "cross", [0], ["emodb"])) == 1
     with pytest.raises(SplitError, match="protocol 'cross' has no fold 1"):
         make_folds(table, "cross", [1], ["emodb"])
+
+
+def test_cross_validates_on_speakers_of_known_gender():
+    bursts = corpus_table("emogator", {f"{number:06d}": (None, 8) for number in range(40)})
+    table, fold = cross(ravdess(), bursts, emodb(), test=["emodb"])
+    assert voices(table, fold.validation) == ["ravdess/23", "ravdess/24"]

@@ -41,7 +41,7 @@ TEST_ACTORS = {  # Luna-Jimenez et al. 2022, and EmoBox
     "loao": {actor: [actor] for actor in range(1, 25)},
 }
 VALIDATION_ACTORS = {0: [3, 6], 1: [10, 11], 2: [8, 17], 3: [1, 14], 4: [2, 5]}
-ALONE = [protocol for protocol in PROTOCOLS if protocol not in ("cross", "develop")]  # a second corpus; not all clips
+ALONE = [protocol for protocol in PROTOCOLS if protocol not in ("cross", "develop", "loco")]
 TESTING = [protocol for protocol in ALONE if protocol != "full"]
 
 

@@ -3,12 +3,13 @@
 Examples:
 
     python -m tests.train.killed --kills 10
-    python -m tests.train.killed --kills 50 --seed 1 --recipes regression
+    python -m tests.train.killed --kills 50 --seed 1 --recipes cached
 
-A tiny network is trained on made-up voices by each recipe: one learns by gradient, one is a regression on kept states.
-A run is killed with SIGKILL when it is about to make, rename or delete a file, when a file is empty or half written,
-or behind a step; in between, a kill finds the disk as it was behind one of these. Then the same command goes on with
---resume_from_checkpoint true. Exit status: 0 if all ended with the same files and bytes as the unbroken run, else 1.
+A tiny network is trained on synthetic voices by each recipe: "gradient" augments in every epoch and holds validation
+clips out, "cached" trains on cached states, averages its weights and is calibrated over its folds. A run is killed with
+SIGKILL when it is about to make, rename or delete a file, when a file is empty or half written, or behind a step; in
+between, a kill finds the disk as it was behind one of these. Then the same command is run with --resume_from_checkpoint
+true. Exit status: 0 if all ended with the same files and bytes as the unbroken run, else 1.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ SMALL = ["--window_seconds", "1", "--num_layers", "2", "--folds", "0,3", "--per_
 SMALL += ["--precision", "float32", "--disable_tqdm", "true"]
 RECIPES = {
     "gradient": ["--frozen_layers", "1", "--num_train_epochs", "2"],
-    "regression": [
-        *("--frozen_layers", "2", "--deviations_above", "1", "--head_factor", "0", "--num_train_epochs", "0"),
-        *("--frozen_versions", "1", "--spec_augment", "0", "--head_shrinkage", "0.3", "--refit", "true"),
+    "cached": [
+        *("--frozen_layers", "1", "--num_train_epochs", "2", "--copies", "1", "--ema_decay", "0.9"),
+        *("--hold_out_validation", "false", "--corpus_weights", "ravdess=0.5"),
     ],
 }
 EMOTIONS = ("happy", "sad", "angry")
@@ -180,6 +181,7 @@ def _train(words: list[str], folder: Path, moment: int | None) -> None:
 
     from train import finetune
 
+    os.environ["SER_HF_CACHE"] = f"{folder}.cache"
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a kill leaves behind
     _watch(folder, moment)
     sys.exit(finetune.main(words))
@@ -191,8 +193,7 @@ def _watch(folder: Path, moment: int | None) -> None:
     import torch
     from transformers import modeling_utils
 
-    from ser_hf.models import familiarity
-    from train import finetune_learning
+    from ser_hf.models import familiarity, training
 
     events = os.open(folder.with_suffix(".events"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     happened = 0
@@ -219,7 +220,7 @@ def _watch(folder: Path, moment: int | None) -> None:
             event(f"{name.removeprefix('os.')} {short(args[0])}")
 
     def inside(path: Any) -> bool:
-        return str(path).startswith(f"{folder}{os.sep}") or str(path) == str(folder)
+        return str(path).startswith((f"{folder}{os.sep}", f"{folder}.cache{os.sep}")) or str(path) == str(folder)
 
     def short(path: Any) -> str:
         return os.path.relpath(path, folder) if inside(path) else str(path)
@@ -238,14 +239,15 @@ def _watch(folder: Path, moment: int | None) -> None:
 
         return written
 
-    class Stepping(finetune_learning.EpochCallback):
+    class Stepping(training.SetEpoch):
         def on_step_end(self, args, state, control, **kwargs):
             event(f"step {state.global_step}")
 
     torch.save = halved(torch.save)
     modeling_utils.safe_save_file = halved(modeling_utils.safe_save_file)
     familiarity.save_file = halved(safetensors.numpy.save_file)
-    finetune_learning.EpochCallback = Stepping
+    training.save_file = halved(training.save_file)
+    training.SetEpoch = Stepping
     sys.addaudithook(audit)
 
 

@@ -12,12 +12,14 @@ from ser_hf.runs import read_predictions
 from ser_hf.splits import make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.synthetic import encode, make_clip, make_ravdess
-from train import baseline
+from train import baseline, common
 from train.arguments import parse_arguments, read_recipe
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, milliseconds_per_clip
 from train.publishing.dataset import build_dataset
 
 FOLDER = Path(__file__).parents[2] / "train" / "recipes"
+THREE = ["ravdess", "tess", "cremad"]
+OTHERS = [*THREE, "emodb"]  # what all-training stands for here; savee is only tested
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*fewer than 60 clips",
     "ignore:.*of the official record",
@@ -36,6 +38,16 @@ def data_dir(tmp_path_factory):
     make_savee(folder / "savee", seconds=0.3)
     make_emodb(folder / "emodb", seconds=0.3)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def all_training(monkeypatch):
+    """The corpora of which all-training consists, whatever others there are."""
+
+    def expand(names, data_dir):
+        return [one for name in names for one in (OTHERS if name == "all-training" else [name])]
+
+    monkeypatch.setattr(common, "expand_corpora", expand)
 
 
 def arguments(*words: str) -> DataArguments:
@@ -97,6 +109,39 @@ class TestNames:
         data = arguments("--recipe", str(tmp_path / "r.yaml"), "--test_corpora", "savee")
         assert (data.train_corpora, data.test_corpora) == (["ravdess", "tess"], ["savee"])
 
+    @pytest.mark.parametrize(
+        ("words", "corpora", "train", "test", "trained_on"),
+        [
+            ("--protocol loco --corpora all-training --test_corpora savee", OTHERS, [], ["savee"], OTHERS),
+            ("--corpora ravdess --train_corpora all-training", OTHERS[:1], OTHERS[1:], [], OTHERS),
+            (
+                "--protocol cross --train_corpora all-training --test_corpora emodb",
+                THREE,
+                THREE,
+                ["emodb"],
+                THREE,
+            ),
+        ],
+    )
+    def test_load_expands_names(self, words, corpora, train, test, trained_on, data_dir):
+        data = arguments(*words.split(), "--data_dir", str(data_dir))
+        for _ in range(2):  # expanded names stay as they are
+            table = load_clip_table(data)
+            assert (data.corpora, data.train_corpora, data.test_corpora) == (corpora, train, test)
+            assert data.trained_on == trained_on
+            assert list(dict.fromkeys(table["corpus"])) == [*trained_on, *test]
+
+    @pytest.mark.parametrize(
+        ("words", "chosen"), [("--folds 3,1", [3, 1]), ("--protocol loco --folds savee,0", ["savee", 0]), ("", None)]
+    )
+    def test_folds_are_numbers_or_corpora(self, words, chosen):
+        assert arguments(*words.split()).fold_indices == chosen
+
+    @pytest.mark.parametrize("words", ["--folds savee", "--folds ,", "--folds -1", "--protocol loco --folds ,"])
+    def test_folds_that_are_wrong(self, words):
+        with pytest.raises(UsageError, match="--folds"):
+            _ = arguments(*words.split()).fold_indices
+
     def test_with_cross_the_corpora_are_those_that_train(self):
         data = arguments("--protocol", "cross", "--train_corpora", "tess", "savee", "--test_corpora", "emodb")
         assert data.corpora == ["tess", "savee"]
@@ -120,7 +165,13 @@ class TestTable:
                 "--protocol cross --train_corpora ravdess emodb --test_corpora emodb",
                 "--train_corpora and --test_corpora both name emodb",
             ),
-            ("--test_corpora emodb", "--test_corpora goes with --protocol cross, not with 'actor'; see --corpora"),
+            ("--test_corpora emodb", "--test_corpora goes with --protocol cross or loco"),
+            ("--protocol full --train_corpora emodb", "--train_corpora does not go with --protocol full"),
+            ("--protocol loco --train_corpora emodb", "--train_corpora does not go with --protocol loco"),
+            ("--protocol loco --corpora ravdess emodb --folds_from x/y", "--folds_from .* loco"),
+            ("--protocol loco --corpora ravdess emodb --test_corpora emodb", "emodb is named twice"),
+            ("--train_corpora ravdess", "ravdess is named twice"),
+            ("--train_corpora all-training --corpora ravdess tess cremad savee emodb", "--train_corpora all-training"),
             (
                 "--protocol cross --train_corpora ravdess --test_corpora emodb --folds_from x/y",
                 "--folds_from does not go with --protocol cross",
@@ -149,6 +200,26 @@ class TestFolds:
         assert set(table.select(fold.train)["corpus"]) == {"emodb"}
         assert set(table.select(fold.test)["corpus"]) == {"ravdess", "savee"}
 
+    def test_loco(self, data_dir):
+        words = "--protocol loco --corpora tess ravdess emodb --test_corpora savee --folds savee,0 --data_dir"
+        data = arguments(*words.split(), str(data_dir))
+        table = load_clip_table(data)
+        folds = make_data_folds(table, data)
+        assert [str(fold) for fold in folds] == ["Fold 3 (savee)", "Fold 0 (tess)"]
+        corpora = [[set(table.select(part)["corpus"]) for part in (fold.train, fold.test)] for fold in folds]
+        assert corpora == [[{"tess", "ravdess", "emodb"}, {"savee"}], [{"ravdess", "emodb"}, {"tess"}]]
+
+    @pytest.mark.parametrize("protocol", ["actor", "emobox", "develop"])
+    def test_train_corpora_train_in_every_fold(self, protocol, data_dir):
+        words = f"--protocol {protocol} --train_corpora emodb tess --data_dir"
+        data = arguments(*words.split(), str(data_dir))
+        table = load_clip_table(data)
+        alone = make_folds(table.select(range(192)), protocol)  # the 192 clips of RAVDESS come first
+        for fold, same in zip(make_data_folds(table, data), alone, strict=True):
+            assert fold.train.tolist() == [*same.train, *range(192, len(table))]
+            assert fold.validation.tolist() == same.validation.tolist()
+            assert fold.test.tolist() == same.test.tolist()
+
     @pytest.mark.parametrize("words", ["--corpora tess", "--corpora tess --protocol loao"])
     def test_nobody_to_validate_on_is_told(self, words, data_dir):
         data = arguments(*words.split(), "--data_dir", str(data_dir))
@@ -173,6 +244,14 @@ class TestFolds:
         for one, two in zip(built_in, make_data_folds(table, from_there), strict=True):
             for part in ("train", "validation", "test"):
                 assert getattr(one, part).tolist() == getattr(two, part).tolist()
+
+    def test_folds_from_need_no_train_corpora(self, data_dir, tmp_path):
+        build_dataset(tmp_path, ["ravdess"], data_dir, "alice/folds")
+        words = ["--train_corpora", "savee", "--data_dir", str(data_dir)]
+        settings = [arguments(*words), arguments(*words, "--folds_from", str(tmp_path))]
+        built_in, published = (make_data_folds(load_clip_table(data), data) for data in settings)
+        for one, two in zip(built_in, published, strict=True):
+            assert one.train.tolist() == two.train.tolist()
 
     def test_tables_stay_those_of_the_corpora(self, data_dir):
         data = arguments("--corpora", "emodb", "tess", "--data_dir", str(data_dir))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 
 from ser_hf import plots
@@ -164,6 +165,23 @@ def test_a_model_that_heard_the_corpus_is_marked(tmp_path, monkeypatch):
     run = compare.read_run(make_run(tmp_path / "x", frame, protocol="cross", heard_in_training=["ravdess"]))
     text = "\n".join(compare.section([run], compare.Gallery(tmp_path / "y_files")))
     assert "**No test:** trained on these very corpora: x." in text
+
+
+def test_compare_shows_figures_per_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "save", lambda figure, path: path)
+    tables = [make_table(), make_table(range(1, 5), corpus="emovo")]
+    runs = []
+    for name, skill in (("a", 3.0), ("b", 1.0)):
+        frames = [make_predictions(table, skill, folds=1).assign(fold=fold) for fold, table in enumerate(tables)]
+        runs.append(compare.read_run(make_run(tmp_path / name, pd.concat(frames), protocol="loco")))
+    text = "\n".join(compare.section(runs, compare.Gallery(tmp_path / "files")))
+    found = rows(text.split("per corpus, %")[1].split("###")[0])
+    assert [cell.split(" ")[0] for cell in found["run"]] == ["emovo", "ravdess", "mean"]
+    for run in runs:
+        columns = [*run.metrics["per_corpus"].values(), run.metrics["mean_over_corpora"]]
+        figures = [[one[key] for key in ("accuracy", "balanced_accuracy", "ece")] for one in columns]
+        assert found[run.name] == [" / ".join(f"{100 * value:.1f}" for value in column) for column in figures]
+    assert "a / b" in rows(text)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import pytest
 import soundfile
 
 import train.evaluate
+from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
 from ser_hf.runs import read_predictions, read_run_json
 from tests.corpora.trees import make_emodb, make_savee
 from tests.synthetic import make_ravdess
 from tests.tiny_models import save_tiny_whisper
-from train.evaluate import main, training_corpora
+from train.evaluate import main
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +88,13 @@ def test_clips_that_cannot_be_used_are_listed_and_the_rest_is_answered(model, tw
 
 def test_testing_on_the_training_corpus_is_warned_of(model, two_actors, tmp_path, capsys):
     heard = shutil.copytree(model, tmp_path / "heard")
-    (heard / "metrics.json").write_text('{"corpora": ["ravdess"]}')
-    assert run(heard, two_actors, tmp_path / "run") == 0
-    assert "was trained on ravdess" in capsys.readouterr().err
-    assert read_run_json(tmp_path / "run")["heard_in_training"] == ["ravdess"]
+    config = json.loads((heard / "config.json").read_text())
+    found = (["emodb", "ravdess"], ["emodb"], [])  # an empty list: config.json does not say
+    for key, value in (("learned_from", ["ravdess"]), *(("trained_on", names) for names in found)):
+        (heard / "config.json").write_text(json.dumps(config | {key: value}))
+        assert run(heard, two_actors, tmp_path / "run", "--overwrite_output_dir") == 0
+        assert ("warning" in capsys.readouterr().err) == (value != ["emodb"])
+        assert read_run_json(tmp_path / "run")["heard_in_training"] == [name for name in value if name == "ravdess"]
 
 
 @pytest.mark.filterwarnings("ignore:.*of the official record")
@@ -110,26 +114,23 @@ def test_corpora_of_other_kinds_are_answered_together(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("where", "text", "expected"),
+    ("config", "expected"),
     [
-        ("config.json", '{"corpora": ["ravdess", "tess"]}', ["ravdess", "tess"]),
-        ("metrics.json", '{"corpora": "ravdess,tess"}', ["ravdess", "tess"]),
-        ("run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
-        ("../run.json", '{"arguments": {"corpora": "ravdess"}}', ["ravdess"]),
-        ("config.json", "{}", []),
-        ("metrics.json", '{"corpora": ["emodb"], "protocol": "cross"}', []),
-        (
-            "../run.json",
-            '{"protocol": "cross", "arguments": {"train_corpora": ["ravdess", "tess"], "test_corpora": ["emodb"]}}',
-            ["ravdess", "tess"],
-        ),
-        ("../run.json", '{"protocol": "cross", "arguments": {"corpora": ["emodb"]}}', []),
+        ({"trained_on": ["tess"], "learned_from": ["ravdess"], "corpora": ["emodb"]}, ["tess"]),
+        ({"learned_from": ["ravdess", "emodb"]}, ["ravdess", "emodb"]),
+        ({"corpora": "ravdess,tess"}, ["ravdess", "tess"]),
+        ({"learned_from": 7}, None),
+        ({"trained_on": []}, None),
+        ({}, None),
     ],
 )
-def test_training_corpora_are_found(tmp_path, where, text, expected):
-    (tmp_path / "fold0").mkdir()
-    (tmp_path / "fold0" / where).write_text(text)
-    assert training_corpora(str(tmp_path / "fold0")) == expected
+def test_trained_on_reads_config(config, expected, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert trained_on(tmp_path) == expected
+
+
+def test_trained_on_knows_bundled_models():
+    assert "ravdess" in trained_on("ser-whisper")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ SECOND = {
     "name": "no-speech",
     "recipe": "whisper",
     "hypothesis": "Sounds help.",
-    "arguments": {"no_speech": 0.05, "calibrate": False},
+    "arguments": {"copies": 0, "calibrate": False},
     "learned": "They do not hurt.",
 }
 
@@ -76,7 +76,7 @@ def test_what_is_not_kept_is_run_and_kept_and_the_report_tells_all(tmp_path, mon
     assert run(tmp_path, "--base_model", "somewhere") == 0
     (line,) = lines
     assert f"train.finetune --recipe {RECIPES / 'whisper.yaml'} --protocol develop" in line
-    assert line.endswith("--no_speech 0.05 --calibrate false --base_model somewhere")
+    assert line.endswith("--copies 0 --calibrate false --base_model somewhere")
     assert (tmp_path / "kept/no-speech/predictions.parquet").is_file()
     report = (tmp_path / "experiments.md").read_text()
     (row,) = [row for row in report.splitlines() if row.startswith("| `no-speech`")]
@@ -85,7 +85,7 @@ def test_what_is_not_kept_is_run_and_kept_and_the_report_tells_all(tmp_path, mon
     assert float(difference[1].split()[0]) > 0  # skill 2 against skill 1
     section = report.split("## no-speech")[1]
     command = "python -m train.finetune --recipe train/recipes/whisper.yaml --protocol develop"
-    assert f"Sounds help.\n\n    {command} --no_speech 0.05 --calibrate false\n\nThey do not hurt." in section
+    assert f"Sounds help.\n\n    {command} --copies 0 --calibrate false\n\nThey do not hurt." in section
 
 
 def test_a_part_can_be_chosen_and_what_fails_is_told(tmp_path, monkeypatch, capsys):

@@ -54,29 +54,6 @@ def test_a_run_from_scratch_beats_chance_and_again_is_the_same(architecture, siz
             assert tensor.equal(two[name]), name
 
 
-@pytest.mark.slow
-def test_copies_that_are_made_once_are_trained_on_beside_the_clips(corpus_dir, tmp_path, monkeypatch):
-    from train import finetune_learning
-
-    heard = []
-
-    class Remembered(finetune_learning.ClipDataset):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            heard.append(self)
-
-    monkeypatch.setattr(finetune_learning, "ClipDataset", Remembered)
-    sizes = ["--hidden_size", "64", "--num_layers", "1", "--max_steps", "1", "--copies", "1", "--calibrate", "false"]
-    assert train(corpus_dir, tmp_path / "run", "vit", *sizes) == 0
-    training, *_, validation = heard  # between them, what a head would be fitted on first
-    assert len(training) == 2 * (24 - 5 - 2) * 8
-    assert training.labels[: len(training) // 2] == training.labels[len(training) // 2 :]
-    assert (training[0]["samples"] == training.clips[0][: training.window]).all()  # no change on top of the copies
-    assert training[0]["mix_seed"] is not None
-    assert training.clips[0].size != training.clips[len(training) // 2].size
-    assert len(validation) == 2 * 8
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

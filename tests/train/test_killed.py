@@ -1,4 +1,4 @@
-"""A training that is killed at any moment ends as the unbroken one, when it is told to go on."""
+"""A training that is killed at any moment and resumed ends as the unbroken one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def common(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "kills"), [("gradient", 6), ("regression", 4)])
-def test_kills_at_random_moments_change_nothing_in_the_end(common, tmp_path, recipe, kills):
+@pytest.mark.parametrize(("recipe", "kills"), [("gradient", 6), ("cached", 4)])
+def test_killed_runs_end_as_the_unbroken_one(common, tmp_path, recipe, kills):
     outcome = killed.survive(common, recipe, tmp_path, kills)
     assert outcome.complaints == []
     assert len(outcome.moments) == kills
 
 
-def test_a_difference_is_told():
+def test_difference_names_files():
     expected = {"model.safetensors": b"1", "predictions.parquet": b"2"}
     assert killed.difference(expected, dict(expected)) == ""
     found = {"model.safetensors": b"3", "checkpoint-4/optimizer.pt": b"4"}

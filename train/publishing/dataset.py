@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ser_hf.corpora import load_corpus
+from ser_hf.corpora import corpus_facts, load_corpus
 from ser_hf.corpora.folds import folds_file
 from ser_hf.labels import LABELS
 from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
@@ -23,55 +22,6 @@ from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definitio
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
 
 
-@dataclass(frozen=True)
-class Source:
-    """What the card says of a corpus besides what its table holds."""
-
-    file: str  # where a clip lies in the official record, whatever copy of it is read here (a FLAC, say)
-    language: str
-    licence: str
-    citation: str
-
-
-SOURCES = {
-    "ravdess": Source(
-        "Actor_{speaker}/{clip}.wav",
-        "en",
-        "CC BY-NC-SA 4.0",
-        'S. R. Livingstone and F. A. Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song '
-        '(RAVDESS)", PLoS ONE 13(5): e0196391, 2018, doi:10.1371/journal.pone.0196391. The recordings: '
-        "https://zenodo.org/records/1188976.",
-    ),
-    "tess": Source(
-        "{clip}.wav",  # copies differ in their folders
-        "en",
-        "free for non-commercial use, on the terms of its record",
-        'M. K. Pichora-Fuller and K. Dupuis, "Toronto emotional speech set (TESS)", Borealis, 2020. The recordings: '
-        "https://doi.org/10.5683/SP2/E8H2MF.",
-    ),
-    "cremad": Source(
-        "AudioWAV/{clip}.wav",
-        "en",
-        "Open Database License 1.0",
-        'H. Cao et al., "CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset", IEEE Transactions on Affective '
-        "Computing 5(4): 377-390, 2014, doi:10.1109/TAFFC.2014.2336244. The recordings: "
-        "https://github.com/CheyneyComputerScience/CREMA-D.",
-    ),
-    "savee": Source(
-        "AudioData/{speaker}/{name}.wav",
-        "en",
-        "for research, after registration",
-        'S. Haq and P. J. B. Jackson, "Multimodal Emotion Recognition", in W. Wang (ed.), Machine Audition, '
-        "IGI Global, 2010, pp. 398-423. The recordings: http://kahlan.eps.surrey.ac.uk/savee/.",
-    ),
-    "emodb": Source(
-        "wav/{clip}.wav",
-        "de",
-        "free to use, with citation",
-        'F. Burkhardt et al., "A Database of German Emotional Speech", Interspeech 2005. The recordings: '
-        "http://emodb.bilderbar.info.",
-    ),
-}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 COLUMNS = {
     "clip": "official name of the clip, without suffix; no two clips share one",
@@ -124,7 +74,7 @@ def published_table(table: Dataset, corpus: str) -> Dataset:
     """The clip table of a corpus without audio, with `file` and the fold columns of each protocol that divides it."""
     columns = {name: list(table[name]) for name in COLUMNS if name != "file"}
     columns["file"] = [
-        SOURCES[corpus].file.format(speaker=speaker, clip=clip, name=clip.removeprefix(f"{speaker}_"))
+        corpus_facts(corpus).file.format(speaker=speaker, clip=clip, name=clip.removeprefix(f"{speaker}_"))
         for speaker, clip in zip(table["speaker"], table["clip"], strict=True)
     ]
     features = {name: Value("string") for name in COLUMNS}
@@ -145,7 +95,7 @@ def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
     frames = {name: table.to_pandas() for name, table in tables.items()}
     n_clips = sum(map(len, tables.values()))
     names = " and ".join(name.upper() for name in tables)
-    languages = sorted({SOURCES[name].language for name in tables})
+    languages = sorted({corpus_facts(name).language.split("-")[0] for name in tables})
     data = DatasetCardData(
         license="cc-by-nc-sa-4.0" if list(tables) == ["ravdess"] else "other",
         language=languages[0] if len(languages) == 1 else languages,
@@ -192,7 +142,7 @@ def _column_words(frames: dict[str, pd.DataFrame]) -> dict[str, str]:
 def _corpus_words(name: str, table: Dataset, frame: pd.DataFrame) -> dict[str, Any]:
     """What the card says of one corpus: rows of its tables, every number counted in the published table."""
     frame = frame.assign(emotion=[LABELS[emotion] for emotion in frame["emotion"]])
-    counts = Counter(frame["emotion"])
+    counts, facts = Counter(frame["emotion"]), corpus_facts(name)
     return {
         "name": name,
         "n_clips": len(frame),
@@ -200,14 +150,14 @@ def _corpus_words(name: str, table: Dataset, frame: pd.DataFrame) -> dict[str, A
         "emotions": [(label, counts[label]) for label in LABELS if counts[label]],
         "speakers": _speaker_rows(frame),
         "protocols": [_protocol_words(one, table, frame) for one in TESTING_PROTOCOLS if column_names(one)[0] in frame],
-        "licence": SOURCES[name].licence,
-        "citation": SOURCES[name].citation,
+        "licence": facts.licence,
+        "citation": f"{facts.citation}. The recordings: {facts.record}.",
     }
 
 
 def _speaker_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
-    for (speaker, gender), clips in frame.groupby(["speaker", "gender"]):
+    for (speaker, gender), clips in frame.groupby(["speaker", "gender"], dropna=False):
         counts = Counter(clips["emotion"])
         rows.append({"speaker": speaker, "gender": gender, "n": len(clips), "counts": [counts[one] for one in LABELS]})
     return rows
