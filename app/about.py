@@ -66,13 +66,14 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
         for title, described in (("Neural network", model), ("Baseline", baseline))
     }
     sureness = CALIBRATION_TEXT + (DIAGRAM_TEXT if any(map(calibration_bins, models.values())) else "")
+    data = _trained_on(model, baseline) + _cards(model, baseline)
     act = _link("https://eur-lex.europa.eu/eli/reg/2024/1689/oj", "EU AI Act")
     return (
         f'<div class="ser-about">{_quality(models)}'
         f"{_side_by_side('What is heard as what', CONFUSION_TEXT, confusion, models)}"
         f"{_side_by_side('How much depends on whose voice it is', SPREAD_TEXT, spread, models)}"
         f"{_side_by_side('Are they right as often as they are sure?', sureness, calibration, models)}"
-        f"{FACTS.format(trained_on=_trained_on(model, baseline) + _cards(model, baseline), act=act, privacy=escape(privacy))}</div>"
+        f"{FACTS.format(trained_on=data, act=act, privacy=escape(privacy))}</div>"
     )
 
 
@@ -182,12 +183,12 @@ def _trained_on(*models: Described) -> str:
     words = ""
     for model in models:
         names = ", ".join(name.upper() for name in model.trained_on) or "see the model's own card"
-        words += f"{escape(model.name)}: {escape(names)}. "
+        words += f"{escape(model_name(model.name))}: {escape(names)}. "
     if any("ravdess" in model.trained_on for model in models):
         words += (
             f"{_link('https://doi.org/10.5281/zenodo.1188976', 'RAVDESS')} is under "
-            f"{_link('https://creativecommons.org/licenses/by-nc-sa/4.0/', 'CC BY-NC-SA 4.0')}: models trained on it are "
-            "not for commercial use."
+            f"{_link('https://creativecommons.org/licenses/by-nc-sa/4.0/', 'CC BY-NC-SA 4.0')}: models trained on "
+            "it are not for commercial use."
         )
     return words.strip()
 

@@ -166,32 +166,10 @@ def test_temperatures_are_cross_fitted(cached_run, common):
         assert classifier.answer_threshold == fitted.threshold
         clips = [table[row]["audio"] for row in np.flatnonzero(np.isin(np.array(table["clip"]), own["clip"]))]
         found = [[one.scores[label] for label in LABELS] for one in classifier.predict_many(clips)]
-        # The temperature in the model's own logits; its weights are float16, which its low temperature here magnifies.
-        before, after = (
-            np.log(rows / rows.mean(axis=1, keepdims=True))
-            for rows in (probability_matrix(raw[fold])[0], np.array(found))
-        )
-        before, after = (rows - rows.mean(axis=1, keepdims=True) for rows in (before, after))
-        print(
-            "SLOPE",
-            (before * after).sum() / (before**2).sum() * fitted.temperature,
-            np.abs(before / fitted.temperature - after).max(),
-            np.abs(before).max(),
-            fitted.temperature,
-        )
-        import shutil as sh
-        from ser_hf.models.neural import load_neural
-
-        model = load_neural(cached_run / f"fold{fold}" / "model")
-        w = model.model.classifier.weight
-        pw = model.model.projector.weight
-        print(
-            "NORMS",
-            w.abs().max().item(),
-            pw.abs().max().item(),
-            model.model.classifier.bias.abs().max().item(),
-            (w @ pw).abs().max().item(),
-        )
+        # Not equal to 1e-3: the model's weights are float16, and those of a tiny encoder's head are in the hundreds.
+        logits = [np.log(rows) for rows in (probability_matrix(raw[fold])[0], np.array(found))]
+        before, after = (one - one.mean(axis=1, keepdims=True) for one in logits)
+        assert (before * after).sum() / (before**2).sum() * fitted.temperature == pytest.approx(1, abs=0.02)
 
 
 def test_calibration_weighs_folds_alike():
