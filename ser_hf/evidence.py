@@ -70,10 +70,11 @@ class Evaluation:
     @property
     def trained_on(self) -> list[str]:
         """The corpora that were trained on; but for protocol "cross", other clips of the tested ones too."""
-        train = list(self.arguments.get("train_corpora") or [])
+        divided, train = (self.arguments.get(name) or [] for name in ("corpora", "train_corpora"))
+        divided, train = (one.replace(",", " ").split() if isinstance(one, str) else one for one in (divided, train))
         if self.protocol == "cross" and train:
-            return train
-        return list(dict.fromkeys([*(self.arguments.get("corpora") or self.corpora), *train]))
+            return list(train)
+        return list(dict.fromkeys([*(divided or self.corpora), *train]))
 
     @property
     def asked_a_finished_model(self) -> bool:

@@ -128,7 +128,7 @@ def test_a_mistyped_choice_is_answered_with_the_nearest(line, told, capsys):
         ("train.baseline --features mfc,pitch", "there is no group 'mfc'; did you mean 'mfcc'?"),
         ("train.evaluate --model models/ser-svn --corpora emodb --output_dir x", "did you mean 'models/ser-svm'?"),
         ("train.leaderboard --rows wisper", "did you mean 'whisper'?"),
-        ("train.experiments --names mean-alon", "did you mean 'mean-alone'?"),
+        ("train.experiments --names linear-prob", "did you mean 'linear-probe'?"),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(line, told, capsys, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ class ModelArguments:
 class AugmentationArguments:
     """How training clips are augmented."""
 
-    _argument_group_name = "augmentation of training clips (0 leaves a kind out)"
+    _argument_group_name = "augmentation: how training clips are changed (0 leaves a kind out)"
 
     speed: float = option(0.1, name="speed")
     gain_db: float = option(6.0, name="gain_db")

@@ -70,7 +70,7 @@ def test_metadata_is_what_the_hub_specifies(kind, request):
         assert data["widget"][0]["output"][0] == {"label": "sad", "score": 0.86}
     else:
         assert not {"base_model", "base_model_relation", "widget"} & set(data)
-        assert data["library_name"] == "skops"
+        assert data["library_name"] == "sklearn"
 
 
 def test_results_survive_the_hubs_own_reader(neural):

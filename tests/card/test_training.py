@@ -33,9 +33,9 @@ def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path
         ({"early_stopping_patience": 3}, "training stopped after 3 epochs without a better one"),
         ({"hold_out_validation": False, "reference_run": "/home/me/runs/earlier"}, "an earlier run (`earlier`)"),
         ({"folds_from": "alice/folds@v1"}, "the folds 'actor' of alice/folds@v1; no speaker is in training and test"),
-        ({"max_steps": 40}, "| `max_steps`: updates of the weights | 40 |"),
+        ({"max_steps": 40}, "| `max_steps`: optimiser steps | 40 |"),
         ({"base_model_id": None}, "The first layer of the encoder of Whisper, fine-tuned"),
-        ({"num_train_epochs": 0}, "Nothing was learned by gradient"),
+        ({"num_train_epochs": 0}, "linear classifier was fitted on the frozen encoder"),
     ],
 )
 def test_the_card_follows_the_arguments(changes, words, tmp_path):

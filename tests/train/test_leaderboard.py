@@ -171,9 +171,9 @@ class TestReport:
         assert row[1].startswith(f"**{100 * actor['fold_mean_accuracy']:.1f}** [")
         assert row[3] == f"{100 * mixed['fold_mean_accuracy']:.1f}"
         assert row[4] == f"{100 * (mixed['fold_mean_accuracy'] - actor['fold_mean_accuracy']):.1f}"
-        assert row[5] == "–"  # not run
-        assert row[6] == "2.0 M"
-        assert row[8] == "3"  # minutes on two cores
+        assert row[5:7] == ["–", "–"]  # not run
+        assert row[7] == "2.0 M"
+        assert row[9] == "3"  # minutes on two cores
 
     def test_what_was_measured_beside_is_shown(self, report, tmp_path):
         assert "| `svm` | 80.0 | 30.0 | 50.0 | 60.0 | 50.0 |" in report
