@@ -104,7 +104,7 @@ def write_card(
         "arguments": argument_table(recipe) if recipe else None,
         "temperature": _temperature(config, recipe),
         "threshold": config.get("answer_threshold"),
-        "probe": bool(recipe) and recipe.evaluation.arguments.get("num_train_epochs") == 0,
+        "probe": recipe is not None and recipe.evaluation.arguments.get("num_train_epochs") == 0,
         "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
     facts["is_ravdess"] = trained == ["ravdess"]

@@ -302,10 +302,13 @@ def train(
 ) -> bool:
     """Fit the head, then fine-tune, and write ``log.json``; returns whether training was resumed."""
     arguments, augmentation, folder = experiment.model, experiment.augmentation, Path(args.output_dir)
+    assert arguments.layer_decay is not None, "arguments are resolved"
+    assert arguments.head_factor is not None, "arguments are resolved"
     freeze_lower(model, arguments.frozen_layers)
     weights, sampler, lengths = experiment.weights(fold.train), None, None
     training: Any
     validation: Any
+    collator: Collator
     if experiment.caches:
         collator, of_table = StatesCollator(extractor, len(LABELS)), (experiment.labels, experiment.masked)
         training = StatesDataset(experiment.states, fold.train, *of_table, seed=args.seed)

@@ -31,9 +31,9 @@ all other training corpora there; every other row trains on RAVDESS alone. *Seen
 random (**speaker-dependent**); *drop* is the difference in points. *EmoDB*: trained on RAVDESS, tested on EmoDB
 (German, ten other speakers, the labels that both have, eight labels open). *Left-out corpora*: protocol `loco`, trained
 on all training corpora but the tested one, mean UAR over SAVEE, EmoDB, EMOVO, nEMO, Korean emotional TTS and ASED,
-eight labels open. No epoch, temperature or parameter was chosen on test speakers. *Training* is the mean of the folds in
-minutes times cores ({processors}), *ms per clip* the time from samples to prediction. Humans are quoted at 67 on unseen
-speakers (Luna-Jimenez et al. 2022); chance is {chance}."""
+eight labels open. No epoch, temperature or parameter was chosen on test speakers. *Training* is the mean of the folds
+in minutes times cores ({processors}), *ms per clip* the time from samples to prediction. Humans are quoted at 67 on
+unseen speakers (Luna-Jimenez et al. 2022); chance is {chance}."""
 CALIBRATION_TEXT = """\
 On unseen voices, in per cent: the calibration error (ECE, 15 bins) before and after the temperature that was fitted
 on speakers of the training part, how sure the right and the wrong answers are on average, how many of the wrong ones
