@@ -19,7 +19,7 @@ def assert_clean(folder: Path, text: str) -> None:
     """No unfilled place, nothing of a machine or an account, and every link leads to a file of the folder."""
     assert not re.search(r"\{\{|\}\}|\{%|%\}|PATH_OR_HUB_ID|HUB_TOKEN|\bnan\b|\bNone\b|\bhf_\w", text)
     assert not re.search(r"/home/|/root|/tmp|/work|/Users/|[A-Z]:\\|\.\./", text)
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("https://", "#"))]
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("https://", "http://", "#"))]
     for link in links:
         assert (folder / link).is_file(), f"the card links to {link}, which is not there"
     pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text)
