@@ -15,7 +15,6 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ser_hf.card_arguments import argument_table
 from ser_hf.card_section import FIGURES, NO_FIGURE, PROTOCOL_WORDS, Section, Table, words
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
-from ser_hf.corpora import CORPORA, corpus_facts
 from ser_hf.evidence import (
     WEIGHTS,
     CardError,
@@ -83,6 +82,8 @@ def write_card(
             f"{model_folder} cannot be the model that {recipe.folder} tested: that run has "
             f"{len(recipe.evaluation.folds)} folds, each a model of its own; is_final=False takes a run of one fold"
         )
+    from ser_hf.corpora import CORPORA, corpus_facts  # datasets, which the page that imports this module does not need
+
     facts = {
         **_model_facts(model_folder, config, recipe),
         "title": name,
