@@ -320,7 +320,7 @@ def train(
         validation = experiment.sound(fold.validation, window)
     if weights is not None:
         weights = np.tile(weights, len(training) // len(weights))
-        sampler = WeightedSampler(weights, args.train_batch_size, len(fold.train), args.seed, lengths)
+        sampler = WeightedSampler(weights, args.train_batch_size * args.world_size, len(fold.train), args.seed, lengths)
     with upper_layers(model, arguments.frozen_layers) if experiment.caches else contextlib.nullcontext():
         if arguments.fit_head_first:
             if experiment.caches:  # the same in every fold, since nothing is trained yet

@@ -231,7 +231,7 @@ def test_fit_head_weighs_clips(bases):
     assert torch.allclose(heads[0], heads[1], atol=1e-4)
     assert not torch.allclose(heads[0], heads[2], atol=1e-2)
     scaled = StandardScaler().fit_transform(features)
-    regression = LogisticRegression(C=10 / times.sum(), max_iter=1000, tol=1e-7)
+    regression = LogisticRegression(C=20 / times.sum(), max_iter=1000, tol=1e-7)
     regression.fit(np.repeat(scaled, times, axis=0), np.repeat(labels, times))
     assert np.allclose(heads[0][:3].numpy() * features.std(axis=0), regression.coef_, atol=1e-3)
 

@@ -56,8 +56,8 @@ def test_what_is_kept_names_no_folder_of_the_machine_that_ran_it(tmp_path):
 
 
 def test_a_kept_run_of_an_older_recipe_is_told(tmp_path, capsys):
-    kept = finished_run(tmp_path / WHISPER.name, arguments={"num_train_epochs": 3, "speed": 0.2, "corpora": "ravdess"})
+    kept = finished_run(tmp_path / WHISPER.name, arguments={"max_steps": 3, "speed": 0.2, "corpora": "ravdess"})
     assert run_jobs([WHISPER], tmp_path / "runs", kept.parent) == []
     told = capsys.readouterr().err
-    assert f"num_train_epochs 3 (recipe: {read_recipe(WHISPER.recipe)['num_train_epochs']})" in told
+    assert f"max_steps 3 (recipe: {read_recipe(WHISPER.recipe)['max_steps']})" in told
     assert "speed" not in told

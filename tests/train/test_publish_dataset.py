@@ -219,7 +219,7 @@ class TestCard:
 
     def test_it_says_that_it_holds_no_recordings(self, card):
         assert "**There are no recordings in this repository**" in card
-        assert "CC BY-NC-SA 4.0" in card
+        assert "CC-BY-NC-SA-4.0" in card
 
     def test_every_column_is_told(self, card):
         told = [row[0].strip("`") for row in section(card, "## Columns")]
@@ -318,7 +318,7 @@ class TestSeveralCorpora:
         assert DatasetCard(card).data.language == ["de", "en"]
         for name in self.CORPORA:
             assert f"## {name.upper()}\n" in card
-        for words in ("Burkhardt", "Livingstone", "Haq", "Cao", "Pichora-Fuller", "CREMAD Open Database License 1.0;"):
+        for words in ("Burkhardt", "Livingstone", "Haq", "Cao", "Pichora-Fuller", "CREMAD ODbL-1.0;"):
             assert card.count(words) == 1
         (intensity,) = (row[1] for row in section(card, "## Columns") if row[0] == "`intensity`")
         assert intensity == "`normal` or `high` or `low`; empty where the corpus does not tell it"
