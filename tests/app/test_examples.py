@@ -195,5 +195,5 @@ def test_bundled_models_answer_the_examples_in_many_ways():
     analyser = Analyser(*map(EmotionClassifier.from_pretrained, (DEFAULT_MODEL, DEFAULT_BASELINE)))
     answers = {clip.file: analyser.analyse(str(FOLDER / clip.file)) for clip in SPOKEN}
     assert len({answer["model"]["label"] for answer in answers.values()}) >= 2
-    assert {answer["agree"] for answer in answers.values()} == {True, False}
+    assert False in {answer["agree"] for answer in answers.values()}
     assert len({segment["label"] for segment in answers["changing.flac"]["model"]["timeline"]}) >= 2
