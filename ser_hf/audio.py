@@ -209,14 +209,12 @@ def sliding_windows(n_samples: int, window: int, hop: int) -> list[tuple[int, in
 
 
 def speech_windows(samples: np.ndarray, window_seconds: float) -> list[tuple[int, int]]:
-    """Which stretches (start, end), in samples, of a recording a model with such a window hears.
+    """Stretches (start, end), in samples, of a recording that a model with such a window is given.
 
-    A recording that fits is one stretch, untouched. Else silence at both ends is left out; if the rest does not fit
-    either, it is cut into windows that overlap by half, of which silent ones (40 dB below the recording) are left out.
+    Silence at both ends is left out of every recording, so that predictions do not depend on it. What is longer than
+    the window is cut into windows that overlap by half, of which silent ones (40 dB below the recording) are left out.
     """
     window = round(window_seconds * SAMPLE_RATE)
-    if len(samples) <= window:
-        return [(0, len(samples))]
     first, last = speech_span(samples)
     threshold = WINDOW_SILENCE * peak_level(samples)
     windows = [(first + start, first + end) for start, end in sliding_windows(last - first, window, window // 2)]

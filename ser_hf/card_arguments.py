@@ -40,6 +40,8 @@ ARGUMENTS = {
     "codec_probability": "share of clips that pass a lossy codec",
     "crop_probability": "share of clips cropped to 0.8 to 2.2 s of their speech",
     "join_probability": "share of clips joined with another of the same speaker and label",
+    "keep_positions": "share of a cached copy's positions that a training step sees",
+    "corpus_shift": "shift cached copies by random parts of the differences between the means of corpora",
     "spec_augment": "share of frames and of bins that SpecAugment masks",
     "mixup_alpha": "shape of mixup's Beta distribution; 0 is no mixup",
     "mixup_probability": "share of batches that are mixed",
@@ -49,7 +51,7 @@ ARGUMENTS = {
 OF_GRADIENTS = {  # those that have no effect in a linear probe, which takes no gradient step
     *("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "optim", "learning_rate"),
     *("layer_decay", "head_factor", "ema_decay", "lr_scheduler_type", "warmup_steps", "weight_decay"),
-    *("label_smoothing_factor", "mixup_alpha", "mixup_probability"),
+    *("label_smoothing_factor", "mixup_alpha", "mixup_probability", "keep_positions", "corpus_shift"),
 }
 
 

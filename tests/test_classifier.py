@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio
+from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio, trim_silence
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
@@ -56,11 +56,11 @@ def test_prediction_as_dict_is_json_and_rounded(classifier):
 
 
 @pytest.mark.parametrize("emotion", ["angry", "calm"])
-def test_clip_that_fits_the_window_gets_the_stock_pipelines_probabilities(classifier, model_folder, emotion):
+def test_predict_gives_the_stock_pipelines_scores_of_the_speech(classifier, model_folder, emotion):
     from transformers import pipeline
 
     clip = make_clip(emotion, seconds=4.5)
-    stock = pipeline("audio-classification", model=str(model_folder))(clip.copy(), top_k=None)
+    stock = pipeline("audio-classification", model=str(model_folder))(trim_silence(clip).copy(), top_k=None)
     ours = classifier.predict(clip).scores
     assert ours == pytest.approx({answer["label"]: answer["score"] for answer in stock}, abs=1e-5)
 

@@ -219,6 +219,9 @@ def check_arguments(
         )
     if augmentation.copies and not model.frozen_layers:
         raise UsageError("--copies caches what frozen layers output: it needs --frozen_layers")
+    for name, default in (("keep_positions", 1.0), ("corpus_shift", False)):
+        if getattr(augmentation, name) != default and not augmentation.copies:
+            raise UsageError(f"--{name} changes cached copies: it needs --copies")
     if training.corpus_weights is not None:
         corpora = np.array(table["corpus"])
         for fold in folds:

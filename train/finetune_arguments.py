@@ -120,6 +120,8 @@ class AugmentationArguments:
         "With --frozen_layers: augmented copies of each clip, whose frozen states are cached for all runs of these "
         "settings, with those of the clip itself; 0 augments in every epoch instead, which takes longer. For Whisper.",
     )
+    keep_positions: float = option(1.0, name="keep_positions")
+    corpus_shift: bool = option(False, name="corpus_shift")
     spec_augment: float = option(0.05, name="spec_augment")
     mixup_alpha: float = option(0.4, name="mixup_alpha")
     mixup_probability: float = option(0.5, name="mixup_probability")
@@ -132,6 +134,8 @@ class AugmentationArguments:
         """
         if self.copies < 0:
             raise UsageError(f"--copies must be 0 or more, not {self.copies}")
+        if not 0 < self.keep_positions <= 1:
+            raise UsageError(f"--keep_positions must be above 0 and at most 1, not {self.keep_positions:g}")
         if not 0 <= self.join_probability <= 1:
             raise UsageError(f"--join_probability must be between 0 and 1, not {self.join_probability:g}")
         names = {one.name for one in dataclasses.fields(Augmentation)} & {one.name for one in dataclasses.fields(self)}

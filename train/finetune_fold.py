@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, set_seed
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ser_hf.audio import SAMPLE_RATE, AudioError
+from ser_hf.audio import SAMPLE_RATE, AudioError, trim_silence
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.corpora import corpus_facts, corpus_fingerprint
 from ser_hf.feature_cache import default_cache_dir
@@ -142,7 +142,7 @@ class Experiment:
         return dataclasses.replace(training, **changes)
 
     def sound(self, rows: np.ndarray, window: float, augmented: bool = False, **options: Any) -> ClipDataset:
-        """Rows of the table as waveforms, as they are or augmented in each epoch; window in seconds."""
+        """Rows of the table as waveforms, trimmed as for a prediction or augmented in each epoch; window in seconds."""
         changes: dict[str, Any] = {}
         if augmented:
             changes = {
@@ -150,7 +150,7 @@ class Experiment:
                 "join_probability": self.augmentation.join_probability,
             }
         return ClipDataset(
-            [self.clips[row] for row in rows],
+            [self.clips[row] if augmented else trim_silence(self.clips[row]) for row in rows],
             self.labels[rows].tolist(),
             int(window * SAMPLE_RATE),
             speakers=self.speakers[rows].tolist(),
@@ -172,7 +172,7 @@ class Experiment:
         for corpus in dict.fromkeys(self.corpora.tolist()):
             fingerprint = corpus_fingerprint(self.table.select(np.flatnonzero(self.corpora == corpus)))
             for copy in range(self.augmentation.copies + 1):
-                key = json.dumps([*common, fingerprint, *([copy, settings] if copy else [])], sort_keys=True)
+                key = json.dumps([*common, fingerprint, *([copy, settings] if copy else ["trimmed"])], sort_keys=True)
                 digest = hashlib.sha256(key.encode()).hexdigest()[:16]
                 files[copy, corpus] = default_cache_dir().with_name("states") / f"{corpus}-{copy}-{digest}.npy"
         return files
@@ -225,6 +225,26 @@ class Experiment:
                             np.save(opened, _pooled(model, collator, dataset, args)[0])
                 features[copy, rows] = np.load(file)
         return features
+
+    @cached_property
+    def mean_states(self) -> np.ndarray:
+        """States of the clips as they are, averaged over time: float32 (clips, hidden size)."""
+        return np.stack([one.mean(axis=0, dtype=np.float32) for one in self.states[0]])
+
+    def corpus_means(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which corpus each row of the table is of, and the mean states of each corpus among ``rows``.
+
+        The labels of a corpus have the same weight in its mean, so that it is that of voice, room and microphone.
+
+        Returns:
+            int (clips of the table,), and float32 (corpora, hidden size).
+        """
+        names, means = np.unique(self.corpora[rows]), []
+        for name in names:
+            own = rows[self.corpora[rows] == name]
+            by_label = [self.mean_states[own[self.labels[own] == label]] for label in np.unique(self.labels[own])]
+            means.append(np.mean([states.mean(axis=0) for states in by_label], axis=0))
+        return np.searchsorted(names, self.corpora), np.stack(means)
 
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
         """How often each row is drawn in training, by --corpus_weights; None: each once an epoch."""
@@ -311,7 +331,11 @@ def train(
     collator: Collator
     if experiment.caches:
         collator, of_table = StatesCollator(extractor, len(LABELS)), (experiment.labels, experiment.masked)
-        training = StatesDataset(experiment.states, fold.train, *of_table, seed=args.seed)
+        training = StatesDataset(
+            experiment.states, fold.train, *of_table, seed=args.seed, keep=augmentation.keep_positions
+        )
+        if augmentation.corpus_shift:
+            training.groups, training.means = experiment.corpus_means(fold.train)
         validation = StatesDataset(experiment.states[:1], fold.validation, *of_table)
         lengths = training.lengths()
     else:

@@ -34,6 +34,7 @@ from ser_hf.models.extractors import frequency_first, has_fixed_length
 AVERAGED = "averaged.safetensors"  # in a checkpoint: the moving average of the weights
 FULL_WINDOW = 0.2  # share of cached copies that are padded to the whole window, as the stock pipeline pads
 LOGIT_OF_MASKED = -1e4
+MIN_POSITIONS = 25  # of a cached clip that are always kept: half a second
 
 
 @dataclass
@@ -108,7 +109,12 @@ class StatesDataset(Dataset):
         versions: of all clips of a table, the float16 (positions, hidden size) states of each.
         rows: of the table; item ``version * len(rows) + i`` is row i in that version.
         labels, masked: of the clips of the table, as in `ClipDataset`.
-        seed: first part of what mixup's randomness follows from; None for evaluation.
+        seed: first part of what each item's randomness follows from; None for evaluation, which has none.
+        keep: share of the positions that a training step sees, drawn for each item (PatchDropout, Liu et al. 2023,
+            arXiv 2208.07220): neighbours have much in common, and a step takes as much less time.
+        groups, means: the group (corpus) of each clip of the table, and (groups, hidden size) means of their states.
+            An item is shifted by a random part of the difference between the mean of a random group and that of its
+            own: what MixStyle (Zhou et al. 2021, arXiv 2104.02008) does with single clips. None: no shift.
     """
 
     versions: Sequence[Sequence[np.ndarray]]
@@ -116,6 +122,9 @@ class StatesDataset(Dataset):
     labels: np.ndarray
     masked: np.ndarray | None = None
     seed: int | None = None
+    keep: float = 1.0
+    groups: np.ndarray | None = None
+    means: np.ndarray | None = None
     epoch: int = 0
 
     def __len__(self) -> int:
@@ -127,11 +136,17 @@ class StatesDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         version, place = divmod(index, len(self.rows))
         row = self.rows[place]
-        mix_seed = None
+        states, label, mix_seed = self.versions[version][row], int(self.labels[row]), None
         if self.seed is not None:
-            mix_seed = int(np.random.default_rng((self.seed, self.epoch, index)).integers(2**32))
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            mix_seed = int(rng.integers(2**32))
+            if self.keep < 1:
+                n_kept = min(len(states), max(MIN_POSITIONS, round(self.keep * len(states))))
+                states = states[rng.permutation(len(states))[:n_kept]]  # the layers above do not know their order
+            if self.means is not None and self.groups is not None:
+                other = self.means[rng.integers(len(self.means))]
+                states = states + rng.random(dtype=np.float32) * (other - self.means[self.groups[row]])
         masked = None if self.masked is None else self.masked[row]
-        states, label = self.versions[version][row], int(self.labels[row])
         return {"samples": states, "label": label, "mix_seed": mix_seed, "masked": masked}
 
     def lengths(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from transformers import EvalPrediction, TrainingArguments, Wav2Vec2FeatureExtra
 from ser_hf.augment import Augmentation
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.training import (
+    MIN_POSITIONS,
     AVERAGED,
     FULL_WINDOW,
     AverageWeights,
@@ -204,6 +205,29 @@ def test_states_dataset_holds_every_version():
     made.set_epoch(1)
     assert len({*seeds, *(made[i]["mix_seed"] for i in range(4))}) == 8
     assert StatesDataset(STATES, np.array([0]), np.array([4, 5, 6]))[0]["mix_seed"] is None
+
+
+def test_states_dataset_keeps_a_share_of_the_positions():
+    long = [[np.arange(100, dtype=np.float16)[:, None] + np.zeros(2, np.float16)]]
+    made = StatesDataset(long, np.array([0]), np.array([4]), seed=0, keep=0.4)
+    seen = [made[0]["samples"][:, 0].tolist() for made.epoch in range(30)]
+    assert all(len(set(positions)) == 40 for positions in seen)
+    assert np.bincount(np.concatenate(seen).astype(int)).min() >= 1  # in thirty epochs, each is seen
+    made.keep = 0.01
+    assert len(made[0]["samples"]) == MIN_POSITIONS
+    made.seed = None
+    assert made[0]["samples"][:, 0].tolist() == list(range(100))
+
+
+def test_states_dataset_shifts_between_group_means():
+    groups, means = np.array([0, 1, 1]), np.array([[0, 0], [8, 4]], np.float32)
+    made = StatesDataset(STATES, np.arange(3), np.array([4, 5, 6]), seed=0, groups=groups, means=means)
+    for row, direction in ((0, 1), (2, -1)):
+        shifts = np.stack([made[row]["samples"] - STATES[0][row] for made.epoch in range(50)])
+        assert np.ptp(shifts, axis=1).max() < 0.01  # one shift for all positions
+        amounts = direction * shifts[:, 0, 0]
+        assert amounts.min() == 0 and 4 < amounts.max() <= 8.01
+        assert np.allclose(shifts[..., 0], 2 * shifts[..., 1], atol=0.01)
 
 
 def test_states_collator_cuts_to_the_shortest_and_mixes():

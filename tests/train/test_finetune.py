@@ -27,7 +27,8 @@ from train.common import UsageError, load_clip_table
 
 SMALL = ["--window_seconds", "1", "--num_layers", "2", "--frozen_layers", "1", "--num_train_epochs", "2"]
 SMALL += ["--per_device_train_batch_size", "32", "--disable_tqdm", "true", "--precision", "float32"]
-CACHED = ["--copies", "1", "--ema_decay", "0.9", "--corpus_weights", "ravdess=0.5"]
+CACHED = ["--copies", "1", "--ema_decay", "0.9", "--corpus_weights", "ravdess=0.5", "--keep_positions", "0.5"]
+CACHED += ["--corpus_shift", "true"]
 # In a window that holds each clip whole: else the mean over windows is calibrated here, and each window in the model.
 TOGETHER = [*CACHED, "--folds", "0,3", "--hold_out_validation", "false", "--window_seconds", "3"]
 
@@ -265,6 +266,9 @@ def test_corpus_shares():
     [
         ("--copies -1", "--copies"),
         ("--copies 1 --frozen_layers 0", "--frozen_layers"),
+        ("--keep_positions 0.5 --copies 0", "--keep_positions"),
+        ("--keep_positions 0 --copies 1", "--keep_positions"),
+        ("--corpus_shift true --copies 0", "--corpus_shift"),
         ("--copies 1 --frozen_layers 2", "--frozen_layers must be 1 to 1"),
         ("--copies 1 --join_probability 0.5 --protocol random", "--join_probability"),
         ("--join_probability 2", "--join_probability"),
