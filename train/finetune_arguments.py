@@ -181,6 +181,5 @@ class FinetuneTrainingArguments(TrainingArguments):
     logging_steps: float = option(20, "Steps between two lines of the log.")
     metric_for_best_model: str | None = option("balanced_accuracy", "Metric that picks the best epoch on validation.")
     greater_is_better: bool | None = option(True, "Whether a larger value of it is better.")
-    early_stopping_patience: int | None = option(None, "Epochs without a better one before stopping (default: never).")
     remove_unused_columns: bool = option(False, "Kept false: clips are not table columns.")
     report_to: str = option("none", "Experiment trackers, such as tensorboard or trackio.")

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, set_seed
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, trim_silence
@@ -206,18 +206,14 @@ class Experiment:
     def probed_states(self) -> np.ndarray:
         """Output of the encoder as pretrained, pooled over time: float32 (versions, clips, hidden size); cached too."""
         model, extractor = self.create()
-        args, collator = (
-            self.fold_arguments(Path(self.training.output_dir), False),
-            StatesCollator(extractor, len(LABELS)),
-        )
+        args = self.fold_arguments(Path(self.training.output_dir), False)
+        collator = StatesCollator(extractor, len(LABELS))
         digest = weights_digest(model, ("encoder.layers", "encoder.layer_norm"))
         features = np.zeros((len(self.states), len(self.table), model.config.hidden_size), np.float32)
         with upper_layers(model, self.model.frozen_layers):
             for (copy, corpus), states in self.state_files.items():
-                file, rows = (
-                    states.with_name(f"{states.stem}-pooled-{digest}.npy"),
-                    np.flatnonzero(self.corpora == corpus),
-                )
+                file = states.with_name(f"{states.stem}-pooled-{digest}.npy")
+                rows = np.flatnonzero(self.corpora == corpus)
                 with args.main_process_first(desc="cached features"):
                     if not file.exists():
                         dataset = StatesDataset([self.states[copy]], rows, self.labels)
@@ -361,9 +357,6 @@ def train(
         with args.main_process_first(local=False, desc="what a kill left"):
             averaged = arguments.ema_decay > 0
             last = last_whole_checkpoint(folder, averaged) if args.resume_from_checkpoint else None
-        callbacks: list[TrainerCallback] = [AverageWeights(arguments.ema_decay, last)] if averaged else []
-        if args.early_stopping_patience and len(validation):
-            callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         trainer = EmotionTrainer(
             model=model,
             args=args,
@@ -377,7 +370,7 @@ def train(
                 spec_augment=0.0 if experiment.caches or masks_itself(model) else augmentation.spec_augment,
             ),
             compute_metrics=compute_metrics,
-            callbacks=callbacks,
+            callbacks=[AverageWeights(arguments.ema_decay, last)] if averaged else [],
             layer_decay=arguments.layer_decay,
             head_factor=arguments.head_factor,
             sampler=sampler,

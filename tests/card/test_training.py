@@ -30,7 +30,6 @@ def test_where_no_epoch_is_learned_the_card_leaves_out_how_one_would_be(tmp_path
             {"load_best_model_at_end": True, "metric_for_best_model": "balanced_accuracy"},
             "the best balanced accuracy on",
         ),
-        ({"early_stopping_patience": 3}, "training stopped after 3 epochs without a better one"),
         ({"hold_out_validation": False, "reference_run": "/home/me/runs/earlier"}, "an earlier run (`earlier`)"),
         ({"folds_from": "alice/folds@v1"}, "the folds 'actor' of alice/folds@v1; no speaker is in training and test"),
         ({"max_steps": 40}, "| `max_steps`: optimiser steps | 40 |"),
