@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from ser_hf.statistics import (
     CALIBRATION_BINS,
@@ -246,9 +246,11 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
         speaker), ``fold_mean_accuracy`` (mean of the folds' accuracies), ``per_fold``, ``per_speaker`` (with
         ``gender``), ``per_gender`` and ``per_intensity`` (each name -> accuracy, balanced_accuracy, n), ``n_clips`` and
         ``n_speakers``. When there is more than one corpus, speakers are named ``corpus/speaker``, and there are
-        ``per_corpus`` (name -> accuracy, balanced_accuracy over the labels that occur in it, n, ece, and, where the
-        table has a column ``confident``, confident_share and confident_accuracy) and ``mean_over_corpora`` (accuracy,
-        balanced_accuracy and ece, each corpus with the same weight).
+        ``per_corpus`` (name -> accuracy, balanced_accuracy over the labels that occur in it, n, ece, auroc of the
+        confidence, which is how well it separates right predictions from wrong ones; where the table has a column
+        ``confident``, confident_share and confident_accuracy; where it has ``distance``, distance_auroc, of the
+        out-of-domain score turned round) and ``mean_over_corpora`` (accuracy, balanced_accuracy and ece, each corpus
+        with the same weight).
     """
     if frame.empty:
         raise ValueError("there are no predictions to evaluate")
@@ -308,12 +310,20 @@ def _per_corpus(frame: pd.DataFrame, probabilities: np.ndarray, labels: np.ndarr
     for name, group in groups.items():
         rows = (frame["corpus"].astype(str) == name).to_numpy()
         group["ece"] = expected_calibration_error(probabilities[rows], labels[rows])
+        is_right = probabilities[rows].argmax(axis=1) == labels[rows]
+        group["auroc"] = _auroc(is_right, probabilities[rows].max(axis=1))
+        if "distance" in frame and frame["distance"][rows].notna().all():
+            group["distance_auroc"] = _auroc(is_right, -frame["distance"][rows].to_numpy())
         if "confident" in frame:
             confident = rows & frame["confident"].to_numpy(dtype=bool)
             right = probabilities[confident].argmax(axis=1) == labels[confident]
             group["confident_share"] = float(confident.sum() / rows.sum())
             group["confident_accuracy"] = float(right.mean()) if len(right) else None
     return groups
+
+
+def _auroc(is_right: np.ndarray, scores: np.ndarray) -> float | None:
+    return None if is_right.all() or not is_right.any() else float(roc_auc_score(is_right, scores))
 
 
 def summary(metrics: dict[str, Any]) -> str:

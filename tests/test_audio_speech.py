@@ -204,4 +204,5 @@ def test_speech_windows_do_not_depend_on_silence(clip, seconds):
     silence = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
     first, last = speech_span(clip)
     ((start, end),) = speech_windows(np.concatenate([silence, clip, silence]), 4.0)
-    assert abs(start - len(silence) - first) <= 160 and abs(end - len(silence) - last) <= 160
+    assert abs(start - len(silence) - first) <= 160
+    assert abs(end - len(silence) - last) <= 160

@@ -298,6 +298,11 @@ def test_per_corpus_figures_and_their_mean(table):
     assert groups["ravdess"]["confident_share"] == pytest.approx(groups["ravdess"]["accuracy"])
     assert groups["ravdess"]["confident_accuracy"] == 1
     assert (groups["other"]["confident_share"], groups["other"]["confident_accuracy"]) == (0, None)
+    assert "distance_auroc" not in groups["other"]
+    frame["distance"] = np.where(frame["emotion"] == frame["predicted"], 0.5, 2.0)
+    groups = evaluate_predictions(frame, n_bootstrap=10)["per_corpus"]
+    assert groups["ravdess"]["distance_auroc"] == 1
+    assert 0.5 < groups["ravdess"]["auroc"] < 1
 
 
 def test_one_speaker_has_no_interval():

@@ -152,6 +152,8 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     parts += ["### Recall per emotion, %", recall_table(group)]
     if "per_corpus" in first.metrics:
         parts += ["### Accuracy / UAR / ECE per corpus, %", corpus_table(group)]
+        title_of_doubts = "### Right from wrong predictions by confidence / out-of-domain score, AUROC, %"
+        parts += [title_of_doubts, doubt_table(group)]
     if len(first.metrics["per_fold"]) > 1:
         parts += ["### Accuracy per fold, %", fold_table(group)]
     curves = plots.coverage_curves([{"name": run.name, "coverage": run.metrics["coverage"]} for run in group], title)
@@ -247,6 +249,17 @@ def corpus_table(group: list[Run]) -> str:
         rows.append([run.name, *(" / ".join(cell) for cell in cells)])
     head = [f"{corpus} ({group[0].metrics['per_corpus'][corpus]['n']})" for corpus in corpora]
     return table(["run", *head, "mean"], rows)
+
+
+def doubt_table(group: list[Run]) -> str:
+    """How well confidence and the out-of-domain score separate right predictions from wrong ones, on each corpus."""
+    corpora = list(group[0].metrics["per_corpus"])
+    rows = []
+    for run in group:
+        columns = [run.metrics["per_corpus"][corpus] for corpus in corpora]
+        cells = [[percent(one.get(key)) for key in ("auroc", "distance_auroc")] for one in columns]
+        rows.append([run.name, *(" / ".join(cell) for cell in cells)])
+    return table(["run", *corpora], rows)
 
 
 def coverage_report(group: list[Run]) -> str:

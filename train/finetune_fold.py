@@ -415,14 +415,15 @@ def conclude(
         resumed: whether its training was resumed from a checkpoint.
     """
     shutil.rmtree(folder / "model", ignore_errors=True)  # half of one, after a kill
+    save_neural(model, extractor, folder / "model")
     if experiment.model.familiarity:
         familiarity = training_distribution(model, extractor, experiment, fold.train)
-    classifier = EmotionClassifier.from_pretrained(save_neural(model, extractor, folder / "model"))
+        if familiarity is not None:
+            save_familiarity(familiarity, folder / "model")
+    classifier = EmotionClassifier.from_pretrained(folder / "model")
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
         if len(indices):
             write_predictions(folder, predict_rows(classifier, experiment.table, indices, fold.index), name)
-    if experiment.model.familiarity and familiarity is not None:
-        save_familiarity(familiarity, folder / "model")
     record = {
         "index": fold.index,
         "name": fold.name,
@@ -549,9 +550,11 @@ def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndar
     """Predictions of some rows of a clip table, through the same classifier that users call."""
     rows = table.select(indices)
     found = tqdm(classifier.predict_many(rows["audio"]), total=len(rows), desc="Predicting", unit="clip", leave=False)
-    probabilities = []
+    probabilities, distances = [], []
     for prediction in found:
         if isinstance(prediction, AudioError):
             raise prediction
         probabilities.append([prediction.scores[label] for label in LABELS])
-    return prediction_frame(table, indices, fold, np.array(probabilities))
+        distances.append(prediction.distance)
+    frame = prediction_frame(table, indices, fold, np.array(probabilities))
+    return frame if None in distances else frame.assign(distance=np.array(distances, dtype=np.float32))
