@@ -22,10 +22,10 @@ FIGURES = {
 UNITS = {"nll": "nats"}  # the others are shares, told in per cent
 PROTOCOL_WORDS = {
     "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), so that no actor is in training and test",
-    "random": "a stratified split over clips: the same voices are in training and test (speaker-dependent)",
+    "random": "a stratified split over clips: the same speakers are in training and test (speaker-dependent)",
     "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
     "loao": "one actor left out at a time",
-    "loco": "one corpus left out of training at a time, and tested whole (leave one corpus out)",
+    "loco": "leave one corpus out: each is tested whole by a model that was not trained on it",
 }
 PROTOCOL_FOLDS = {"actor": 5, "random": 5, "emobox": 6, "loao": 24}
 DATASET_WORDS = {
@@ -93,6 +93,8 @@ class Section:
     def partial(self) -> str:
         """Which folds were tested, as "fold 0" or "folds 0, 1"; empty where all of the protocol's were."""
         folds, arguments = self.evaluation.folds, self.evaluation.arguments
+        if self.protocol == "loco":  # whose folds are the corpora that are named
+            return ""
         all_were = len(folds) >= PROTOCOL_FOLDS.get(self.protocol, 0) or arguments.get("folds_from")
         if all_were and arguments.get("folds") is None:
             return ""
@@ -102,7 +104,7 @@ class Section:
     def dataset_name(self) -> str:
         """What the Hub shows beside each figure: it must not let a speaker-dependent one pass for another."""
         words = [self.corpora, DATASET_WORDS.get(self.protocol, f"protocol {self.protocol}")]
-        words += ["heard in training"] if self.evaluation.run.get("heard_in_training") else []
+        words += ["seen in training"] if self.evaluation.run.get("heard_in_training") else []
         return ", ".join([*words, *filter(None, [self.partial])])
 
     @property
@@ -111,12 +113,12 @@ class Section:
         source, heard = self.evaluation.arguments.get("folds_from"), self.evaluation.run.get("heard_in_training")
         if self.protocol == "cross":
             if heard:
-                return f"all clips, although it learned from {', '.join(heard)}"
+                return f"all clips, although it was trained on {', '.join(heard)}"
             trained = self.evaluation.arguments.get("train_corpora")
-            return f"all clips, by a model that learned from {', '.join(trained)}" if trained else "all clips"
+            return f"all clips, by a model that was trained on {', '.join(trained)}" if trained else "all clips"
         words = PROTOCOL_WORDS.get(self.protocol, f"protocol {self.protocol!r}")
         if source:
-            voices = "no speaker is" if self.is_unheard else "the same voices are"
+            voices = "no speaker is" if self.is_unheard else "the same speakers are"
             words = f"the folds {self.protocol!r} of {source}; {voices} in training and test"
         return f"{words}; only {self.partial} of it" if self.partial else words
 
@@ -153,14 +155,14 @@ class Section:
             [label, *(cell(row[key]) for key in ("precision", "recall", "f1")), str(row["support"])]
             for label, row in self.metrics["per_class"].items()
         ]
-        return ["expression", "precision, %", "recall, %", "F1, %", "clips"], rows
+        return ["label", "precision, %", "recall, %", "F1, %", "clips"], rows
 
     @property
     def kinds(self) -> Table:
         """Figures by corpus, where there are several, by gender and by intensity."""
         rows = [_group(name.upper(), group) for name, group in self.metrics.get("per_corpus", {}).items()]
         rows += [
-            _group(f"{GENDER_NAMES.get(name, name or 'gender not told')}", group)
+            _group(f"{GENDER_NAMES.get(name, name or 'gender not known')}", group)
             for name, group in self.metrics["per_gender"].items()
         ]
         rows += [_group(f"{name} intensity", group) for name, group in self.metrics["per_intensity"].items() if name]
@@ -176,10 +178,10 @@ class Section:
 
     @property
     def coverage(self) -> Table:
-        """How often it is right where only its surest answers are taken, from all of them down to half."""
+        """Accuracy on the most confident clips, from all of them down to half."""
         kept = [row for row in self.metrics["coverage"] if row["coverage"] >= LEAST_COVERAGE]
         rows = [[f"{100 * row['coverage']:.0f}", cell(row["accuracy"]), cell(row["confidence"])] for row in kept]
-        return ["surest clips, %", "right, %", "all at least so sure, %"], rows
+        return ["most confident clips, %", "accuracy, %", "least confidence, %"], rows
 
     def answered(self, threshold: float) -> tuple[str, str | None]:
         """The share of the clips that got an answer as sure as ``threshold``, and how many of these were right."""

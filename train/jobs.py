@@ -50,8 +50,8 @@ class Job:
     def command_line(self, folder: Path) -> list[str]:
         """The command that makes this run in a folder, or goes on with what lies there."""
         words = [sys.executable, "-m", f"train.{self.command}", "--recipe", str(self.recipe)]
-        words += ["--protocol", self.protocol, "--output_dir", str(folder)]
-        for name, value in self.arguments.items():
+        arguments = {"protocol": self.protocol, "output_dir": folder, **self.arguments}
+        for name, value in arguments.items():
             words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
         if folder.exists():
             goes_on = self.command == "finetune"

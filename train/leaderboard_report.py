@@ -34,6 +34,10 @@ on all training corpora but the tested one, mean UAR over SAVEE, EmoDB, EMOVO, n
 eight labels open. No epoch, temperature or parameter was chosen on test speakers. *Training* is the mean of the folds
 in minutes times cores ({processors}), *ms per clip* the time from samples to prediction. Humans are quoted at 67 on
 unseen speakers (Luna-Jimenez et al. 2022); chance is {chance}."""
+POOLED_TEXT = """\
+All training corpora and SAVEE in one pool, five folds: with clips dealt at random, so that a speaker is in training and
+test (**speaker-dependent**), and with the speakers of each corpus dealt to one fold each. Accuracy in per cent over all
+clips."""
 CALIBRATION_TEXT = """\
 On unseen voices, in per cent: the calibration error (ECE, 15 bins) before and after the temperature that was fitted
 on speakers of the training part, how sure the right and the wrong answers are on average, how many of the wrong ones
@@ -78,6 +82,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
         "Every model family of the field by the same commands, on the same clips, the same folds and the same metrics. "
         "Made from the predictions in `reports/runs/` by\n\n    make leaderboard",
         *main_section(known, runs, gallery),
+        *pooled_section(known, runs),
         *calibration_section(known, runs),
         *gender_section(known, runs),
         *conditions_section(known, runs, kept_dir, gallery),
@@ -122,6 +127,18 @@ def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:
         figure = plots.generalisation(entries)
         parts.append(gallery.add(figure, "drop", "accuracy on heard and on unseen voices, a line a model"))
     return parts
+
+
+def pooled_section(rows: Rows, runs: Runs) -> list[str]:
+    """Accuracy and UAR on all corpora pooled, with speakers in training and test and with speakers apart."""
+    lines = []
+    for row in rows:
+        found = [runs.get((row["name"], protocol)) for protocol in ("pooled-random", "pooled-actor")]
+        if any(found):
+            cells = [percent(run and run.metrics[key]) for run in found for key in ("accuracy", "balanced_accuracy")]
+            lines.append([f"`{row['name']}`", *(cell or NOTHING for cell in cells)])
+    head = ["model", "clips at random", "UAR", "speakers apart", "UAR"]
+    return ["## All corpora pooled", POOLED_TEXT, table(head, lines)] if lines else []
 
 
 def calibration_section(rows: Rows, runs: Runs) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,44 +10,38 @@ from pathlib import Path
 import pytest
 
 from ser_hf.card import CardError, write_card
-from ser_hf.labels import LABELS
 from ser_hf.runs import read_run_json
 from tests.card.folders import add_example, save_svm_config
 from tests.card.reading import assert_clean, published
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-PATTERNS = Path(__file__).parent / "patterns"
 BUNDLED = sorted(path.parent for path in (REPOSITORY / "models").glob("*/config.json"))
 
-# What a placeholder in a pattern file stands for; everything else there is meant literally.
-PLACEHOLDERS = {
-    "<x.x>": r"\d{1,3}\.\d",
-    "<x.xxx>": r"\d+\.\d{3}",
-    "<0.x>": r"[01]\.\d{1,4}",
-    "<expression>": f"(?:{'|'.join(LABELS)})",
-    "<Expression>": f"(?:{'|'.join(label.capitalize() for label in LABELS)})",
-    "<actor>": r"(?:0[1-9]|10)",
-}
+HEADINGS = ["Results", "How to use it", "Limits", "Out-of-scope use", "Training", "Licence", "Citation"]
 
 
-def assert_matches(text: str, pattern_file: Path) -> None:
-    """Each line of a text matches the pattern in the same place, and neither has one more."""
-    lines, patterns = text.splitlines(), pattern_file.read_text(encoding="utf-8").splitlines()
-    for number, (line, pattern) in enumerate(zip(lines, patterns, strict=False), start=1):
-        expression = re.escape(pattern)
-        for placeholder, meaning in PLACEHOLDERS.items():
-            expression = expression.replace(re.escape(placeholder), meaning)
-        assert re.fullmatch(expression, line), f"line {number}: {line!r} is not {pattern!r}"
-    assert len(lines) == len(patterns), f"{len(lines)} lines, where {pattern_file.name} has {len(patterns)}"
+def headline_metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_every_line_of_a_published_transformers_card(neural):
-    assert_matches(str(published(neural)), PATTERNS / "whisper-published.md")
+def assert_structure(text: str, metrics: dict) -> None:
+    """The sections in their order, and the figures of the headline run as they were measured."""
+    found = re.findall(r"^## (.*)", text, re.MULTILINE)
+    kept = [heading.partition(" on ")[0].partition(":")[0] for heading in found]
+    assert list(dict.fromkeys(kept)) == HEADINGS
+    for label, row in metrics["per_class"].items():
+        assert f"| {label} | {100 * row['precision']:.1f} | {100 * row['recall']:.1f} |" in text
+    for name, group in metrics["per_speaker"].items():
+        assert re.search(rf"\| {name} \| \w+ \| {group['n']} \| {100 * group['accuracy']:.1f} \|", text)
 
 
-def test_every_line_of_a_local_classical_card(classical):
+def test_structure_of_a_published_transformers_card(neural):
+    assert_structure(str(published(neural)), headline_metrics(neural))
+
+
+def test_structure_of_a_local_classical_card(classical):
     text = write_card(classical, "ser-svm").read_text(encoding="utf-8")
-    assert_matches(text, PATTERNS / "svm-local.md")
+    assert_structure(text, headline_metrics(classical))
 
 
 def test_the_card_is_the_same_when_it_is_written_again(neural):
