@@ -1,4 +1,4 @@
-"""`EmotionClassifier`: one face for every model folder or Hub id, whatever kind of model is inside."""
+"""`EmotionClassifier`: the same interface for every model folder or Hub id, neural or classical."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.names import unknown_name
-from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, too_unsure, unfamiliar
+from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, low_confidence, out_of_domain
 from ser_hf.quality import quality_doubts
 
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
 DEFAULT_BASELINE = BUNDLED_MODELS / "ser-svm"
 CLASSICAL_MODEL_TYPE = "ser_hf-classical"
-# Engineered features are statistics over a whole clip, and were learned on clips of about this length.
+# Engineered features are statistics over a whole clip; training clips are about this long.
 CLASSICAL_WINDOW_SECONDS = 5.0
 
 NEEDED_BY = {"torch": ("torch", "transformers"), "onnx": ("onnxruntime", "transformers")}
 RUNTIMES = tuple(NEEDED_BY)
 PRECISIONS = ("float32", "bfloat16", "auto")
-ANSWER_THRESHOLD = 0.5  # of a model that brings none of its own
-BATCH_SIZE = 16  # windows that a model hears at a time, which is what memory a long recording takes
+ANSWER_THRESHOLD = 0.5  # of a model whose config has none
+BATCH_SIZE = 16  # windows in a batch, which bounds the memory that a long recording takes
 
 
 class _Model(Protocol):
@@ -59,7 +59,7 @@ class _Neural(_Model, Protocol):
 
 @dataclass(frozen=True)
 class _Plan:
-    """A recording and the stretches of it, in samples, that the model is to hear."""
+    """A recording and its windows, in samples."""
 
     recording: Recording
     windows: list[tuple[int, int]]
@@ -70,13 +70,13 @@ class _Plan:
 
 
 class EmotionClassifier:
-    """A trained model, neural or classical, that says which emotion a voice expresses.
+    """A trained model, neural or classical, that predicts which emotion a voice expresses.
 
     Attributes:
         name: what the model is called: the folder's name, or the Hub id.
         labels: the model's labels, in the order of `ser_hf.labels.LABELS`.
-        window_seconds: the longest stretch, in seconds, that the model hears at once.
-        model: what answers, a `NeuralModel` or a `ClassicalModel`; its labels may be in another order.
+        window_seconds: the longest window, in seconds, that the model takes.
+        model: the `NeuralModel`, `OnnxModel` or `ClassicalModel` inside; its labels may be in another order.
         answer_threshold: least probability of the predicted label, in [0, 1], for a prediction to be confident; chosen
             on clips that the model was not trained on.
         metrics: what is in the model's ``metrics.json`` (see `ser_hf.metrics.evaluate_predictions`); None without one.
@@ -116,11 +116,11 @@ class EmotionClassifier:
         fetched once, and found in the local cache where the Hub cannot be reached; ``HF_HUB_OFFLINE=1`` keeps to that.
 
         Args:
-            model: folder or Hub id; a revision is a branch, a tag or, for the same answers for ever, a commit.
+            model: folder or Hub id; a revision is a branch, a tag or, to pin the model, a commit.
             device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
             runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
                 torch where it is installed).
-            precision: of a neural model that torch runs: "float32" answers as the stock pipeline does; "bfloat16" in
+            precision: of a neural model that torch runs: "float32" gives what the stock pipeline gives; "bfloat16" in
                 its feed-forward networks is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of
                 that (`python -m benchmarks.exactness`); "auto" takes it there.
 
@@ -165,43 +165,41 @@ class EmotionClassifier:
         return cls(neural, name, neural.window_seconds, metrics, threshold, trained_on(folder))
 
     def predict(self, source: Any) -> Prediction:
-        """Say what the voice in one recording expresses.
+        """Predict the emotion of one recording.
 
-        A recording that fits the model's window is heard exactly as it is. From a longer one, silence at both ends is
-        trimmed; what is still longer is heard in windows that overlap by half, without the silent ones, and the
-        probabilities are averaged.
+        Silence at both ends is trimmed. What is still longer than the model's window is split into windows that overlap
+        by half, silent ones are left out, and the probabilities are averaged.
 
         Args:
             source: a file, or whatever else `ser_hf.audio.read_audio` takes, or the `Recording` it returns.
 
         Raises:
-            AudioError: the recording cannot be read, is silent, or is too short to answer.
+            AudioError: the recording cannot be read, is silent, or is too short.
         """
         plan = self._plan(source)
-        return self._answer(plan, *self._ask(plan.clips))
+        return self._prediction(plan, *self._predict(plan.clips))
 
     def predict_many(
         self, sources: Iterable[Any], batch_size: int = BATCH_SIZE, max_seconds: float | None = None
     ) -> Iterator[Prediction | AudioError]:
-        """Answer many recordings in their order, several windows at a time; a bad one yields its error.
+        """Predict many recordings in their order, in batches; one that cannot be used yields its error.
 
-        A thread reads about as many windows ahead as the model hears at a time, and no more: memory does not grow with
-        the number of sources, and a long recording is alone in it.
+        A thread reads about one batch ahead, and no more, so that memory does not grow with the number of sources.
 
         Args:
-            sources: each as of `predict`.
-            batch_size: windows that the model hears at a time.
-            max_seconds: what is longer yields a `TooLongError`; an hour takes 230 MB.
+            sources: each as in `predict`.
+            batch_size: windows in a batch.
+            max_seconds: a longer recording yields a `TooLongError`; an hour takes 230 MB.
         """
         waiting: list[_Plan | AudioError] = []
-        # At least the next short one, where they are answered one by one.
+        # At least the next short one, where a batch is one window.
         for plan in read_ahead(self._plans(sources, max_seconds), _n_windows, limit=max(batch_size, 2)):
             waiting.append(plan)
             del plan  # a long recording must be gone before the next one is read
             if sum(map(_n_windows, waiting)) >= batch_size:
-                yield from self._answer_all(waiting, batch_size)
+                yield from self._finish_all(waiting, batch_size)
                 waiting = []
-        yield from self._answer_all(waiting, batch_size)
+        yield from self._finish_all(waiting, batch_size)
 
     def _plans(self, sources: Iterable[Any], max_seconds: float | None) -> Iterator[_Plan | AudioError]:
         for source in sources:
@@ -214,50 +212,50 @@ class EmotionClassifier:
         recording = source if isinstance(source, Recording) else read_audio(source, max_seconds=max_seconds)
         if recording.sample_rate != SAMPLE_RATE:
             raise AudioError(
-                f"{recording.name}: models hear {SAMPLE_RATE} Hz, this recording is at {recording.sample_rate}"
+                f"{recording.name}: models take {SAMPLE_RATE} Hz, and this recording has {recording.sample_rate} Hz"
             )
         check_speech(recording)
         return _Plan(recording, speech_windows(recording.samples, self.window_seconds))
 
-    def _answer_all(self, plans: list[_Plan | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
+    def _finish_all(self, plans: list[_Plan | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
         clips = [clip for plan in plans if isinstance(plan, _Plan) for clip in plan.clips]
         if clips:
-            rows, distances = self._ask(clips, batch_size)
+            rows, distances = self._predict(clips, batch_size)
         position = 0
         for plan in plans:
             if isinstance(plan, AudioError):
                 yield plan
             else:
                 windows = slice(position, position + len(plan.windows))
-                yield self._answer(plan, rows[windows], distances[windows])
+                yield self._prediction(plan, rows[windows], distances[windows])
                 position = windows.stop
 
     def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """The model's answer to clips as they are: nothing is checked, trimmed or windowed.
+        """The model's probabilities for clips as they are: nothing is checked, trimmed or split into windows.
 
         Args:
             clips: float32 mono at 16 kHz, each of at least one sample and no longer than ``window_seconds``.
-            batch_size: clips that the model hears at a time.
+            batch_size: clips in a batch.
 
         Returns:
             float64 (clips, labels), each row summing to 1, columns in the order of ``labels``.
         """
-        return self._ask(clips, batch_size)[0]
+        return self._predict(clips, batch_size)[0]
 
-    def _ask(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
-        """`probabilities`, and how far each clip is from those the model learned from; NaN if it does not know."""
+    def _predict(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+        """`probabilities`, and the out-of-domain score of each clip: NaN where the model has none."""
         model: Any = self.model
         knows = getattr(model, "familiarity", None) is not None
-        answers, distances = [], []
+        rows, distances = [], []
         for start in range(0, len(clips), batch_size):
             batch = clips[start : start + batch_size]
-            answer = model.predict_with_distance(batch) if knows else (model.predict_proba(batch), np.nan)
-            answers.append(answer[0])
-            distances.append(np.broadcast_to(answer[1], len(batch)))
-        rows = np.concatenate(answers).astype(np.float64)[:, self._order]
-        return rows / rows.sum(axis=1, keepdims=True), np.concatenate(distances)
+            found = model.predict_with_distance(batch) if knows else (model.predict_proba(batch), np.nan)
+            rows.append(found[0])
+            distances.append(np.broadcast_to(found[1], len(batch)))
+        ordered = np.concatenate(rows).astype(np.float64)[:, self._order]
+        return ordered / ordered.sum(axis=1, keepdims=True), np.concatenate(distances)
 
-    def _answer(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
+    def _prediction(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
         recording = plan.recording
         mean = self._scores(rows.mean(axis=0))
         label = likeliest(mean)
@@ -268,14 +266,14 @@ class EmotionClassifier:
         warnings = [*recording.warnings, *quality_doubts(recording)]
         if len(timeline) > 1:
             warnings.append(
-                f"longer than the {self.window_seconds:g} seconds that the model hears at once: "
-                f"analysed in {len(timeline)} windows, whose answers are averaged"
+                f"longer than the model's window of {self.window_seconds:g} s: probabilities are averaged over "
+                f"{len(timeline)} windows"
             )
         distance = float(distances.mean())
         if distance > UNFAMILIAR:  # never of NaN
-            warnings.append(unfamiliar(distance))
+            warnings.append(out_of_domain(distance))
         if mean[label] < self.answer_threshold:
-            warnings.append(too_unsure(label, mean[label], self.answer_threshold))
+            warnings.append(low_confidence(label, mean[label], self.answer_threshold))
         confident = mean[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
         known_distance = None if math.isnan(distance) else distance
         return Prediction(
@@ -294,16 +292,16 @@ def _read_config(file: Path, model: str) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
-        raise ModelError(f"{model} is no model folder: it holds no config.json") from None
+        raise ModelError(f"{model} is no model folder: it has no config.json") from None
     except ValueError as error:
         raise ModelError(f"{model}: its config.json is not valid JSON ({error})") from None
     if not isinstance(config, dict):
-        raise ModelError(f"{model}: its config.json holds no settings")
+        raise ModelError(f"{model}: its config.json is no JSON object")
     return config
 
 
 def _read_metrics(folder: Path) -> dict[str, Any] | None:
-    """What ``metrics.json`` holds; None where there is none, or none that can be read: the model answers without it."""
+    """The contents of ``metrics.json``; None where there is none that can be read, since predictions do not need it."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

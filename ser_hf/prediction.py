@@ -1,12 +1,12 @@
-"""What a classifier says of one recording."""
+"""The prediction of a classifier for one recording."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# Distances. Between the two lie many voices of other corpora; beyond the second, few of them and all but few sounds
-# without a voice (`train.robustness` counts both).
+# Out-of-domain scores. Many voices of other corpora lie between the two; beyond the second, hardly any of them, and most
+# sounds without a voice (`train.robustness` counts both).
 UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
 
@@ -22,7 +22,7 @@ def likeliest(scores: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Segment:
-    """One window of a recording and what the voice expresses in it; ``start`` and ``end`` are seconds."""
+    """The prediction for one window of a recording; ``start`` and ``end`` are seconds."""
 
     start: float
     end: float
@@ -32,18 +32,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the voice in one recording expresses.
+    """The predicted emotion of one recording.
 
     Attributes:
         file: the name of the recording.
-        label: the likeliest emotion.
+        label: the label of the highest probability.
         scores: probability of every label, in the order of `ser_hf.labels.LABELS`; they sum to 1.
         duration: seconds of the whole recording.
-        warnings: what makes the answer less certain, in plain words.
+        warnings: what makes the prediction doubtful, in plain words.
         timeline: the windows that were analysed, in order; their mean is ``scores``.
-        confident: whether the model is sure enough for ``label`` to count as an answer, and what it hears is a voice.
-        distance: how far the voice is from those that the model learned from, 0 or more. Of their own clips one in a
-            hundred is farther than 1 from those of the others; what is no voice begins about 1.5. None if not known.
+        confident: whether the probability of ``label`` reaches the model's threshold and the recording is not far out
+            of domain.
+        distance: out-of-domain score, 0 or more. One in a hundred training clips has more than 1 against the clips of
+            the other speakers; sounds without a voice begin at about 1.5. None where the model has no such score.
     """
 
     file: str
@@ -77,19 +78,19 @@ class Prediction:
         }
 
 
-def too_unsure(label: str, probability: float, threshold: float) -> str:
-    """The warning that the likeliest label is not likely enough to count as an answer."""
+def low_confidence(label: str, probability: float, threshold: float) -> str:
+    """The warning that the probability of the predicted label is below the threshold."""
     # As the page rounds it, but for two figures that would look the same.
     digits = 0 if round(100 * probability) < round(100 * threshold) else 2
     has, needed = (f"{100 * share:.{digits}f} %" for share in (probability, threshold))
-    return f"not sure enough to answer: the likeliest, {label}, has {has}, and an answer takes {needed}"
+    return f"low confidence: {label}, {has} (threshold {needed})"
 
 
-def unfamiliar(distance: float) -> str:
-    """The warning that a voice is farther than `UNFAMILIAR` from those that the model learned from."""
+def out_of_domain(distance: float) -> str:
+    """The warning that an out-of-domain score is above `UNFAMILIAR`."""
     if distance > HARDLY_A_VOICE:
-        return "hardly a voice, or one quite unlike those that the model learned from: its answer means nothing"
-    return "a voice or a sound unlike those that the model learned from: it is more often wrong about such"
+        return "far out of domain: hardly a voice, or very unlike the training data; do not use this prediction"
+    return "out of domain: unlike the training data, where predictions are more often wrong"
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

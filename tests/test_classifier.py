@@ -158,7 +158,7 @@ def test_doubts_are_told_in_words(classifier, samples, words):
 
 def test_ordinary_clip_gets_no_warning_about_the_recording(classifier):
     warnings = classifier.predict(make_clip("happy")).warnings
-    assert [warning for warning in warnings if "not sure enough" not in warning] == []
+    assert [warning for warning in warnings if "low confidence" not in warning] == []
 
 
 class HalfSure:
@@ -178,11 +178,11 @@ def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confid
     assert prediction.label == "happy"
     assert prediction.confident is confident
     assert prediction.to_dict()["confident"] is confident
-    told = [warning for warning in prediction.warnings if "not sure enough" in warning]
+    told = [warning for warning in prediction.warnings if "low confidence" in warning]
     assert len(told) == (not confident)
     if not confident:
-        figures = "55.00 %, and an answer takes 55.01 %" if threshold < 0.6 else "55 %, and an answer takes 90 %"
-        assert told[0].endswith(f"happy, has {figures}")
+        figures = "55.00 % (threshold 55.01 %)" if threshold < 0.6 else "55 % (threshold 90 %)"
+        assert told[0].endswith(f"happy, {figures}")
 
 
 class Elsewhere(HalfSure):
@@ -199,14 +199,14 @@ class Elsewhere(HalfSure):
 
 @pytest.mark.parametrize(
     ("distance", "words", "confident"),
-    [(0.0, None, True), (1.0, None, True), (1.01, "unlike those", True), (1.51, "hardly a voice", False)],
+    [(0.0, None, True), (1.0, None, True), (1.01, "out of domain", True), (1.51, "hardly a voice", False)],
 )
 def test_a_voice_far_from_those_learned_from_is_told_and_what_is_hardly_one_is_no_answer(distance, words, confident):
     prediction = EmotionClassifier(Elsewhere(distance), "elsewhere", 5.0).predict(make_clip("happy"))
     assert prediction.distance == pytest.approx(distance)
     assert prediction.to_dict()["distance"] == pytest.approx(distance)
     assert prediction.confident is confident
-    told = [warning for warning in prediction.warnings if "learned from" in warning]
+    told = [warning for warning in prediction.warnings if "out of domain" in warning]
     assert [words in warning for warning in told] == ([True] if words else [])
 
 

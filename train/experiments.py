@@ -33,14 +33,15 @@ PROTOCOL = "develop"
 NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "learned", "protocol")
 INTRODUCTION = """\
 What was tried to improve the network, one change at a time, failures included. With protocol `develop` each fold tests
-some speakers of its training part, and its own test speakers are in no part of it; with `loco`, corpora that may train
-are left out of training and tested whole. Nothing here was chosen on the test speakers of a fold, on SAVEE or on any
-corpus that is kept for tests. Made by
+some speakers of its training part, and its own test speakers are in no part of it; with `loco` and `cross`, corpora that
+may train are left out of training and tested whole. Nothing here was chosen on the test speakers of a fold, on SAVEE or
+on any corpus that is kept for tests. Made by
 
     python -m train.experiments
 
 Accuracy is the mean of the folds in per cent, with the 95 % interval by bootstrap over speakers; UAR is balanced
-accuracy; *against* the accuracy over all clips minus that of another experiment on the same clips, in points, with its
+accuracy, and of several corpora the mean over them; *parts* are the accuracy of each fold, or the UAR of each corpus;
+*against* the accuracy over all clips minus that of another experiment on the same clips, in points, with its
 95 % interval by paired bootstrap over speakers."""
 
 
@@ -109,7 +110,7 @@ def write_report(experiments: Sequence[dict[str, Any]], kept_dir: Path, output: 
     """
     runs = {one["name"]: read_run(kept_dir / one["name"]) for one in experiments if (kept_dir / one["name"]).is_dir()}
     known = [one for one in experiments if one["name"] in runs]
-    head = ["experiment", "accuracy", "UAR", "ECE", "NLL", "against", "folds"]
+    head = ["experiment", "accuracy", "UAR", "ECE", "NLL", "against", "parts"]
     rows = [_row(one, runs) for one in known]
     parts = ["# Experiments", INTRODUCTION, table(head, rows) if rows else "", *map(_section, known)]
     write_text(output, "\n\n".join(part for part in parts if part) + "\n")
@@ -118,6 +119,9 @@ def write_report(experiments: Sequence[dict[str, Any]], kept_dir: Path, output: 
 def _row(experiment: dict[str, Any], runs: dict[str, Run]) -> list[str]:
     run = runs[experiment["name"]]
     metrics, other = run.metrics, runs.get(experiment["against"] or "")
+    parts = [fold["accuracy"] for fold in metrics["per_fold"].values()]
+    if "per_corpus" in metrics:
+        parts = [corpus["balanced_accuracy"] for corpus in metrics["per_corpus"].values()]
     against = ""
     if other is not None:
         test = mcnemar(run.frame, other.frame)
@@ -125,11 +129,11 @@ def _row(experiment: dict[str, Any], runs: dict[str, Run]) -> list[str]:
     return [
         f"`{experiment['name']}`",
         f"**{percent(metrics['fold_mean_accuracy'])}**{bracket(metrics['intervals'].get('accuracy'))}",
-        percent(metrics["balanced_accuracy"]),
+        percent(metrics.get("mean_over_corpora", metrics)["balanced_accuracy"]),
         percent(metrics["ece"]),
         f"{metrics['nll']:.3f}",
         against,
-        " ".join(percent(fold["accuracy"]) for fold in metrics["per_fold"].values()),
+        " ".join(map(percent, parts)),
     ]
 
 

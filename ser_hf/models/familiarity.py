@@ -1,7 +1,7 @@
-"""How far a sound is from the voices that a model learned from.
+"""Out-of-domain score: how far a recording is from the training data of a model.
 
-The Mahalanobis distance of what a lower layer gives, averaged over time (Lee et al. 2018): lower layers tell voices,
-rooms and what is no voice at all, where upper ones tell emotions and have forgotten the rest.
+The Mahalanobis distance of a lower layer's mean output over time (Lee et al. 2018). Lower layers separate speakers, rooms
+and sounds without a voice; upper layers separate emotions and have lost the rest.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ser_hf.models import ModelError
 
 FILE = "familiarity.safetensors"
 FAMILIAR_LAYER = 2
-# A distance of 1 is as far as the farthest hundredth of the training clips lie from those of the other speakers.
+# A distance of 1 is the 99th percentile of the training clips' distances from the clips of other speakers.
 FARTHEST_SHARE = 0.01
-GROUPS = 5  # of speakers, each held out once to find that
+GROUPS = 5  # of speakers, each held out once for that percentile
 
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What the training clips are like, to the eyes of one layer.
+    """Gaussian of the training clips in the output of one layer.
 
     Attributes:
-        layer: whose output it is, 0 being what the front end gives to the first layer.
+        layer: counted from 1; 0 is the input of the first layer.
         mean: (d,), of all training clips.
         whitening: (d, d): the length of a difference from ``mean`` after it is the distance.
     """
@@ -37,20 +37,20 @@ class Familiarity:
     whitening: np.ndarray
 
     def distances(self, states: np.ndarray) -> np.ndarray:
-        """The distance of each clip: (n, d) means over time of the layer's output to (n,) float64, none below 0."""
+        """Distances, float64 (n,), of (n, d) means over time of the layer's output."""
         return np.linalg.norm((np.asarray(states, dtype=float) - self.mean) @ self.whitening, axis=1)
 
 
 def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Familiarity | None:
-    """Learn what the training clips are like.
+    """Fit the distribution of the training clips.
 
     Args:
-        states: (n, d) float, means over time of the layer's output for clips as they are and as training varies them.
-        speakers: (n,) whose voice each is; a distance of 1 is found by holding groups of them out in turn.
-        layer: whose output it is.
+        states: (n, d) float, means over time of the layer's output, of clips as they are and augmented.
+        speakers: (n,) of the clips; groups of them are held out in turn to scale the distance.
+        layer: which layer it is.
 
     Returns:
-        None where a single speaker leaves nobody to hold out.
+        None for a single speaker, since nobody can be held out.
     """
     from sklearn.model_selection import GroupKFold
 
@@ -68,7 +68,7 @@ def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Fam
 
 
 def _gaussian(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and a root of the inverse of the covariance as Ledoit and Wolf (2004) shrink it."""
+    """Mean, and a root of the inverse covariance, shrunk after Ledoit and Wolf (2004)."""
     from sklearn.covariance import LedoitWolf
 
     fitted = LedoitWolf().fit(states)
@@ -76,7 +76,7 @@ def _gaussian(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_familiarity(familiarity: Familiarity, folder: str | Path) -> None:
-    """Write it into a model folder, beside the model's own weights."""
+    """Write the distribution into a model folder, beside the weights."""
     arrays = {"mean": familiarity.mean, "whitening": familiarity.whitening, "layer": np.array([familiarity.layer])}
     save_file(arrays, Path(folder) / FILE)
 
@@ -85,8 +85,8 @@ def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarit
     """Read what `save_familiarity` wrote; None where the model folder has none.
 
     Args:
-        n_layers: of the model, whose layer it must be.
-        size: of that layer's output.
+        n_layers: number of layers of the model.
+        size: size of a layer's output.
 
     Raises:
         ModelError: it cannot be read, or belongs to another model.
@@ -101,8 +101,12 @@ def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarit
     shapes = {"layer": (1,), "mean": (size,), "whitening": (size, size)}
     fits = {name: array.shape for name, array in arrays.items()} == shapes
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-        raise ModelError(f"{path} does not fit the model beside it; delete it to use the model without")
+        raise ModelError(
+            f"{path} does not fit the model beside it; delete it to use the model without its out-of-domain score"
+        )
     layer = int(arrays["layer"][0])
     if not 0 <= layer <= n_layers:
-        raise ModelError(f"{path} is of layer {layer} of {n_layers}; delete it to use the model without")
+        raise ModelError(
+            f"{path} is of layer {layer} of {n_layers}; delete it to use the model without its out-of-domain score"
+        )
     return Familiarity(layer, arrays["mean"], arrays["whitening"])

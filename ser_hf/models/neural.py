@@ -35,12 +35,12 @@ INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
 
 @dataclass
 class NeuralModel:
-    """A fine-tuned checkpoint with its feature extractor, ready to answer.
+    """A fine-tuned checkpoint with its feature extractor.
 
     Attributes:
         model: an ``...ForAudioClassification`` in evaluation mode.
         feature_extractor: what turns waveforms into its input.
-        familiarity: what the voices it learned from are like; None where it does not know.
+        familiarity: distribution of the training clips, for the out-of-domain score; None where the folder has none.
     """
 
     model: PreTrainedModel
@@ -54,7 +54,7 @@ class NeuralModel:
 
     @property
     def window_seconds(self) -> float:
-        """The longest stretch of audio, in seconds, that the model sees at once."""
+        """The longest window, in seconds, that the model takes."""
         return window_seconds(self.model, self.feature_extractor)
 
     def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -69,34 +69,36 @@ class NeuralModel:
         return self._forward(clips)[0]
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """As `predict_proba`, and how far each clip is from what the model learned from: float64 (clips,)."""
-        assert self.familiarity is not None, "only a model that knows what is familiar is asked"
+        """As `predict_proba`, and the out-of-domain score of each clip: float64 (clips,)."""
+        assert self.familiarity is not None, "the model has an out-of-domain score"
         rows, states = self._forward(clips, self.familiarity.layer)
         return rows, self.familiarity.distances(states)
 
     def mean_states(self, clips: Sequence[np.ndarray], layer: int) -> np.ndarray:
-        """What a layer gives, averaged over the time that the model sees: float32 (clips, hidden size).
+        """Mean over time of a layer's output: float32 (clips, hidden size).
 
         Args:
             clips: as in `predict_proba`.
-            layer: counted from 1; 0 is what the first layer gets.
+            layer: counted from 1; 0 is the input of the first layer.
         """
         return self._forward(clips, layer)[1]
 
     def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities, and of a layer the mean over time of its output; shared among the processor's threads."""
+        """Probabilities, and the mean over time of a layer's output; clips are split among threads."""
         threads = torch.get_num_threads() if self.model.device.type == "cpu" else 1
-        # What has no fixed length sees padding as sound, and the stock pipeline never pads: one clip at a time.
+        # Models without a fixed window take padding for sound, and the stock pipeline never pads: one clip at a time.
         size = max(1, math.ceil(len(clips) / threads)) if has_fixed_length(self.feature_extractor) else 1
         parts = [clips[start : start + size] for start in range(0, len(clips), size)]
-        hear = partial(self._hear, layer=layer)
+        forward = partial(self._forward_batch, layer=layer)
         shared = threads > 1 and len(parts) > 1
-        rows, states = zip(*(_single_threads(threads).map(hear, parts) if shared else map(hear, parts)), strict=True)
+        rows, states = zip(
+            *(_single_threads(threads).map(forward, parts) if shared else map(forward, parts)), strict=True
+        )
         return np.concatenate(rows), np.concatenate(states)
 
     @torch.inference_mode()
-    def _hear(self, clips: Sequence[np.ndarray], layer: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """As `_forward`, all at once; without a layer, its states are of size 0."""
+    def _forward_batch(self, clips: Sequence[np.ndarray], layer: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """As `_forward`, in one batch; without a layer, states have size 0."""
         inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
         output = self.model(**inputs.to(self.model.device), **options)
@@ -107,18 +109,18 @@ class NeuralModel:
 
 @cache
 def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads whose operations are not shared among others: two that hear a clip each need not wait for each other.
+    """Threads that run their operations alone, so that each takes a part of a batch without waiting for the other.
 
-    In torch, a thread keeps the number that it has set itself, and the last one set is that of all new threads.
+    In torch, a thread keeps the number of threads that it has set, and the last one set is that of all new threads.
     """
     started = threading.Barrier(count + 1)
 
     def alone() -> None:
-        torch.get_num_threads()  # a thread that was never asked takes the number of all once more
+        torch.get_num_threads()  # before its first call, a thread takes the number of all once more
         torch.set_num_threads(1)
         started.wait()
 
-    pool = ThreadPoolExecutor(count, "hear", alone)
+    pool = ThreadPoolExecutor(count, "forward", alone)
     for _ in range(count):
         pool.submit(int)  # the executor starts a thread for each piece of work, while all are busy
     started.wait()
@@ -127,7 +129,7 @@ def _single_threads(count: int) -> ThreadPoolExecutor:
 
 
 def load_neural(source: Path, device: str | None = None, precision: str = "float32") -> NeuralModel:
-    """Load a fine-tuned checkpoint from a folder, and refuse one that would answer at random.
+    """Load a fine-tuned checkpoint from a folder, and refuse one with missing weights.
 
     Args:
         source: the folder.
@@ -135,8 +137,8 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
         precision: "float32", "bfloat16", or "auto" for bfloat16 where that pays and the model can.
 
     Raises:
-        ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names, what
-            it knows of familiar voices is another model's, or it cannot have that precision.
+        ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names,
+            `familiarity.safetensors` is of another model, or it cannot have that precision.
     """
     _check_files(source)
     try:
@@ -150,12 +152,12 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
         if info[problem]:
             names = ", ".join(sorted(str(name) for name in info[problem])[:4])
             raise ModelError(
-                f"{source} has {problem.replace('_', ' ')} ({names}): it would answer at random. "
+                f"{source} has {problem.replace('_', ' ')} ({names}): its predictions would be random. "
                 "It is not a fine-tuned model, or it was saved by another program; fine-tune it first."
             )
     labels = output_labels(model.config.id2label, model.config.label2id or {}, source)
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
-        raise ModelError(f"{source} holds weights that are no numbers (NaN or infinite)")
+        raise ModelError(f"{source} has weights that are NaN or infinite")
     output = output_layer(model)
     if output.out_features != len(labels):
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")

@@ -40,7 +40,7 @@ class OnnxModel:
             is familiar, ``states``.
         config: the model's.
         feature_extractor: what turns waveforms into its input.
-        familiarity: what the voices it learned from are like; None where it does not know.
+        familiarity: distribution of the training clips, for the out-of-domain score; None where the folder has none.
     """
 
     session: InferenceSession
@@ -63,8 +63,8 @@ class OnnxModel:
         return softmax(self._run(clips)[0], axis=-1)
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """As `predict_proba`, and how far each clip is from what the model learned from: float64 (clips,)."""
-        assert self.familiarity is not None, "only a model that knows what is familiar is asked"
+        """As `predict_proba`, and the out-of-domain score of each clip: float64 (clips,)."""
+        assert self.familiarity is not None, "the model has an out-of-domain score"
         logits, states = self._run(clips)
         return softmax(logits, axis=-1), self.familiarity.distances(states)
 

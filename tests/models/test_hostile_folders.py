@@ -129,8 +129,8 @@ DAMAGES = {
     "label that is there twice": (changed(id2label=NUMBERED | {"0": "sad"}), "each a word of its own"),
     "labels that are numbers": (changed(id2label={name: int(name) for name in NUMBERED}), "each a word of its own"),
     "labels in a list": (changed(id2label=list(LABELS)), CANNOT),
-    "weight that is NaN": (weights("classifier.bias", float("nan")), "no numbers"),
-    "infinite weight": (weights("projector.bias", float("inf")), "no numbers"),
+    "weight that is NaN": (weights("classifier.bias", float("nan")), "NaN or infinite"),
+    "infinite weight": (weights("projector.bias", float("inf")), "NaN or infinite"),
     "quantisation without its package": (
         changed(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
         CANNOT,
