@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# Out-of-domain scores. Many voices of other corpora lie between the two; beyond the second, hardly any of them, and most
-# sounds without a voice (`train.robustness` counts both).
+# Out-of-domain scores. Many voices of other corpora lie between the two; beyond the second, hardly any of them, and
+# most sounds without a voice (`train.robustness` counts both).
 UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
 

@@ -33,9 +33,9 @@ PROTOCOL = "develop"
 NEEDED, OPTIONAL = ("name", "recipe", "hypothesis"), ("arguments", "against", "learned", "protocol")
 INTRODUCTION = """\
 What was tried to improve the network, one change at a time, failures included. With protocol `develop` each fold tests
-some speakers of its training part, and its own test speakers are in no part of it; with `loco` and `cross`, corpora that
-may train are left out of training and tested whole. Nothing here was chosen on the test speakers of a fold, on SAVEE or
-on any corpus that is kept for tests. Made by
+some speakers of its training part, and its own test speakers are in no part of it; with `loco` and `cross`, corpora
+that may train are left out of training and tested whole. Nothing here was chosen on the test speakers of a fold, on
+SAVEE or on any corpus that is kept for tests. Made by
 
     python -m train.experiments
 

@@ -135,7 +135,9 @@ def pooled_section(rows: Rows, runs: Runs) -> list[str]:
     for row in rows:
         found = [runs.get((row["name"], protocol)) for protocol in ("pooled-random", "pooled-actor")]
         if any(found):
-            cells = [percent(run and run.metrics[key]) for run in found for key in ("accuracy", "balanced_accuracy")]
+            cells = [
+                percent(run.metrics[key] if run else None) for run in found for key in ("accuracy", "balanced_accuracy")
+            ]
             lines.append([f"`{row['name']}`", *(cell or NOTHING for cell in cells)])
     head = ["model", "clips at random", "UAR", "speakers apart", "UAR"]
     return ["## All corpora pooled", POOLED_TEXT, table(head, lines)] if lines else []

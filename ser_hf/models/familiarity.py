@@ -1,7 +1,7 @@
 """Out-of-domain score: how far a recording is from the training data of a model.
 
-The Mahalanobis distance of a lower layer's mean output over time (Lee et al. 2018). Lower layers separate speakers, rooms
-and sounds without a voice; upper layers separate emotions and have lost the rest.
+The Mahalanobis distance of a lower layer's mean output over time (Lee et al. 2018). Lower layers separate speakers,
+rooms and sounds without a voice; upper layers separate emotions and have lost the rest.
 """
 
 from __future__ import annotations
@@ -101,12 +101,8 @@ def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarit
     shapes = {"layer": (1,), "mean": (size,), "whitening": (size, size)}
     fits = {name: array.shape for name, array in arrays.items()} == shapes
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-        raise ModelError(
-            f"{path} does not fit the model beside it; delete it to use the model without its out-of-domain score"
-        )
+        raise ModelError(f"{path} does not fit the model beside it; delete it to go without an out-of-domain score")
     layer = int(arrays["layer"][0])
     if not 0 <= layer <= n_layers:
-        raise ModelError(
-            f"{path} is of layer {layer} of {n_layers}; delete it to use the model without its out-of-domain score"
-        )
+        raise ModelError(f"{path} is of layer {layer} of {n_layers}; delete it to go without an out-of-domain score")
     return Familiarity(layer, arrays["mean"], arrays["whitening"])
