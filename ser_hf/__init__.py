@@ -1,4 +1,4 @@
-"""Speech emotion recognition on the Hugging Face stack, measured on voices never heard.
+"""Speech emotion recognition on the Hugging Face stack, measured on unseen speakers.
 
 >>> from ser_hf import EmotionClassifier
 >>> classifier = EmotionClassifier.from_pretrained("ser-svm")

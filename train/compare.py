@@ -35,11 +35,11 @@ PROTOCOLS = {
     "actor": "Five folds of actors (Luna-Jimenez et al. 2022): every test voice is new to the model.",
     "emobox": "Six folds of actors (EmoBox, arXiv 2406.07162): every test voice is new to the model.",
     "loao": "One actor is left out at a time: every test voice is new to the model.",
-    "cross": "Whole corpora that the model is tested on as it is: new voices, sentences and microphones.",
+    "cross": "Whole corpora that the model was not trained on: other speakers, sentences and microphones.",
     "develop": "Some of the speakers that train in protocol `actor`, and nobody that it tests: to choose a recipe by.",
     "loco": "One corpus is left out at a time and tested whole: unseen speakers, sentences and microphones.",
-    "random": "**Speaker-dependent.** Five random folds of clips: every test voice was heard in training, so this "
-    "measures memory of voices too. It stands only beside published figures of random splits, never beside the other "
+    "random": "**Speaker-dependent.** Five random folds of clips: every test speaker was seen in training. "
+    "It is to be compared with published figures of random splits only, never with the other "
     "tables.",
 }
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
@@ -143,7 +143,7 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     parts = [f"## {title}", PROTOCOLS.get(first.protocol, "")]
     heard = [run.name for run in group if run.facts.get("heard_in_training")]
     if heard:
-        parts.append(f"**No test:** trained on these very corpora: {', '.join(heard)}.")
+        parts.append(f"**No test:** trained on these corpora: {', '.join(heard)}.")
     parts += [main_table(group), *seed_table(group)]
     bars = plots.comparison(entries, title, caution=first.protocol in SPEAKER_DEPENDENT)
     parts.append(gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"))
@@ -158,9 +158,9 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
         parts += ["### Accuracy per fold, %", fold_table(group)]
     curves = plots.coverage_curves([{"name": run.name, "coverage": run.metrics["coverage"]} for run in group], title)
     parts += [
-        "### Accuracy on the share of clips that a run is surest of, %",
+        "### Accuracy on the most confident share of the clips, %",
         coverage_report(group),
-        gallery.add(curves, f"{first.protocol}-coverage", "accuracy against the share of clips that is answered"),
+        gallery.add(curves, f"{first.protocol}-coverage", "accuracy against the share of the clips"),
     ]
     if len(group) > 1:
         parts += ["### Differences", difference_table(group)]
@@ -263,7 +263,7 @@ def doubt_table(group: list[Run]) -> str:
 
 
 def coverage_report(group: list[Run]) -> str:
-    """Accuracy where a run answers only part of the clips, those that it is surest of."""
+    """Accuracy of each run on its most confident clips."""
     rows = []
     for run in group:
         found = {row["coverage"]: row["accuracy"] for row in run.metrics["coverage"]}

@@ -1,4 +1,4 @@
-"""Test a trained model on whole corpora: every clip is answered once, and a run folder is written.
+"""Test a trained model on whole corpora: every clip is predicted once, and a run folder is written.
 
 Examples:
 
@@ -78,7 +78,7 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     unknown = [label for label in classifier.labels if label not in LABELS]
     if unknown:
         raise UsageError(
-            f"{arguments.model} answers with labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
+            f"{arguments.model} has labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
         )
     seen = trained_on(arguments.model)
     heard = sorted(set(seen or ()) & set(arguments.corpora))
@@ -94,7 +94,7 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
             file=sys.stderr,
         )
     tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
-    # Before they are heard: one that goes meanwhile is told among those that failed.
+    # Before they are predicted: one that is lost meanwhile is reported as failed.
     fingerprints = {name: corpus_fingerprint(table) for name, table in tables.items()}
     folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
     started = time.perf_counter()
@@ -127,15 +127,17 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
 def predict_table(
     classifier: EmotionClassifier, table: Dataset, batch_size: int, name: str
 ) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """The answers to all clips of a clip table (fold 0), and the clips that could not be used with the reason."""
-    answers = classifier.predict_many((row["audio"] for row in table.select_columns("audio")), batch_size=batch_size)
+    """The predictions for all clips of a clip table (fold 0), and the clips that could not be used, with the reason."""
+    predictions = classifier.predict_many(
+        (row["audio"] for row in table.select_columns("audio")), batch_size=batch_size
+    )
     used, probabilities, failed = [], [], []
-    for index, answer in enumerate(tqdm(answers, total=len(table), desc=name, unit="clip")):
-        if isinstance(answer, AudioError):
-            failed.append({"clip": table[index]["clip"], "error": str(answer)})
+    for index, prediction in enumerate(tqdm(predictions, total=len(table), desc=name, unit="clip")):
+        if isinstance(prediction, AudioError):
+            failed.append({"clip": table[index]["clip"], "error": str(prediction)})
         else:
             used.append(index)
-            probabilities.append([answer.scores.get(label, 0.0) for label in LABELS])
+            probabilities.append([prediction.scores.get(label, 0.0) for label in LABELS])
     return prediction_frame(table, used, 0, np.reshape(probabilities, (len(used), len(LABELS)))), failed
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard as a report: each model on voices never heard, on voices heard, and on another corpus."""
+"""The leaderboard as a report: each model on unseen speakers, on seen speakers, and on other corpora."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ser_hf.statistics import gender_gap
 from train.jobs import Job
 from train.reporting import Gallery, Run, bracket, percent, read_run, table
 
-NOTHING = "–"  # not run, or not told
-SURE = 0.8
-SUREST = 0.8  # share of the clips
+NOTHING = "–"  # not run, or not known
+HIGH_CONFIDENCE = 0.8
+MOST_CONFIDENT = 0.8  # share of the clips
 IN_TABLE = {AS_RECORDED, "noise 10 dB", "first 1 s"}
 NO_EMOTION = ("half loudness", "double loudness", "silence around", "silence cut", "room")
 MAIN_TEXT = """\
@@ -39,26 +39,26 @@ All training corpora and SAVEE in one pool, five folds: with clips dealt at rand
 test (**speaker-dependent**), and with the speakers of each corpus dealt to one fold each. Accuracy in per cent over all
 clips."""
 CALIBRATION_TEXT = """\
-On unseen voices, in per cent: the calibration error (ECE, 15 bins) before and after the temperature that was fitted
-on speakers of the training part, how sure the right and the wrong answers are on average, how many of the wrong ones
-look certain, and the accuracy on the share of clips that the model is surest of."""
+On unseen speakers, in per cent: calibration error (ECE, 15 bins) before and after the temperature, mean confidence of
+right and of wrong predictions, the share of the wrong ones with high confidence, and the accuracy on the most
+confident part of the clips."""
 GENDER_TEXT = """\
-Accuracy on unseen voices in per cent, and women minus men in points with its 95 % interval by bootstrap over the
+Accuracy on unseen speakers in per cent, and women minus men in points with its 95 % interval by bootstrap over the
 speakers of each gender."""
 CONDITIONS_TEXT = """\
-Accuracy on unseen voices in per cent, on the same test clips changed as the head says; *first 1 s* begins with the
-voice. No model was trained for it beyond what its recipe augments."""
+Accuracy on unseen speakers in per cent, on the same test clips changed as the head says; *first 1 s* starts at the
+speech. No model was trained for it beyond the augmentation of its recipe."""
 CHANGED_TEXT = """\
-Share of the clips, in per cent, that get another answer when something is changed that says nothing of the emotion: how
-loud the clip is, the silence around the voice, the room."""
+Share of the clips, in per cent, whose predicted label changes with something that has nothing to do with emotion: level,
+silence around the speech, room."""
 NO_SPEECH_TEXT = """\
-Share of sounds in which nobody speaks, in per cent, that get an answer as sure as the surest four fifths of the model's
-answers to unseen voices: a hundred made up of each kind (`ser_hf/augment/sounds.py`), and the *pauses* before and after
-the voice of a hundred clips, as loud as a voice. What is silent or too quiet gets no answer and counts as none."""
+Share of sounds without speech, in per cent, that are predicted as confidently as the most confident four fifths of the
+clips of unseen speakers: a hundred synthetic ones of each kind (`ser_hf/augment/sounds.py`), and the *pauses* before
+and after the speech of a hundred clips, at the level of speech. Sounds that are refused count as none."""
 IMPORTANCE_TEXT = """\
-Permutation importance on unseen voices: the points of accuracy that are lost when the features of one group are
-shuffled among the test clips, mean over folds. Groups tell much the same story, so that a model can miss little of
-each."""
+Permutation importance on unseen speakers: the points of accuracy that are lost when the features of one group are
+shuffled among the test clips, mean over folds. Groups are correlated, so that each alone can be missed with little
+loss."""
 Rows = Sequence[dict[str, Any]]
 Runs = dict[tuple[str, str], Run]  # by row and protocol
 
@@ -125,7 +125,7 @@ def main_section(rows: Rows, runs: Runs, gallery: Gallery) -> list[str]:
     parts = [MAIN_TEXT.format(processors=processors, chance=percent(1 / len(LABELS))), table(head, lines)]
     if entries:
         figure = plots.generalisation(entries)
-        parts.append(gallery.add(figure, "drop", "accuracy on heard and on unseen voices, a line a model"))
+        parts.append(gallery.add(figure, "drop", "accuracy on seen and on unseen speakers, one line per model"))
     return parts
 
 
@@ -144,11 +144,11 @@ def pooled_section(rows: Rows, runs: Runs) -> list[str]:
 
 
 def calibration_section(rows: Rows, runs: Runs) -> list[str]:
-    """Whether answers are as often right as they are sure, before and after the temperature, on unseen voices."""
+    """Calibration before and after the temperature, on unseen speakers."""
     lines = []
     for row in rows:
         if run := runs.get((row["name"], "actor")):
-            probabilities, labels, right = _answers(run)
+            probabilities, labels, right = _predictions(run)
             before = without_temperature(run)
             wrong = probabilities.max(axis=1)[~right]
             lines.append(
@@ -159,17 +159,19 @@ def calibration_section(rows: Rows, runs: Runs) -> list[str]:
                     f"{run.metrics['nll']:.3f}",
                     percent(probabilities.max(axis=1)[right].mean()),
                     percent(wrong.mean()) if wrong.size else NOTHING,
-                    percent((wrong > SURE).mean()) if wrong.size else NOTHING,
-                    next(percent(row["accuracy"]) for row in run.metrics["coverage"] if row["coverage"] == SUREST),
+                    percent((wrong > HIGH_CONFIDENCE).mean()) if wrong.size else NOTHING,
+                    next(
+                        percent(row["accuracy"]) for row in run.metrics["coverage"] if row["coverage"] == MOST_CONFIDENT
+                    ),
                 ]
             )
-    head = ["model", "ECE before", "ECE after", "NLL after", "sure when right", "sure when wrong"]
-    head += [f"wrong and over {100 * SURE:.0f} % sure", f"surest {100 * SUREST:.0f} %"]
-    return ["## How sure they are", CALIBRATION_TEXT, table(head, lines)] if lines else []
+    head = ["model", "ECE before", "ECE after", "NLL after", "confidence when right", "confidence when wrong"]
+    head += [f"wrong with over {100 * HIGH_CONFIDENCE:.0f} %", f"most confident {100 * MOST_CONFIDENT:.0f} %"]
+    return ["## Calibration", CALIBRATION_TEXT, table(head, lines)] if lines else []
 
 
 def without_temperature(run: Run) -> np.ndarray | None:
-    """The probabilities before each fold's temperature was applied; None where it is not told.
+    """The probabilities before each fold's temperature was applied; None where it is not known.
 
     Softmax(z / T) to the power of T is softmax(z) but for its sum.
     """
@@ -184,7 +186,7 @@ def without_temperature(run: Run) -> np.ndarray | None:
 
 
 def gender_section(rows: Rows, runs: Runs) -> list[str]:
-    """Accuracy of women's and of men's clips on unseen voices, and the gap between them."""
+    """Accuracy of women's and of men's clips of unseen speakers, and the gap between them."""
     lines = []
     for row in rows:
         if run := runs.get((row["name"], "actor")):
@@ -198,7 +200,7 @@ def gender_section(rows: Rows, runs: Runs) -> list[str]:
 
 
 def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery) -> list[str]:
-    """Accuracy on unseen voices under noise, shortened, through a telephone and so on, where that was measured."""
+    """Accuracy on unseen speakers in noise, shortened, over a telephone and so on, where that was measured."""
     measured = _read_beside(rows, runs, kept_dir, "conditions.json")
     if not measured:
         return []
@@ -208,40 +210,40 @@ def conditions_section(rows: Rows, runs: Runs, kept_dir: Path, gallery: Gallery)
     lines = [[f"`{row}`", *(_cell(found, name) for name in names)] for row, found in measured.items()]
     figure = plots.condition_curves(measured, NOISE_CURVE, LENGTH_CURVE)
     return [
-        "## Where it gets hard",
-        CONDITIONS_TEXT + _not_asked(rows, runs, measured),
+        "## Robustness",
+        CONDITIONS_TEXT + _not_measured(rows, runs, measured),
         table(["model", *names], lines),
-        gallery.add(figure, "conditions", "accuracy against noise level and clip length, a line a model"),
+        gallery.add(figure, "conditions", "accuracy against noise level and clip length, one line per model"),
         *changed_section(measured),
     ]
 
 
-def _not_asked(rows: Rows, runs: Runs, measured: dict[str, Any]) -> str:
-    """Which models could not be asked again yet: only a run's answers are kept, not its models."""
+def _not_measured(rows: Rows, runs: Runs, measured: dict[str, Any]) -> str:
+    """Which models have not been measured yet: only the predictions of a run are kept, not its models."""
     missing = [f"`{row['name']}`" for row in rows if (row["name"], "actor") in runs and row["name"] not in measured]
-    return f" Not asked yet: {', '.join(missing)}." if missing else ""
+    return f" Not measured yet: {', '.join(missing)}." if missing else ""
 
 
 def changed_section(measured: dict[str, dict[str, Any]]) -> list[str]:
-    """How often what says nothing of the emotion changes the answer."""
+    """How often the predicted label changes with something that has nothing to do with emotion."""
     lines = [
         [f"`{row}`", *(percent(found.get(name, {}).get("changed")) for name in NO_EMOTION)]
         for row, found in measured.items()
         if any("changed" in found.get(name, {}) for name in NO_EMOTION)
     ]
-    return ["## What the answers hang on", CHANGED_TEXT, table(["model", *NO_EMOTION], lines)] if lines else []
+    return ["## Label changes", CHANGED_TEXT, table(["model", *NO_EMOTION], lines)] if lines else []
 
 
 def no_speech_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:
-    """How often a sound in which nobody speaks is answered as surely as a voice."""
+    """How often a sound without speech is predicted as confidently as speech."""
     measured = _read_beside(rows, runs, kept_dir, "no_speech.json")
     kinds = list(dict.fromkeys(itertools.chain(*measured.values())))
     lines = [[f"`{row}`", *(percent(found[kind]["sure"]) for kind in kinds)] for row, found in measured.items()]
-    return ["## What is no voice", NO_SPEECH_TEXT, table(["model", *kinds], lines)] if lines else []
+    return ["## Sounds without speech", NO_SPEECH_TEXT, table(["model", *kinds], lines)] if lines else []
 
 
 def importance_section(rows: Rows, runs: Runs, kept_dir: Path) -> list[str]:
-    """What the classical models lose when a group of features is shuffled among the clips of unseen voices."""
+    """What the classical models lose when a group of features is shuffled among the test clips."""
     measured = _read_beside(rows, runs, kept_dir, "importance.json")
     measured = {row: found["groups"] for row, found in measured.items()}
     if not measured:
@@ -272,7 +274,7 @@ def _cell(found: dict[str, Any], name: str) -> str:
     return percent(found[name]["accuracy"]) if name in found else NOTHING
 
 
-def _answers(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _predictions(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     probabilities, names = probability_matrix(run.frame)
     labels = run.frame["emotion"].astype(str).map({name: index for index, name in enumerate(names)}).to_numpy()
     return probabilities, labels, probabilities.argmax(axis=1) == labels
@@ -287,7 +289,7 @@ def _folds(run: Run) -> float:
 
 
 def _costs(runs: Sequence[Run]) -> list[str]:
-    """Parameters, size of the file, training and answering: means over the folds of the first run that tells it."""
+    """Parameters, file size, training and prediction time: means over the folds of the first run that has them."""
 
     def mean(key: str, words: Callable[[float], str]) -> str:
         for run in runs:

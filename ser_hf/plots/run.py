@@ -47,12 +47,12 @@ def save_run_plots(frame: pd.DataFrame, metrics: dict[str, Any], folder: str | P
 
 
 def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:
-    """What each emotion was heard as, in per cent of its clips; only emotions that occur have a row."""
+    """Confusion matrix in per cent of the clips of each label; only labels that occur have a row."""
     names = metrics["labels"]
     counts = np.asarray(metrics["confusion_matrix"], dtype=float)
     rows = np.flatnonzero(counts.sum(axis=1))
     shares = 100 * counts[rows] / counts[rows].sum(axis=1, keepdims=True)
-    figure, axes = new_figure(title, 1.9 + 0.6 * len(rows), "What each emotion was heard as, % of its clips")
+    figure, axes = new_figure(title, 1.9 + 0.6 * len(rows), "Predictions for each label, % of its clips")
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(*shares.shape):
         share, right = shares[row, column], rows[row] == column
@@ -61,7 +61,7 @@ def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:
                   fontweight="bold" if right else "normal")  # fmt: skip
     axes.set_xticks(range(len(names)), [f"{EMOTION_SYMBOLS.get(name, '')} {name}" for name in names])
     axes.set_yticks(range(len(rows)), [f"{names[row]}  ({int(counts[row].sum())})" for row in rows])
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("expressed (clips)")
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
@@ -101,7 +101,7 @@ def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
 
 
 def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BINS) -> Figure:
-    """Reliability diagram (Guo et al. 2017): how often answers of each confidence are right, and how many there are."""
+    """Reliability diagram (Guo et al. 2017): accuracy and number of the predictions of each confidence."""
     probabilities, names = probability_matrix(frame)
     labels = frame["emotion"].astype(str).map({name: index for index, name in enumerate(names)}).to_numpy()
     table = pd.DataFrame(calibration_table(probabilities, labels, bins))
@@ -111,7 +111,7 @@ def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BI
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    set_title(figure, title, "Are answers as often right as they are sure? (on the line: yes)")
+    set_title(figure, title, "Accuracy against confidence (on the line: calibrated)")
     axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 3)))
     width, left = 100 / bins, 100 * table["low"]
     axes.bar(left, 100 * accuracy, width, align="edge", color=ACCENT, edgecolor=PAPER, linewidth=1.5)
@@ -130,7 +130,7 @@ def reliability(frame: pd.DataFrame, title: str = "", bins: int = CALIBRATION_BI
               bbox={"facecolor": PAPER, "edgecolor": GRID, "boxstyle": "round,pad=0.5"})  # fmt: skip
     below.bar(left, count, width, align="edge", color=CAUTION, edgecolor=PAPER, linewidth=1.5)
     below.set_ylabel("clips")
-    below.set_xlabel(f"confidence of the answer, % ({bins} bins)")
+    below.set_xlabel(f"confidence, % ({bins} bins)")
     below.set_xlim(100 / len(names) - 100 / bins, 100)
     for part in (axes, below):
         set_style(part)

@@ -82,7 +82,7 @@ def speaker_spread(entries: Sequence[dict[str, Any]], title: str = "") -> Figure
 
 
 def generalisation(entries: Sequence[dict[str, Any]], title: str = "") -> Figure:
-    """Accuracy on voices that were heard in training and on voices that were not: one line a model, best first.
+    """Accuracy on seen and on unseen speakers: one line per model, best first.
 
     Args:
         entries: dicts with ``name``, ``heard`` and ``unseen`` in [0, 1], and ``interval`` ([low, high] or None) of
@@ -90,7 +90,7 @@ def generalisation(entries: Sequence[dict[str, Any]], title: str = "") -> Figure
     """
     entries = sorted(entries, key=lambda entry: (-entry["unseen"], entry["name"]))
     figure, axes = new_figure(
-        title, 1.9 + 0.5 * len(entries), "Accuracy on RAVDESS, %: what is left on voices never heard (bar: 95 %)"
+        title, 1.9 + 0.5 * len(entries), "Accuracy on RAVDESS, %: seen against unseen speakers (bar: 95 %)"
     )
     for position, entry in enumerate(entries):
         heard, unseen = 100 * entry["heard"], 100 * entry["unseen"]
@@ -114,7 +114,7 @@ def generalisation(entries: Sequence[dict[str, Any]], title: str = "") -> Figure
         Line2D([], [], color=ACCENT, marker="o", markersize=10, linestyle=""),
         Line2D([], [], color=PAPER, marker="o", markeredgecolor=MUTED, markeredgewidth=2, markersize=9, linestyle=""),
     ]
-    add_legend(figure, handles, ["voices never heard", "voices heard in training (random split)"])
+    add_legend(figure, handles, ["unseen speakers", "seen speakers (random split)"])
     return figure
 
 
@@ -130,7 +130,7 @@ def condition_curves(
     """
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
-    set_title(figure, title, "Accuracy on voices never heard, %")
+    set_title(figure, title, "Accuracy on unseen speakers, %")
     panels = figure.subplots(1, 2, sharey=True)
     handles = []
     for index, found in enumerate(measured.values()):
@@ -154,12 +154,12 @@ def condition_curves(
 
 
 def coverage_curves(entries: Sequence[dict[str, Any]], title: str = "") -> Figure:
-    """How often models are right if each answers only where it is surest: one line a model, best first.
+    """Accuracy of each model on its most confident clips: one line per model, best first.
 
     Args:
         entries: dicts with ``name`` and ``coverage`` (see `ser_hf.metrics.coverage_table`).
     """
-    figure, axes = new_figure(title, 4.8, "Accuracy, %, of the share of clips that a model is surest of")
+    figure, axes = new_figure(title, 4.8, "Accuracy, %, on the most confident share of the clips")
     entries = sorted(entries, key=lambda entry: (-entry["coverage"][0]["accuracy"], entry["name"]))
     handles = []
     for index, entry in enumerate(entries):
@@ -170,7 +170,7 @@ def coverage_curves(entries: Sequence[dict[str, Any]], title: str = "") -> Figur
     axes.set_xlim(101, 0)
     axes.set_ylim(0, 102)  # room for the mark of who is always right
     axes.set_yticks(range(0, 101, 20))
-    axes.set_xlabel("share that is answered, %")
+    axes.set_xlabel("share of the clips, %")
     set_grid(axes, "y")
     figure.legend(handles, [entry["name"] for entry in entries], loc="outside lower left", ncols=4, frameon=False,
                   labelcolor=INK)  # fmt: skip

@@ -113,7 +113,7 @@ def test_every_pair_of_a_protocol_is_tested(folder, report):
 def test_accuracy_on_the_share_that_a_run_is_surest_of(folder, report):
     metrics = evaluate_predictions(read_predictions(folder / "runs" / "svm-actor"))
     by_share = {f"{100 * row['coverage']:.0f} %": f"{100 * row['accuracy']:.1f}" for row in metrics["coverage"]}
-    table = part(report, "actor").split("surest of, %")[1].split("![")[0]
+    table = part(report, "actor").split("most confident share of the clips, %")[1].split("![")[0]
     assert rows(table)["run"] == ["100 %", "90 %", "80 %", "70 %", "50 %"]
     assert rows(table)["svm-actor"] == [by_share[share] for share in rows(table)["run"]]
 
@@ -164,7 +164,7 @@ def test_a_model_that_heard_the_corpus_is_marked(tmp_path, monkeypatch):
     frame = make_predictions(make_table(), folds=1)
     run = compare.read_run(make_run(tmp_path / "x", frame, protocol="cross", heard_in_training=["ravdess"]))
     text = "\n".join(compare.section([run], compare.Gallery(tmp_path / "y_files")))
-    assert "**No test:** trained on these very corpora: x." in text
+    assert "**No test:** trained on these corpora: x." in text
 
 
 def test_compare_shows_figures_per_corpus(tmp_path, monkeypatch):

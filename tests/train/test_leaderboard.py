@@ -158,7 +158,7 @@ class TestReport:
         return first
 
     def test_who_was_not_asked_under_the_conditions_is_told(self, report):
-        assert "beyond what its recipe augments. Not asked yet: `whisper`." in report
+        assert "Not measured yet: `whisper`." in report
 
     def test_the_best_on_unseen_voices_stands_first(self, report, tmp_path):
         rows = [line for line in report.splitlines() if line.startswith("| `")]
