@@ -49,8 +49,8 @@ CONDITIONS_TEXT = """\
 Accuracy on unseen speakers in per cent, on the same test clips changed as the head says; *first 1 s* starts at the
 speech. No model was trained for it beyond the augmentation of its recipe."""
 CHANGED_TEXT = """\
-Share of the clips, in per cent, whose predicted label changes with something that has nothing to do with emotion: level,
-silence around the speech, room."""
+Share of the clips, in per cent, whose predicted label changes with something that has nothing to do with emotion:
+level, silence around the speech, room."""
 NO_SPEECH_TEXT = """\
 Share of sounds without speech, in per cent, that are predicted as confidently as the most confident four fifths of the
 clips of unseen speakers: a hundred synthetic ones of each kind (`ser_hf/augment/sounds.py`), and the *pauses* before
