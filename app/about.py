@@ -14,10 +14,8 @@ from urllib.parse import quote
 from app.about_figures import calibration, confusion, spread
 from app.elements import model_name
 from app.measured import Metrics, as_dict, as_list, calibration_bins, confusion_counts, count, groups, interval, share
-from ser_hf.card import PROTOCOL_WORDS
 from ser_hf.marks import GENDER_NAMES
-
-VOICES_HEARD = {"random"}  # protocols that test on voices of the training part
+from ser_hf.protocols import PROTOCOLS
 
 CONFUSION_TEXT = (
     "Rows: what the actors expressed. Columns: what was heard, in per cent of the row's clips. Right answers are bold."
@@ -114,7 +112,8 @@ def _table(columns: dict[str, dict[tuple[str, str], str]]) -> str:
 
 def _column(metrics: Metrics) -> dict[tuple[str, str], str]:
     """The cells of a model's column, by the title of the row and what it means; only those there are figures for."""
-    unheard = str(metrics.get("protocol")) in PROTOCOL_WORDS.keys() - VOICES_HEARD
+    known = PROTOCOLS.get(str(metrics.get("protocol")))
+    unheard = known is not None and known.speaker_independent
     folds = share(metrics.get("fold_mean_accuracy"))
     column = {
         ("Accuracy", "on voices never heard" if unheard else "right answers"): _cell(
@@ -168,7 +167,7 @@ def _protocol(metrics: Metrics) -> str:
     words = f"Measured on {clips} clips of {speakers} speakers" if clips and speakers else "Measured"
     words += f" of {corpora}" if corpora else ""
     if isinstance(protocol, str):
-        words += f": {PROTOCOL_WORDS.get(protocol, protocol)}."
+        words += f": {PROTOCOLS[protocol].description if protocol in PROTOCOLS else protocol}."
     else:
         words += "; by which protocol is not said."
     if folds > 1:

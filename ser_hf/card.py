@@ -13,7 +13,7 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ser_hf.card_arguments import argument_table
-from ser_hf.card_section import FIGURES, NO_FIGURE, PROTOCOL_WORDS, Section, Table, words
+from ser_hf.card_section import FIGURES, NO_FIGURE, Section, Table, words
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
 from ser_hf.evidence import (
     WEIGHTS,
@@ -28,7 +28,7 @@ from ser_hf.hub import HUB_ID, split_revision, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 
-__all__ = ["PROTOCOL_WORDS", "CardError", "add_evaluation", "check_metrics", "write_card"]
+__all__ = ["CardError", "add_evaluation", "check_metrics", "write_card"]
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 HUB = "https://huggingface.co"

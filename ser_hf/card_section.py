@@ -10,6 +10,7 @@ import numpy as np
 from ser_hf.evidence import EVALUATION, Evaluation
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import probability_matrix
+from ser_hf.protocols import PROTOCOLS
 
 FIGURES = {
     "fold_mean_accuracy": "accuracy, mean over folds",
@@ -20,22 +21,6 @@ FIGURES = {
     "nll": "negative log-likelihood",
 }
 UNITS = {"nll": "nats"}  # the others are shares, told in per cent
-PROTOCOL_WORDS = {
-    "actor": "five actor-disjoint folds (Luna-Jimenez et al. 2022), so that no actor is in training and test",
-    "random": "a stratified split over clips: the same speakers are in training and test (speaker-dependent)",
-    "emobox": "six actor-disjoint folds of EmoBox (arXiv 2406.07162)",
-    "loao": "one actor left out at a time",
-    "loco": "leave one corpus out: each is tested whole by a model that was not trained on it",
-}
-PROTOCOL_FOLDS = {"actor": 5, "random": 5, "emobox": 6, "loao": 24}
-DATASET_WORDS = {
-    "actor": "actor-disjoint folds",
-    "emobox": "actor-disjoint folds of EmoBox",
-    "loao": "leave one actor out",
-    "random": "random split over clips (speaker-dependent, only for comparison)",
-    "cross": "whole corpus",
-    "loco": "leave one corpus out",
-}
 LEAST_COVERAGE = 0.5
 NO_FIGURE = "–"  # a share of no clips
 
@@ -95,7 +80,8 @@ class Section:
         folds, arguments = self.evaluation.folds, self.evaluation.arguments
         if self.protocol == "loco":  # whose folds are the corpora that are named
             return ""
-        all_were = len(folds) >= PROTOCOL_FOLDS.get(self.protocol, 0) or arguments.get("folds_from")
+        known = PROTOCOLS.get(self.protocol)
+        all_were = len(folds) >= (known.n_folds if known else 0) or arguments.get("folds_from")
         if all_were and arguments.get("folds") is None:
             return ""
         return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
@@ -103,7 +89,8 @@ class Section:
     @property
     def dataset_name(self) -> str:
         """What the Hub shows beside each figure: it must not let a speaker-dependent one pass for another."""
-        words = [self.corpora, DATASET_WORDS.get(self.protocol, f"protocol {self.protocol}")]
+        known = PROTOCOLS.get(self.protocol)
+        words = [self.corpora, known.title if known else f"protocol {self.protocol}"]
         words += ["seen in training"] if self.evaluation.run.get("heard_in_training") else []
         return ", ".join([*words, *filter(None, [self.partial])])
 
@@ -116,7 +103,8 @@ class Section:
                 return f"all clips, although it was trained on {', '.join(heard)}"
             trained = self.evaluation.arguments.get("train_corpora")
             return f"all clips, by a model that was trained on {', '.join(trained)}" if trained else "all clips"
-        words = PROTOCOL_WORDS.get(self.protocol, f"protocol {self.protocol!r}")
+        known = PROTOCOLS.get(self.protocol)
+        words = known.description if known else f"protocol {self.protocol!r}"
         if source:
             voices = "no speaker is" if self.is_unheard else "the same speakers are"
             words = f"the folds {self.protocol!r} of {source}; {voices} in training and test"

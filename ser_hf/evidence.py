@@ -20,12 +20,12 @@ from ser_hf.classifier import CLASSICAL_MODEL_TYPE
 from ser_hf.files import replacing, write_json
 from ser_hf.hub import looks_like_folder
 from ser_hf.metrics import evaluate_predictions
+from ser_hf.protocols import PROTOCOLS
 from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
 
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
 # Protocols whose test voices are new to the model, in the order in which they give the headline figures.
-UNHEARD = ("actor", "emobox", "loao", "loco", "cross")
 TOLERANCE = 1e-6
 
 # Of run.json: where things lay, and what belongs to an account rather than to the run.
@@ -84,7 +84,8 @@ class Evaluation:
     @property
     def is_unheard(self) -> bool:
         """Whether every test voice was new to the model."""
-        return self.protocol in UNHEARD and not self.run.get("heard_in_training")
+        known = PROTOCOLS.get(self.protocol)
+        return known is not None and known.speaker_independent and not self.run.get("heard_in_training")
 
     @property
     def folds(self) -> list[int]:
@@ -106,7 +107,7 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
     """Copy a run into a model folder as evidence of how good the model is, and draw its pictures.
 
     ``metrics.json`` of the model folder then holds the figures of the headline evaluation: the first that was added of
-    the best protocol that there is, in the order of `UNHEARD`. The same run added again replaces its copy.
+    the best protocol that there is, in the order of `ser_hf.protocols`. The same run added again replaces its copy.
 
     Args:
         model_folder: a saved model; its ``config.json`` says which kind it is.
@@ -160,7 +161,7 @@ def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
     known = read_json(model_folder / METRICS) if (model_folder / METRICS).is_file() else {}
 
     def order(evaluation: Evaluation) -> tuple[int, bool, str]:
-        rank = UNHEARD.index(evaluation.protocol) if evaluation.is_unheard else len(UNHEARD)
+        rank = [*PROTOCOLS].index(evaluation.protocol) if evaluation.is_unheard else len(PROTOCOLS)
         return rank, difference(known, evaluation.summary) is not None, evaluation.name
 
     return sorted(found, key=order)

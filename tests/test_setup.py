@@ -17,6 +17,7 @@ MODULES = sorted(path for room in ("ser_hf", "train", "app") for path in (REPOSI
 LAYERS = [
     {
         "ser_hf.labels",
+        "ser_hf.protocols",
         "ser_hf.names",
         "ser_hf.files",
         "ser_hf.command_line",

@@ -14,11 +14,11 @@ from datasets import Dataset, concatenate_datasets
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.corpora import expand_corpora, load_corpus
 from ser_hf.names import unknown_name
+from ser_hf.protocols import PROTOCOLS
 from ser_hf.runs import METRICS, read_run_json
-from ser_hf.splits import PROTOCOLS, TESTING_PROTOCOLS, WITHOUT_VALIDATION, Fold, column_names, make_folds
+from ser_hf.splits import Fold, column_names, make_folds
 
 TIMED_CLIPS = 10
-DIVIDING = (*TESTING_PROTOCOLS, "develop")  # protocols whose training part --train_corpora may add to
 
 
 class UsageError(ValueError):
@@ -55,7 +55,7 @@ class DataArguments:
             "(leave one corpus out), 'cross' (train on --train_corpora, test on --test_corpora), 'full' (train on "
             "everything, test on nothing: the published model), or 'develop' (to choose a recipe: what 'actor' tests "
             "is left out, and some of the speakers that train there are tested).",
-            "choices": PROTOCOLS,
+            "choices": list(PROTOCOLS),
         },
     )
     train_corpora: list[str] = field(
@@ -176,7 +176,7 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
         )
         for fold in make_folds(divided, data.protocol, data.fold_indices, data.test_corpora)
     ]
-    needs_validation = data.protocol not in WITHOUT_VALIDATION and not data.folds_from
+    needs_validation = PROTOCOLS[data.protocol].has_validation and not data.folds_from
     if needs_validation and not all(len(fold.validation) for fold in folds):
         raise UsageError(
             f"--protocol {data.protocol} has nobody to validate on: {' and '.join(data.corpora)} has too few speakers; "
@@ -229,7 +229,7 @@ def _check_corpora(data: DataArguments) -> None:
             raise UsageError("--folds_from does not go with --protocol cross, which divides by corpus and nothing else")
     elif data.test_corpora and data.protocol != "loco":
         raise UsageError(f"--test_corpora goes with --protocol cross or loco, not with {data.protocol!r}")
-    elif data.train_corpora and data.protocol not in DIVIDING:
+    elif data.train_corpora and not PROTOCOLS[data.protocol].divides:
         raise UsageError(
             f"--train_corpora does not go with --protocol {data.protocol}, which trains on --corpora: name them there"
         )

@@ -25,23 +25,11 @@ from ser_hf.files import write_text
 from ser_hf.labels import LABELS
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import mcnemar
+from ser_hf.protocols import PROTOCOLS
 from ser_hf.runs import RunError
-from ser_hf.splits import SPEAKER_DEPENDENT
 from ser_hf.statistics import AlignmentError, holm
 from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table
 
-# In the order of the report; a protocol that is not here comes last.
-PROTOCOLS = {
-    "actor": "Five folds of actors (Luna-Jimenez et al. 2022): every test voice is new to the model.",
-    "emobox": "Six folds of actors (EmoBox, arXiv 2406.07162): every test voice is new to the model.",
-    "loao": "One actor is left out at a time: every test voice is new to the model.",
-    "cross": "Whole corpora that the model was not trained on: other speakers, sentences and microphones.",
-    "develop": "Some of the speakers that train in protocol `actor`, and nobody that it tests: to choose a recipe by.",
-    "loco": "One corpus is left out at a time and tested whole: unseen speakers, sentences and microphones.",
-    "random": "**Speaker-dependent.** Five random folds of clips: every test speaker was seen in training. "
-    "It is to be compared with published figures of random splits only, never with the other "
-    "tables.",
-}
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
 SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
@@ -129,7 +117,9 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     first = group[0]
     corpora = ", ".join(sorted(first.frame["corpus"].unique()))
     size = f"on {corpora}: {first.metrics['n_clips']} clips, {first.metrics['n_speakers']} speakers"
-    title = f"{first.protocol}{' (speaker-dependent)' if first.protocol in SPEAKER_DEPENDENT else ''} {size}"
+    known = PROTOCOLS.get(first.protocol)
+    is_dependent = known is not None and not known.speaker_independent
+    title = f"{first.protocol}{' (speaker-dependent)' if is_dependent else ''} {size}"
 
     entries = [
         {
@@ -140,12 +130,12 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
         }
         for run in group
     ]
-    parts = [f"## {title}", PROTOCOLS.get(first.protocol, "")]
+    parts = [f"## {title}", f"{known.description[0].upper()}{known.description[1:]}." if known else ""]
     heard = [run.name for run in group if run.facts.get("heard_in_training")]
     if heard:
         parts.append(f"**No test:** trained on these corpora: {', '.join(heard)}.")
     parts += [main_table(group), *seed_table(group)]
-    bars = plots.comparison(entries, title, caution=first.protocol in SPEAKER_DEPENDENT)
+    bars = plots.comparison(entries, title, caution=is_dependent)
     parts.append(gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"))
     spread = plots.speaker_spread(entries, title)
     parts.append(gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"))

@@ -19,15 +19,13 @@ import numpy as np
 from datasets import Dataset
 
 from ser_hf.names import unknown_name
+from ser_hf.protocols import PROTOCOLS
 from ser_hf.splits.cross import cross_fold
 from ser_hf.splits.dealing import define, leave_one_out
 from ser_hf.splits.loco import loco_folds
 from ser_hf.splits.parts import Fold, SplitError
 
-TESTING_PROTOCOLS = ("actor", "random", "emobox", "loao")
-PROTOCOLS = (*TESTING_PROTOCOLS, "full", "cross", "develop", "loco")
-WITHOUT_VALIDATION = ("full", "loco")
-SPEAKER_DEPENDENT = ("random",)
+TESTING_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_stored)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
 
 
@@ -56,7 +54,7 @@ def make_folds(
         Folds whose test rows, over all folds of the protocol, are the whole table (but for "full", "cross", "develop",
         and clips of "loco" whose label no training clip has). Except for "random", no speaker is in two of the parts of
         one fold; a speaker is a corpus and a name in it. There are no validation rows where no corpus of the table has
-        four speakers, nor in the protocols of `WITHOUT_VALIDATION`.
+        four speakers, nor in protocols without validation (`ser_hf.protocols`).
 
     Raises:
         SplitError: an unknown protocol or fold, a missing actor of RAVDESS, a speaker or clip that the protocol does
@@ -220,7 +218,7 @@ def _own_folds(table: Dataset, protocol: str) -> list[Fold]:
         validation = np.array([index in (value or ()) for value in validations])
         rows = (~test & ~validation, validation, test)
         made.append(Fold(int(index), *(np.flatnonzero(part) for part in rows)))
-    if protocol not in SPEAKER_DEPENDENT:
+    if PROTOCOLS[protocol].speaker_independent:
         _check_disjoint(table, protocol, made)
     return made
 
@@ -234,6 +232,6 @@ def _check_disjoint(table: Dataset, protocol: str, folds: list[Fold]) -> None:
             shared = sorted(parts[one] & parts[other])
             if shared:
                 raise SplitError(
-                    f"fold {fold.index} of protocol {protocol!r} has speaker {shared[0]} in {one} and in {other}; "
-                    f"only {', '.join(SPEAKER_DEPENDENT)} may mix voices"
+                    f"fold {fold.index} of protocol {protocol!r} has speaker {shared[0]} in {one} and in {other}; only "
+                    "a speaker-dependent protocol may have that"
                 )

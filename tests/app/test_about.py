@@ -10,10 +10,10 @@ import pytest
 from app.about import Described, about_html
 from app.about_figures import SHAPES
 from app.elements import OTHER_SYMBOL
-from ser_hf.card import PROTOCOL_WORDS
 from ser_hf.labels import LABELS
 from ser_hf.marks import EMOTION_SYMBOLS, GENDER_STYLES
 from ser_hf.metrics import evaluate_predictions
+from ser_hf.protocols import PROTOCOLS
 
 APP = Path(__file__).resolve().parents[2] / "app"
 PRIVACY = "Voices are deleted <soon>."
@@ -134,7 +134,7 @@ def test_table_tells_the_figures_of_both_models(measured):
 def test_how_it_was_measured_is_said_once_where_it_is_the_same(measured):
     html = show(*measured)
     assert html.count("75 clips of 5 speakers of RAVDESS") == 1
-    assert html.count(PROTOCOL_WORDS["actor"]) == 1
+    assert html.count(PROTOCOLS["actor"].description) == 1
     assert html.count("its 2 sister models") == 1
     assert "bootstrap over speakers" in html
     assert html.count("do not compare") == 0
@@ -146,7 +146,7 @@ def test_voices_that_were_heard_in_training_are_not_called_unheard(measured):
     assert rows["Accuracy on voices never heard"][1] == "not measured"
     assert rows["Accuracy right answers"][0] == "not measured"
     assert "do not compare" in html
-    assert PROTOCOL_WORDS["random"] in html
+    assert PROTOCOLS["random"].description in html
     assert "never heard" not in show(*(metrics | {"protocol": "random"} for metrics in measured))
 
 

@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ser_hf.corpora import corpus_facts, load_corpus
 from ser_hf.corpora.folds import folds_file
 from ser_hf.labels import LABELS
+from ser_hf.protocols import PROTOCOLS
 from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
@@ -33,13 +34,6 @@ COLUMNS = {
     "intensity": "how strongly it is expressed",
     "repetition": "which time the same is said in the same way",
     "corpus": "the corpus that the clip belongs to",
-}
-PROTOCOL_WORDS = {
-    "actor": "No actor is in two parts of a fold. The protocol for headline figures.",
-    "random": "Split over clips: the same voices are in training and test (**speaker-dependent**). Only to stand "
-    "beside published figures of random splits.",
-    "emobox": "No actor is in two parts of a fold. To stand beside the table of EmoBox.",
-    "loao": "One actor is tested at a time. For the spread over actors.",
 }
 
 
@@ -178,7 +172,7 @@ def _protocol_words(protocol: str, table: Dataset, frame: pd.DataFrame) -> dict[
         )
     return {
         "name": protocol,
-        "words": PROTOCOL_WORDS[protocol],
+        "words": f"{PROTOCOLS[protocol].description[0].upper()}{PROTOCOLS[protocol].description[1:]}.",
         "source": definition_of(table, protocol)["source"],
         "folds": folds,
     }
