@@ -18,23 +18,23 @@ from ser_hf.marks import GENDER_NAMES
 from ser_hf.protocols import PROTOCOLS
 
 CONFUSION_TEXT = (
-    "Rows: what the actors expressed. Columns: what was heard, in per cent of the row's clips. Right answers are bold."
+    "Rows: what the actors expressed. Columns: what was predicted, in per cent of the row's clips. Right ones are bold."
 )
-SPREAD_TEXT = "Each mark is an actor: how many of the actor's clips were heard rightly."
-CALIBRATION_TEXT = "Of the answers of which a well calibrated model is 70 % sure, 70 % are right."
+SPREAD_TEXT = "Each mark is one speaker: the accuracy on the speaker's clips."
+CALIBRATION_TEXT = "Of the predictions of a calibrated model that have 70 % confidence, 70 % are right."
 DIAGRAM_TEXT = (
-    " Each dot stands for answers that are about as sure, the larger the more there are. On the dashed line they are "
-    "right as often as they are sure, below it less often."
+    " Each dot stands for predictions of about the same confidence, the larger the more there are. On the dashed line "
+    "their accuracy is their confidence, below it the model is overconfident."
 )
-FACTS = """<section><h2>What they are, and what they are not</h2><dl>
+FACTS = """<section><h2>What the models are for</h2><dl>
 <dt>Training data</dt><dd>{trained_on}</dd>
 <dt>What they predict</dt><dd>Which of the acted expressions of their training data a voice resembles most. They cannot
 know what a person feels.</dd>
-<dt>What was not measured</dt><dd>Other languages, ages, rooms and microphones, and speech that is not acted: expect
-them to be wrong more often there. They answer anything that sounds, speech or not.</dd>
-<dt>What they must not be used for</dt><dd class="ser-never">Do not judge people by them, least of all at work or in
-education: the {act} forbids inferring emotions there (Art. 5(1)(f)), and asks that people be told wherever else such a
-system hears them (Art. 50(3)).</dd>
+<dt>Limits</dt><dd>Expect more errors on other languages, ages, rooms and microphones, and on natural speech. Sounds
+without speech get a label too.</dd>
+<dt>Out-of-scope use</dt><dd class="ser-never">Do not judge people by them, least of all at work or in education: the
+{act} forbids inferring emotions there (Art. 5(1)(f)), and asks that people be informed wherever else such a system is
+used on them (Art. 50(3)).</dd>
 <dt>Your recordings</dt><dd>{privacy}</dd></dl></section>"""
 
 
@@ -68,9 +68,9 @@ def about_html(model: Described, baseline: Described, privacy: str) -> str:
     act = _link("https://eur-lex.europa.eu/eli/reg/2024/1689/oj", "EU AI Act")
     return (
         f'<div class="ser-about">{_quality(models)}'
-        f"{_side_by_side('What is heard as what', CONFUSION_TEXT, confusion, models)}"
-        f"{_side_by_side('How much depends on whose voice it is', SPREAD_TEXT, spread, models)}"
-        f"{_side_by_side('Are they right as often as they are sure?', sureness, calibration, models)}"
+        f"{_side_by_side('Confusion matrix', CONFUSION_TEXT, confusion, models)}"
+        f"{_side_by_side('Accuracy by speaker', SPREAD_TEXT, spread, models)}"
+        f"{_side_by_side('Calibration', sureness, calibration, models)}"
         f"{FACTS.format(trained_on=data, act=act, privacy=escape(privacy))}</div>"
     )
 
@@ -86,12 +86,10 @@ def _quality(models: dict[str, Metrics]) -> str:
     columns = {name: _column(metrics) for name, metrics in models.items()}
     measured = {name: models[name] for name, column in columns.items() if column}
     notes = _method(measured) + [
-        f"{name} brings no measured figures, so how often it is right cannot be said here."
-        for name in models
-        if name not in measured
+        f"{name} has no measured figures, so its accuracy is not known here." for name in models if name not in measured
     ]
     return (
-        f"<section><h2>How often they are right</h2>{_table({name: columns[name] for name in measured})}"
+        f"<section><h2>Accuracy</h2>{_table({name: columns[name] for name in measured})}"
         f"{''.join(f'<p>{escape(note)}</p>' for note in notes)}</section>"
     )
 
@@ -116,25 +114,28 @@ def _column(metrics: Metrics) -> dict[tuple[str, str], str]:
     unheard = known is not None and known.speaker_independent
     folds = share(metrics.get("fold_mean_accuracy"))
     column = {
-        ("Accuracy", "on voices never heard" if unheard else "right answers"): _cell(
+        ("Accuracy", "on unseen speakers" if unheard else "right predictions"): _cell(
             metrics.get("accuracy") if folds is None else folds, interval(metrics, "accuracy")
         ),
-        ("UAR", "every expression counts the same"): _cell(
+        ("UAR", "every label counts the same"): _cell(
             metrics.get("balanced_accuracy"), interval(metrics, "balanced_accuracy")
         ),
         ("Macro F1", "counts false alarms too"): _cell(metrics.get("macro_f1"), interval(metrics, "macro_f1")),
         ("Calibration error", "ECE, in points"): _cell(metrics.get("ece"), interval(metrics, "ece"), unit=""),
     }
+    left_out = as_dict(metrics.get("left_out_corpora"))
+    n_corpora = len(as_dict(left_out.get("balanced_accuracy")))
+    column["UAR on other corpora", f"mean of {n_corpora} that were left out of training"] = _cell(left_out.get("mean"))
     for gender, group in groups(metrics, "per_gender").items():
         column[GENDER_NAMES.get(gender, gender).capitalize(), "accuracy"] = _cell(group["accuracy"])
     actors = sorted((group["accuracy"], name) for name, group in groups(metrics, "per_speaker").items())
     if actors:
-        for extreme, (accuracy, name) in (("Least", actors[0]), ("Best", actors[-1])):
-            column[f"{extreme} understood actor", "accuracy"] = _cell(accuracy, f"actor {name}")
+        for extreme, (accuracy, name) in (("Lowest", actors[0]), ("Highest", actors[-1])):
+            column[f"{extreme} accuracy", "by speaker"] = _cell(accuracy, f"actor {name}")
     labels, counts = confusion_counts(metrics)
     if labels:
-        column["Chance", "guessing the expression"] = _cell(1 / len(labels))
-        column["Largest class", "always the same answer"] = _cell(float(counts.sum(axis=1).max() / counts.sum()))
+        column["Chance", "guessing the label"] = _cell(1 / len(labels))
+        column["Largest class", "always the same label"] = _cell(float(counts.sum(axis=1).max() / counts.sum()))
     return {title: cell for title, cell in column.items() if cell}
 
 
@@ -152,10 +153,7 @@ def _method(measured: dict[str, Metrics]) -> list[str]:
     if len(names) > 1:
         notes.append("They were measured in different ways: do not compare their figures.")
     if any(interval(metrics, "accuracy") for metrics in measured.values()):
-        notes.append(
-            "The ranges are 95 % intervals over all clips, by bootstrap over speakers: how far a figure may move "
-            "with other speakers of the same kind."
-        )
+        notes.append("The ranges are 95 % intervals over all clips, by bootstrap over speakers.")
     return notes
 
 
@@ -169,11 +167,11 @@ def _protocol(metrics: Metrics) -> str:
     if isinstance(protocol, str):
         words += f": {PROTOCOLS[protocol].description if protocol in PROTOCOLS else protocol}."
     else:
-        words += "; by which protocol is not said."
+        words += "; the protocol is not known."
     if folds > 1:
         words += (
-            " Accuracy is the mean over the folds. A published model learned from all actors by the same recipe, "
-            f"and nobody is left to test it on: the figures are those of its {folds} sister models, one a fold."
+            " Accuracy is the mean over the folds. A published model is trained on all speakers by the same recipe, "
+            f"and the figures are those of the {folds} cross-validation models, one per fold."
         )
     return words
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -25,7 +26,7 @@ from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, r
 
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
-# Protocols whose test voices are new to the model, in the order in which they give the headline figures.
+LEFT_OUT = "left_out_corpora"  # in metrics.json
 TOLERANCE = 1e-6
 
 # Of run.json: where things lay, and what belongs to an account rather than to the run.
@@ -132,7 +133,7 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
             shutil.copyfile(run_folder / PREDICTIONS, part)
     write_json(copy / RUN, published)
     evaluations = read_evaluations(model_folder)
-    write_json(model_folder / METRICS, evaluations[0].summary)
+    write_json(model_folder / METRICS, model_metrics(evaluations))
     _draw(next(evaluation for evaluation in evaluations if evaluation.name == copy.name), copy)
     return copy
 
@@ -159,12 +160,29 @@ def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
         run, frame = _read(folder)
         found.append(Evaluation(folder.name, run, frame, evaluate_predictions(frame)))
     known = read_json(model_folder / METRICS) if (model_folder / METRICS).is_file() else {}
+    known.pop(LEFT_OUT, None)
 
     def order(evaluation: Evaluation) -> tuple[int, bool, str]:
         rank = [*PROTOCOLS].index(evaluation.protocol) if evaluation.is_unheard else len(PROTOCOLS)
         return rank, difference(known, evaluation.summary) is not None, evaluation.name
 
     return sorted(found, key=order)
+
+
+def model_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The contents of ``metrics.json``: the headline evaluation, and ``left_out_corpora`` where that was measured.
+
+    Returns:
+        The summary of the first evaluation, and the UAR of each corpus that was left out of training
+        (``balanced_accuracy``, by name) with their ``mean``.
+    """
+    for evaluation in evaluations:
+        if evaluation.protocol == "loco" and "per_corpus" in evaluation.metrics:
+            groups = evaluation.metrics["per_corpus"]
+            found = {name: group["balanced_accuracy"] for name, group in groups.items()}
+            mean = evaluation.metrics["mean_over_corpora"]["balanced_accuracy"]
+            return {**evaluations[0].summary, LEFT_OUT: {"mean": mean, "balanced_accuracy": found}}
+    return evaluations[0].summary
 
 
 def check_metrics(model_folder: str | Path) -> None:
@@ -174,8 +192,9 @@ def check_metrics(model_folder: str | Path) -> None:
         CardError: a figure differs, is missing or is one too many; the message names it.
     """
     model_folder = Path(model_folder)
-    headline = read_evaluations(model_folder)[0]
-    found = difference(read_json(model_folder / METRICS), headline.summary)
+    evaluations = read_evaluations(model_folder)
+    headline = evaluations[0]
+    found = difference(read_json(model_folder / METRICS), model_metrics(evaluations))
     if found:
         raise CardError(
             f"{model_folder / METRICS} is not what {EVALUATION}/{headline.name}/{PREDICTIONS} gives: {found}. Put the "

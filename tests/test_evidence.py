@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,23 @@ def test_a_run_that_is_added_again_replaces_its_copy(model, tmp_path):
     check_metrics(model)
     add_evaluation(model, model / "evaluation" / "svm-actor")  # its own copy: only the pictures are drawn anew
     check_metrics(model)
+
+
+def test_metrics_hold_the_uar_of_left_out_corpora(model, tmp_path):
+    add_evaluation(model, a_run(tmp_path / "actor"))
+    assert "left_out_corpora" not in figures(model)
+    tables = [make_table(), make_table(corpus="emovo")]
+    frames = [make_predictions(table, folds=1, seed=fold).assign(fold=fold) for fold, table in enumerate(tables)]
+    add_evaluation(model, make_run(tmp_path / "loco", pd.concat(frames), "loco"))
+    found = figures(model)
+    assert found["protocol"] == "actor"
+    groups = read_evaluations(model)[1].metrics["per_corpus"]
+    expected = {name: groups[name]["balanced_accuracy"] for name in ("emovo", "ravdess")}
+    assert found["left_out_corpora"]["balanced_accuracy"] == expected
+    assert found["left_out_corpora"]["mean"] == pytest.approx(sum(expected.values()) / 2)
+    check_metrics(model)
+    add_evaluation(model, a_run(tmp_path / "b-actor", seed=3))
+    assert read_evaluations(model)[0].name == "actor"
 
 
 def test_a_corpus_that_was_heard_in_training_is_no_headline(model, tmp_path):
