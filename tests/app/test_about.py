@@ -280,7 +280,7 @@ def test_labels_of_another_model_are_shown_too(measured):
     html = show(other, measured[1])
     assert OTHER_SYMBOL in html
     assert "joy as a{0}b, 25 %" in html
-    assert rows_of(html)["Chance guessing the expression"] == ["50.0 %", "12.5 %"]
+    assert rows_of(html)["Chance guessing the label"] == ["50.0 %", "12.5 %"]
     assert rows_of(html)["Macro F1 counts false alarms too"][0] == "not measured"
 
 
