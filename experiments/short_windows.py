@@ -2,13 +2,14 @@
 
 Example:
 
-    python experiments/short_windows.py --model models/ser-whisper --corpus savee --output reports/short-windows.md
+    python -m experiments.short_windows --model models/ser-whisper --corpus savee --output reports/short-windows.md
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from ser_hf import load_corpus
 from ser_hf.audio import SAMPLE_RATE, load_audio, trim_silence
+from ser_hf.command_line import CommandParser
 from ser_hf.files import write_text
 from ser_hf.models.neural import load_neural
 from ser_hf.models.states import FRAMES_PER_SECOND, lower_states
@@ -48,14 +50,19 @@ def predict(neural, samples: np.ndarray, seconds: float) -> np.ndarray:
     return torch.softmax(logits[0], dim=-1).numpy()
 
 
-def main() -> None:
-    """Run the comparison and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m experiments.short_windows", doc=__doc__)
     parser.add_argument("--model", default="models/ser-whisper", help="model folder of a network")
     parser.add_argument("--corpus", default="savee", help="corpus whose clips are predicted")
     parser.add_argument("--data_dir", help="where the corpora are (default: SER_HF_DATA, else data)")
     parser.add_argument("--output", type=Path, default=Path("reports/short-windows.md"), help="the report")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison and write the report; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
     torch.set_num_threads(1)
     neural = load_neural(arguments.model)
     table = load_corpus(arguments.corpus, arguments.data_dir)
@@ -90,7 +97,8 @@ def main() -> None:
     )
     write_text(arguments.output, text)
     print(text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

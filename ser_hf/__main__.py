@@ -16,7 +16,6 @@ Commands that train, measure and publish run in the folder of the repository, an
     python -m train.publish --help       put a model and its page on the Hub
     python -m train.leaderboard --help   every recipe on every protocol
     python -m train.experiments --help   what was tried to make the network better
-    python -m train.probe --help         what answers lean on that is no emotion
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ COMMANDS = (
     ),
     *("tests.app.load", "tests.fuzz", "tests.hostile", "tests.mutants", "tests.trust"),
     *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
-    *("tests.train.killed", "train.finetune", "train.leaderboard", "train.probe", "train.publish", "train.robustness"),
+    *("experiments.probe", "experiments.short_windows"),
+    *("tests.train.killed", "train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
 )
 
 

@@ -26,8 +26,8 @@ def shown(command: str, words: list[str], capsys) -> tuple[int, str, str]:
 
 
 def test_no_command_is_missing_here():
-    rooms = ("ser_hf", "app", "train", "benchmarks", "docs")
-    modules = [path for room in rooms for path in REPOSITORY.glob(f"{room}/**/*.py")]
+    folders = ("ser_hf", "app", "train", "benchmarks", "experiments", "docs")
+    modules = [path for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")]
     started = {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__main__")
         for path in modules
@@ -128,7 +128,7 @@ def test_a_mistyped_choice_is_answered_with_the_nearest(line, told, capsys):
         ("train.baseline --features mfc,pitch", "there is no group 'mfc'; did you mean 'mfcc'?"),
         ("train.evaluate --model models/ser-svn --corpora emodb --output_dir x", "did you mean 'models/ser-svm'?"),
         ("train.leaderboard --rows wisper", "did you mean 'whisper'?"),
-        ("train.experiments --names linear-prob", "did you mean 'linear-probe'?"),
+        ("train.experiments --names fine-tune", "did you mean 'fine-tuned'?"),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(line, told, capsys, tmp_path, monkeypatch):

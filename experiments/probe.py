@@ -2,8 +2,8 @@
 
 Examples:
 
-    python -m train.probe
-    python -m train.probe --base_model pretrained/whisper-base-encoder --layer 3 --output reports/probe.md
+    python -m experiments.probe
+    python -m experiments.probe --base_model pretrained/whisper-base-encoder --layer 3 --output reports/probe.md
 
 A logistic regression on the mean over time of one frozen layer is a minute's stand-in for a fine-tuned network. It is
 trained on RAVDESS as it was recorded or changed, and tested on speakers that no fold of `actor` tests, and on EmoDB.
@@ -93,7 +93,7 @@ What a network can learn from RAVDESS that is no emotion, measured by changing o
 regression on the mean over time of layer {layer} of {base} (frozen, window of {window} s) stands for the network.
 Made by
 
-    python -m train.probe
+    python -m experiments.probe
 
 *RAVDESS*: accuracy on speakers of the training part of each fold that were held out (protocol `develop`: no speaker
 whom the fold tests is in any part of it). *EmoDB*: German, ten other voices, trained on all of RAVDESS; accuracy on
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(prog="python -m train.probe", doc=__doc__)
+    parser = CommandParser(prog="python -m experiments.probe", doc=__doc__)
     parser.add_argument("--base_model", metavar="DIR|HUB_ID", default=PRETRAINED, help="the encoder")
     parser.add_argument("--layer", type=int, default=3, help="whose output is asked, counted from 1; not the last")
     parser.add_argument("--window_seconds", type=float, default=4, help="seconds that the encoder hears at once")
