@@ -1,4 +1,4 @@
-"""Measure how a run's models hold up: the same test clips in noise, over a telephone, cut short; and what is no voice.
+"""Test a run's models on the same clips in noise, over a telephone, cut short, and on sounds without speech.
 
 Examples:
 
@@ -6,7 +6,7 @@ Examples:
 
 Writes two files into each run folder. conditions.json: condition -> accuracy, changed, confidence, unfamiliar,
 answered, n. no_speech.json: kind of sound -> sure, confidence, unfamiliar, answered, n. What is in them already is not
-measured again: a command that broke off goes on, and who deletes them begins anew. Nothing is chosen by them.
+measured again, so that an interrupted command can be resumed. Nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONFIDENT_SHARE = 0.8  # of the predictions on unseen speakers
 CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
 SOUNDS_A_KIND = 20  # for each fold
 
-Answer = Prediction | AudioError
+PredictionOrError = Prediction | AudioError
 Found = dict[str, dict[str, Any]]
 Samples = dict[tuple[str, str], np.ndarray]
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         conditions = chosen_names(arguments.conditions, list(CONDITIONS), "--conditions")
         for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir, conditions).items():
-            print(f"{run}: right {_words(held_up, 'accuracy')}; sure of {_words(sounds, 'sure')}")
+            print(f"{run}: accuracy {_words(held_up, 'accuracy')}; confident on {_words(sounds, 'sure')}")
     except (UsageError, RunError, CorpusError, ModelError, AudioError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -81,21 +81,22 @@ def _words(found: Found, figure: str) -> str:
 def measure(
     folders: Sequence[Path], data_dir: str | None = None, conditions: Sequence[str] | None = None
 ) -> dict[Path, tuple[Found, Found]]:
-    """Ask the models of some runs everything that they were not asked yet.
+    """Measure under every condition what was not measured yet.
 
-    A changed clip is made once for all runs, for making it takes as long as most models' answer to it.
+    A changed clip is made once for all runs: making it takes as long as most predictions.
 
     Args:
         folders: of runs with their models.
         data_dir: see `ser_hf.corpora.load_corpus`.
-        conditions: those of `CONDITIONS` to ask under (default: all); what was asked before stays.
+        conditions: those of `CONDITIONS` to measure (default: all); what was measured before stays.
 
     Returns:
-        For each run what its two files then hold. Of each condition the ``accuracy`` over all clips (what gets no
-        answer counts as wrong), the share ``changed`` that gets another label than as recorded, or none, the mean
-        ``confidence`` of the answers, the share of them that is ``unfamiliar`` (None if the models do not know), the
-        share ``answered``, and ``n`` clips. Of each kind of sound without speech the share ``sure`` that is taken for a
-        voice and answered as surely as the surest four fifths of the run's voices, and the last four.
+        For each run the contents of its two files. Per condition: ``accuracy`` over all clips (a refused clip counts as
+        wrong), the share ``changed`` with another label than as recorded, or none, mean ``confidence`` of the
+        predictions, the share of them that is ``unfamiliar`` (out of domain; None without such a score), the share
+        ``answered`` (not refused), and ``n`` clips. Per kind of sound without speech: the share ``sure`` that is not
+        far out of domain and predicted as confidently as the most confident four fifths of the run's clips, and the
+        last four.
 
     Raises:
         RunError: a fold's model is gone, a clip is not in the corpora, or a file cannot be read.
@@ -104,25 +105,25 @@ def measure(
     runs = [TestedRun(folder, memory) for folder in folders]
     found = {folder: (read_found(folder / CONDITIONS_FILE), read_found(folder / NO_SPEECH_FILE)) for folder in folders}
     samples = read_clips(pd.concat([run.frame for run in runs]), data_dir)
-    asked = {name: [run for run in runs if name not in found[run.folder][0]] for name in conditions or CONDITIONS}
-    total = sum(len(run.frame) for waiting in asked.values() for run in waiting)
-    with tqdm(total=total, unit="clip", desc="Asking") as bar:
-        for name, waiting in asked.items():
-            hear = cache(partial(changed_clip, samples, name))
+    waiting_for = {name: [run for run in runs if name not in found[run.folder][0]] for name in conditions or CONDITIONS}
+    total = sum(len(run.frame) for waiting in waiting_for.values() for run in waiting)
+    with tqdm(total=total, unit="clip", desc="Predicting") as bar:
+        for name, waiting in waiting_for.items():
+            clips = cache(partial(changed_clip, samples, name))
             for run in waiting:
                 held_up = found[run.folder][0]
-                held_up[name] = ask_condition(run, hear, bar)
+                held_up[name] = measure_condition(run, clips, bar)
                 write_json(run.folder / CONDITIONS_FILE, {key: held_up[key] for key in CONDITIONS if key in held_up})
     for run in runs:
         sounds = found[run.folder][1]
         if set(NO_SPEECH) - set(sounds):
-            sounds |= ask_no_speech(run, samples)
+            sounds |= measure_no_speech(run, samples)
             write_json(run.folder / NO_SPEECH_FILE, sounds)
     return found
 
 
 def is_measured(folder: Path) -> bool:
-    """Whether a run was asked everything."""
+    """Whether a run was measured under every condition."""
     files = ((CONDITIONS_FILE, CONDITIONS), (NO_SPEECH_FILE, NO_SPEECH))
     return not any(set(names) - set(read_found(folder / file)) for file, names in files)
 
@@ -136,7 +137,7 @@ def read_found(path: Path) -> Found:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); delete it to measure anew") from error
+        raise RunError(f"{path} cannot be read ({error}); delete it to measure again") from error
 
 
 def read_clips(frame: pd.DataFrame, data_dir: str | None) -> Samples:
@@ -154,31 +155,31 @@ def read_clips(frame: pd.DataFrame, data_dir: str | None) -> Samples:
 
 
 def changed_clip(samples: Samples, condition: str, corpus: str, clip: str) -> Recording:
-    """A clip under a condition; what is random in it follows from the two names, so that all models hear the same."""
+    """A clip under a condition; what is random in it follows from the two names, so that all models get the same."""
     rng = np.random.default_rng([zlib.crc32(condition.encode()), zlib.crc32(clip.encode())])
     return Recording(CONDITIONS[condition](samples[corpus, clip], rng), SAMPLE_RATE, clip)
 
 
-def ask_condition(run: TestedRun, hear: Callable[[str, str], Recording], bar: tqdm) -> dict[str, Any]:
-    """Let each fold's model answer its own test clips as ``hear`` gives them."""
-    answers: list[Answer] = []
-    # In the order of the folds, as they are asked.
+def measure_condition(run: TestedRun, clips: Callable[[str, str], Recording], bar: tqdm) -> dict[str, Any]:
+    """Predict each fold's own test clips, by corpus and clip as ``clips`` gives them, with its model."""
+    found: list[PredictionOrError] = []
+    # In the order of the folds, as they are predicted.
     frame = pd.concat([part for _, part in run.frame.groupby("fold")])
     for fold, part in frame.groupby("fold"):
-        for answer in run.classifiers[fold].predict_many(hear(row.corpus, row.clip) for row in part.itertuples()):
-            answers.append(answer)
+        for one in run.classifiers[fold].predict_many(clips(row.corpus, row.clip) for row in part.itertuples()):
+            found.append(one)
             bar.update()
-    labels = np.array([None if isinstance(answer, AudioError) else answer.label for answer in answers])
+    labels = np.array([None if isinstance(one, AudioError) else one.label for one in found])
     right, same = labels == frame["emotion"].to_numpy(str), labels == frame["predicted"].to_numpy(str)
-    return {"accuracy": float(right.mean()), "changed": float(1 - same.mean()), **_figures(answers)}
+    return {"accuracy": float(right.mean()), "changed": float(1 - same.mean()), **_figures(found)}
 
 
-def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
-    """Let each fold's model answer sounds in which nobody speaks, those of its own test clips among them."""
+def measure_no_speech(run: TestedRun, samples: Samples) -> Found:
+    """Predict sounds without speech with each fold's model, pauses of its own test clips among them."""
     threshold = float(np.quantile(probability_matrix(run.frame)[0].max(axis=1), 1 - CONFIDENT_SHARE))
     found = {}
     for kind, make in NO_SPEECH.items():
-        answers: list[Answer] = []
+        predicted: list[PredictionOrError] = []
         for fold, part in run.frame.groupby("fold"):
             if kind == PAUSES:
                 # Spread over the speakers, who stand one after the other.
@@ -187,26 +188,26 @@ def ask_no_speech(run: TestedRun, samples: Samples) -> Found:
             else:
                 seeds = ([zlib.crc32(kind.encode()), fold, number] for number in range(SOUNDS_A_KIND))
                 sounds = [make(np.random.default_rng(seed)) for seed in seeds]
-            answers += run.classifiers[fold].predict_many(Recording(sound, SAMPLE_RATE, kind) for sound in sounds)
-        sure = [_is_sure(answer, threshold) for answer in answers]
-        found[kind] = {"sure": float(np.mean(sure)), **_figures(answers)}
+            predicted += run.classifiers[fold].predict_many(Recording(sound, SAMPLE_RATE, kind) for sound in sounds)
+        sure = [_is_confident(one, threshold) for one in predicted]
+        found[kind] = {"sure": float(np.mean(sure)), **_figures(predicted)}
     return found
 
 
-def _is_sure(answer: Answer, threshold: float) -> bool:
-    if isinstance(answer, AudioError) or (answer.distance is not None and answer.distance > HARDLY_A_VOICE):
+def _is_confident(one: PredictionOrError, threshold: float) -> bool:
+    if isinstance(one, AudioError) or (one.distance is not None and one.distance > HARDLY_A_VOICE):
         return False
-    return answer.scores[answer.label] >= threshold
+    return one.scores[one.label] >= threshold
 
 
-def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
-    given = [answer for answer in answers if not isinstance(answer, AudioError)]
-    far = [answer.distance > UNFAMILIAR for answer in given if answer.distance is not None]
+def _figures(found: Sequence[PredictionOrError]) -> dict[str, Any]:
+    predictions = [one for one in found if not isinstance(one, AudioError)]
+    far = [one.distance > UNFAMILIAR for one in predictions if one.distance is not None]
     return {
-        "confidence": float(np.mean([answer.scores[answer.label] for answer in given])) if given else None,
+        "confidence": float(np.mean([one.scores[one.label] for one in predictions])) if predictions else None,
         "unfamiliar": float(np.mean(far)) if far else None,
-        "answered": len(given) / len(answers),
-        "n": len(answers),
+        "answered": len(predictions) / len(found),
+        "n": len(found),
     }
 
 
