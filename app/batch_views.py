@@ -28,12 +28,12 @@ def batch_html(batch: Batch) -> str:
 
 def _summary(batch: Batch) -> str:
     agreed = sum(row.get("agree", False) for row in batch["rows"])
-    sentences = [f"<b>{_count(batch['answered'])} answered</b>"]
+    sentences = [f"<b>{_count(batch['answered'])} analysed</b>"]
     if batch["answered"]:
         sentences[0] += f", {_length(batch['seconds'])} in all"
         sentences.append(f"The models agree on {agreed} of {batch['answered']}")
     if batch["failed"]:
-        sentences.append(f"<b>{_count(batch['failed'])} not answered</b>; the remarks say why")
+        sentences.append(f"<b>{_count(batch['failed'])} not analysed</b>; the remarks say why")
     return ". ".join(sentences) + "."
 
 
@@ -50,12 +50,12 @@ def _answered(row: Answer) -> str:
 
 
 def _answer(label: str, confidence: float, confident: bool) -> str:
-    return f"{'' if confident else 'not sure, closest: '}{emotion(label)} {percent(confidence)}"
+    return f"{'' if confident else 'low confidence: '}{emotion(label)} {percent(confidence)}"
 
 
 def _refused(row: Answer) -> str:
     reason = row["error"].removeprefix(f"{row['file']}: ").removesuffix(".")
-    text = f"<b>Not answered.</b> {escape(reason[:1].upper() + reason[1:])}."
+    text = f"<b>Not analysed.</b> {escape(reason[:1].upper() + reason[1:])}."
     return _row(row["file"] or "The rest", f'<td role="cell" colspan="{len(COLUMNS) - 1}">{text}</td>', "ser-refused")
 
 

@@ -43,13 +43,13 @@ def bar(label: str, score: float, top: bool) -> str:
 
 
 def bars(scores: dict[str, float], top: str) -> str:
-    """A list of probabilities, each in [0, 1], with the answer ``top`` in bold."""
+    """A list of probabilities, each in [0, 1], with the label ``top`` in bold."""
     return f'<ul class="ser-bars">{"".join(bar(name, score, name == top) for name, score in scores.items())}</ul>'
 
 
 def top(label: str, score: float, confident: bool) -> str:
-    """The likeliest emotion and its probability in [0, 1], with a word before it where that is not enough to count."""
-    closest = "" if confident else '<small class="ser-closest">Not sure. Closest:</small> '
+    """The predicted label and its probability in [0, 1], with a word before it where the confidence is low."""
+    closest = "" if confident else '<small class="ser-closest">Low confidence:</small> '
     return f'<p class="ser-top">{closest}{emotion(label)} <b>{percent(score)}</b></p>'
 
 
@@ -60,7 +60,7 @@ def warnings(sentences: Iterable[str]) -> str:
 
 
 def refusal(title: str, *sentences: str) -> str:
-    """Why there is no answer."""
+    """Why there is no prediction."""
     details = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)
     return f'<div class="ser-refusal" role="status"><h3>{escape(title)}</h3>{details}</div>'
 

@@ -141,7 +141,7 @@ def _course(listening: Listening) -> str:
     columns = blank + "".join(_column(moment) for moment in listening.moments)
     words = ", ".join(dict.fromkeys(m.prediction.label for m in listening.moments if m.prediction))
     return (
-        f'<div class="ser-course" role="img" aria-label="The latest answers, oldest first: {escape(words)}">'
+        f'<div class="ser-course" role="img" aria-label="The latest predictions, oldest first: {escape(words)}">'
         f"{columns}</div>"
     )
 

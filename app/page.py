@@ -22,7 +22,7 @@ from app.limits import Limits
 from app.plots import recording_figure
 
 NOT_USABLE = (
-    "This request does not hold what is asked for: a recording that was uploaded to this page and is not yet deleted. "
+    "This request needs a recording that was uploaded to this page and is not deleted yet. "
     "The API is described at /?view=api."
 )
 BROKEN = "Something went wrong on the page, and its operator can see what. Try it with another recording."
@@ -114,7 +114,7 @@ def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
             audio = gr.Audio(
                 sources=["microphone", "upload"],
                 type="filepath",
-                label="A voice",
+                label="Recording",
                 elem_id="voice",
                 editable=False,
                 buttons=[],
@@ -137,7 +137,7 @@ def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
     with gr.Column(visible=False, elem_id="details") as details:
         figure = gr.Plot(show_label=False, elem_id="figure")
         reasons = gr.HTML(elem_id="reasons", padding=False)
-    with gr.Accordion("The answer as data", open=False):
+    with gr.Accordion("The result as data", open=False):
         answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
 
     def analyze(audio: str | None) -> Answer:

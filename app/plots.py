@@ -84,7 +84,7 @@ def describe(answer: Answer) -> str:
     """What the figure shows, for those who do not see it; plain text, to be escaped."""
     text = f"Waveform and spectrogram of {answer['duration']:.1f} seconds of sound"
     if has_timeline(answer):
-        text += ", and below them what each model hears as time goes on"
+        text += ", and below them the predictions of each model over time"
     return f"{text}."
 
 

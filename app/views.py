@@ -1,4 +1,4 @@
-"""What the page shows: HTML for an answer, and the words around it."""
+"""What the page shows: HTML for a prediction, and the texts around it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ser_hf.streaming import HEARD_SECONDS
 
 TITLE = "What does this voice express?"
 INTRO = (
-    "Two models listen to a voice: a neural network, and a baseline that judges by engineered features such "
-    "as pitch and loudness. Each says which <em>acted</em> expression it hears, how sure it is, and why. Neither knows "
-    "what a person feels."
+    "Two models classify the <em>acted</em> expression of a voice: a neural network, and a baseline on engineered "
+    "features such as pitch and loudness. Each shows its label, its confidence and what drove it. Neither knows what a "
+    "person feels."
 )
 ANALYZE_API = (
-    "Says what the voice in one recording expresses. Returns file, duration (s), warnings, agree and, for model and "
-    "baseline each, name, window_seconds, label, confident (whether it is sure enough for the label to count), scores "
-    "(label to probability), warnings and timeline (start, end, label, scores); or file, reason and error for a "
-    "recording that gets no answer."
+    "Predicts the emotion of one recording. Returns file, duration (s), warnings, agree and, for model and baseline "
+    "each, name, window_seconds, label, confident (whether the probability reaches the threshold), scores (label to "
+    "probability), warnings and timeline (start, end, label, scores); or file, reason and error for a recording that "
+    "is refused."
 )
 BATCH_API = (
-    "Answers many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
+    "Predicts many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
     "label, confidence, confident, scores, baseline, baseline_confidence, baseline_confident, baseline_scores, agree, "
     "duration (s) and warnings, or file, reason and error."
 )
 REFUSALS = {
-    "nothing": ("Nothing to hear yet", ""),
+    "nothing": ("No recording yet", ""),
     "silence": ("This is silence", "Check that the microphone is the right one and not muted."),
     "too short": ("This is too short", "Say a whole sentence: two to five seconds work best."),
     "too long": ("This is too long", "Cut out the part that you want to know about."),
@@ -40,25 +40,25 @@ REFUSALS = {
     "unreadable": ("This cannot be read as sound", "Any common audio format will do: wav, mp3, flac, ogg, m4a, webm."),
 }
 LOADING = (
-    '<p class="ser-loading" role="status">The models are still being loaded. Choose a recording already: it is '
-    "answered as soon as they are there.</p>"
+    '<p class="ser-loading" role="status">The models are still loading. Choose a recording already: it is analysed '
+    "as soon as they are there.</p>"
 )
-PLACEHOLDER = '<div class="ser-empty">The answer appears here.</div>'
+PLACEHOLDER = '<div class="ser-empty">The result appears here.</div>'
 
 
 def limits_note(limits: Limits) -> str:
     """What a visitor should know before sending a voice."""
     return (
-        f"Up to {limits.megabytes} MB or {limits.seconds // 60} minutes. Voices are used for the answer alone: nobody "
-        f"else hears them, and they are deleted within {2 * limits.keep_seconds // 60} minutes."
+        f"Up to {limits.megabytes} MB or {limits.seconds // 60} minutes. Recordings are used for the prediction "
+        f"alone, and are deleted within {2 * limits.keep_seconds // 60} minutes."
     )
 
 
 def live_note(limits: Limits) -> str:
     """What a visitor should know before opening the microphone."""
     return (
-        f"The network hears the last {HEARD_SECONDS:g} seconds, twice a second. Listening stops when you "
-        f"stop it, and by itself after {limits.live_seconds} seconds. Each piece of sound is deleted once it is heard."
+        f"The network predicts the last {HEARD_SECONDS:g} seconds, twice a second, until you stop it or "
+        f"{limits.live_seconds} seconds are over. Each piece of sound is deleted once it is processed."
     )
 
 
@@ -77,10 +77,10 @@ def header_html() -> str:
 
 
 def reasons_html(answer: Answer, explanation: Explanation) -> str:
-    """What drove the answers, in words."""
+    """What drove the predictions, in words."""
     return (
         f'<p class="ser-note">{escape(describe(answer))}</p>'
-        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What the network leans on</h3>'
+        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What drove the network</h3>'
         f"<p>{_decisive(answer, explanation)}</p></section>"
         f'<section class="ser-card"><h3>What is unusual about this voice</h3>{_unusual(explanation)}</section></div>'
     )
@@ -103,13 +103,13 @@ def _unusual(explanation: Explanation) -> str:
         return "<p>Nothing that a listener could name: pitch, loudness and rate are as in most training clips.</p>"
     items = "".join(f"<li>{escape(one['words'][0].upper() + one['words'][1:])}</li>" for one in explanation.standouts)
     return (
-        f"<p>Beside the clips that the baseline learned from:</p><ul class='ser-list'>{items}</ul>"
-        "<p class='ser-note'>The baseline hears these among many features; which of them decided, it cannot say.</p>"
+        f"<p>Compared with the training clips of the baseline:</p><ul class='ser-list'>{items}</ul>"
+        "<p class='ser-note'>These are a few of many features; which of them decided is not known.</p>"
     )
 
 
 def answer_html(answer: Answer) -> str:
-    """An answer, or why there is none, as a self-contained piece of the page."""
+    """A prediction, or why there is none, as a self-contained piece of the page."""
     if "error" in answer:
         title, advice = REFUSALS[answer["reason"]]
         return refusal(title, answer["error"], advice)
@@ -124,17 +124,17 @@ def answer_html(answer: Answer) -> str:
 
 def _verdict(answer: Answer) -> str:
     model, baseline = answer["model"], answer["baseline"]
-    heard, beside = emotion(model["label"]), emotion(baseline["label"])
+    label, beside = emotion(model["label"]), emotion(baseline["label"])
     kind = "ser-agree" if answer["agree"] else "ser-disagree"
     if not model["confident"]:
-        text, kind = f"The network is not sure what it hears: {heard} comes closest", "ser-unsure"
-        text += f". The baseline hears {beside}" if baseline["confident"] else ". Nor is the baseline"
+        text, kind = f"Low confidence: {label} is the network's closest label", "ser-unsure"
+        text += f". The baseline predicts {beside}" if baseline["confident"] else ". The baseline's is low, too"
     elif answer["agree"]:
-        text = f"Both models hear {heard}"
+        text = f"Both models predict {label}"
     elif baseline["confident"]:
-        text = f"The models disagree: the network hears {heard}, the baseline {beside}"
+        text = f"The models disagree: the network predicts {label}, the baseline {beside}"
     else:
-        text = f"The network hears {heard}. The baseline is not sure: {beside} comes closest"
+        text = f"The network predicts {label}. The baseline has low confidence: {beside} is closest"
     length = f"{answer['duration']:.1f} s"
     return f'<p class="ser-verdict {kind}">{text} <span class="ser-file">{escape(answer["file"])}, {length}</span></p>'
 

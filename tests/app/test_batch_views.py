@@ -57,11 +57,11 @@ def test_table_has_a_row_a_recording_with_both_answers():
 
 
 def test_table_says_of_which_answers_a_model_is_not_sure():
-    assert "not sure" not in Tags(batch_html(batch_of(answered()))).text
-    doubtful = re.findall(r"not sure, closest: \W*(\w+)", Tags(batch_html(batch_of(answered(confident=False)))).text)
+    assert "low confidence" not in Tags(batch_html(batch_of(answered()))).text
+    doubtful = re.findall(r"low confidence: \W*(\w+)", Tags(batch_html(batch_of(answered(confident=False)))).text)
     assert doubtful == ["happy"]
     both = answered(confident=False, baseline="sad", baseline_confident=False)
-    assert re.findall(r"not sure, closest: \W*(\w+)", Tags(batch_html(batch_of(both))).text) == ["happy", "sad"]
+    assert re.findall(r"low confidence: \W*(\w+)", Tags(batch_html(batch_of(both))).text) == ["happy", "sad"]
 
 
 def test_table_says_to_screen_readers_what_is_a_head_and_what_it_is_of():
@@ -88,10 +88,10 @@ def test_every_cell_of_an_answer_is_labelled_for_the_phone():
         (batch_of(answered()), "1 recording answered, 3.5 s in all. The models agree on 1 of 1."),
         (
             batch_of(answered(), answered(agree=False, duration=116.3), REFUSED),
-            "2 recordings answered, 2 min 0 s in all. The models agree on 1 of 2. 1 recording not answered; "
+            "2 recordings analysed, 2 min 0 s in all. The models agree on 1 of 2. 1 recording not analysed; "
             "the remarks say why.",
         ),
-        (batch_of(REFUSED, left_out=3), "0 recordings answered. 4 recordings not answered; the remarks say why."),
+        (batch_of(REFUSED, left_out=3), "0 recordings analysed. 4 recordings not analysed; the remarks say why."),
     ],
 )
 def test_summary_counts(batch, words):
@@ -102,8 +102,8 @@ def test_what_was_not_answered_is_marked_and_said_in_words():
     rest = {"file": "", "reason": "too many", "error": "Left out: 3 more, as at most 2 are taken at once."}
     page = Tags(batch_html(batch_of(answered(), REFUSED, rest)))
     assert [row["class"] for row in page.named("tr")[1:]] == ["", "ser-refused", "ser-refused"]
-    assert "bad.wavNot answered. Not an audio file that can be read." in page.text  # the name once
-    assert "The restNot answered. Left out: 3 more, as at most 2 are taken at once." in page.text
+    assert "bad.wavNot analysed. Not an audio file that can be read." in page.text  # the name once
+    assert "The restNot analysed. Left out: 3 more, as at most 2 are taken at once." in page.text
     assert ".." not in page.text
 
 

@@ -75,7 +75,7 @@ def test_visitors_are_told_while_models_are_loaded_and_their_recordings_wait(bro
     try:
         visits = [open_page(browser, address, width) for width in WIDTHS]
         for page in visits:
-            expect(page.locator("#loading")).to_contain_text("still being loaded")
+            expect(page.locator("#loading")).to_contain_text("still loading")
         upload(visits[0], recordings / "clip.wav")
         loaded.set_result(analyser)
         for page in visits:
@@ -105,7 +105,7 @@ def test_upload_is_answered_by_both_models(page, recordings, analyser):
         expect(card).to_contain_text(expected[part]["name"])
         expect(card.locator(".ser-top")).to_contain_text(expected[part]["label"])
     expect(page.locator("#figure .main-svg").first).to_be_visible()
-    expect(page.locator("#reasons")).to_contain_text("leans on")
+    expect(page.locator("#reasons")).to_contain_text("What drove the network")
     expect(page.locator("#figure")).not_to_contain_text("tiny-baseline")  # as the title of a timeline
 
 
@@ -184,7 +184,7 @@ def test_bad_file_after_a_good_one_takes_its_answer_away(page, recordings):
     upload(page, recordings / "long.flac")
     expect(page.locator("#figure .main-svg").first).to_be_visible()
     page.locator("#voice").get_by_label("Clear").click()
-    expect(page.locator("#result")).to_contain_text("The answer appears here")
+    expect(page.locator("#result")).to_contain_text("The result appears here")
     expect(page.locator("#figure")).not_to_be_visible()
     upload(page, recordings / "bad.wav")
     expect(page.locator(".ser-refusal")).to_be_visible()

@@ -24,7 +24,7 @@ def test_page_shows_both_answers_and_says_whether_they_agree(analyser, recording
         assert EMOTION_SYMBOLS[label] in html
         assert EMOTION_COLORS[label] in html
     sure = {part: answer[part] | {"confident": True} for part in ("model", "baseline")}
-    assert "Both models hear" in answer_html(answer | sure | {"agree": True})
+    assert "Both models predict" in answer_html(answer | sure | {"agree": True})
     assert "disagree" in answer_html(answer | sure | {"agree": False})
 
 
@@ -34,14 +34,12 @@ def test_page_says_which_model_is_not_sure(answer):
         parts = {part: answer[part] | {"confident": confident, "warnings": []} for part, confident in parts.items()}
         return answer_html(answer | parts | {"agree": False, "warnings": []})
 
-    assert "not sure" not in page(True, True).lower()
+    assert "low confidence" not in page(True, True).lower()
     only_one = page(False, True)
-    assert "The network is not sure what it hears" in only_one
-    assert "The baseline hears" in only_one
-    assert only_one.count("Not sure. Closest:") == 1
-    assert "Nor is the baseline" in page(False, False)
-    assert page(False, False).count("Not sure. Closest:") == 2
-    assert "The baseline is not sure" in page(True, False)
+    assert "The baseline predicts" in only_one
+    assert only_one.count("ser-closest") == 1
+    assert page(False, False).count("ser-closest") == 2
+    assert "The baseline has low confidence" in page(True, False)
 
 
 def test_commit_of_a_model_is_not_shown(analyser, recordings):
