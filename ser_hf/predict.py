@@ -1,16 +1,15 @@
-"""Say which emotion the voices in some recordings express: one row a recording, in their order.
+"""Predict the emotion of recordings: one row per recording, in their order.
 
 Examples:
 
     python -m ser_hf.predict clip.wav recordings/
-    python -m ser_hf.predict recordings/ --format jsonl > answers.jsonl
-    python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output answers.parquet
-    python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output answers/
+    python -m ser_hf.predict recordings/ --format jsonl > predictions.jsonl
+    python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output predictions.parquet
+    python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output predictions/
 
-Answers are a label, how sure the model is (0 to 1 for each label), the length in seconds and warnings. With --output,
-they are kept as they come: after a kill, the same command goes on where it stopped. With --engine ray, one process a
-core answers, on one machine or on a cluster. Exit status: 0 if every recording was answered, 1 if any was not, 2 on
-wrong usage.
+A row has the label, the probability of each label, the length in seconds and warnings. With --output, rows are kept
+as they come: after an interruption, the same command resumes. With --engine ray, one process per core predicts, on one
+machine or on a cluster. Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong usage.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be 
     from ser_hf.classifier import EmotionClassifier
 
 Ask = Callable[..., Iterator[Row]]
-"""`answer` or `ser_hf.scale.answer_on_ray`, of which all but ``inputs`` and ``one_by_one`` is given."""
+"""`answer` or `ser_hf.scale.answer_on_ray` with everything given but ``inputs`` and ``one_by_one``."""
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
@@ -96,7 +95,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
-        return usage(f"cannot write {arguments.output or 'the answers'}: {error.strerror or error}")
+        return usage(f"cannot write {arguments.output or 'the predictions'}: {error.strerror or error}")
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -115,7 +114,7 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
     if not arguments.max_minutes > 0:
         return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
     if arguments.ray_address is not None and arguments.engine != "ray":
-        return f"--ray_address {arguments.ray_address} says where --engine ray is to run: give both, or neither"
+        return f"--ray_address {arguments.ray_address} goes with --engine ray: give both, or neither"
     if arguments.engine == "ray" and find_spec("ray") is None:
         return "--engine ray needs ray, which is not installed: pip install -r requirements-scale.txt"
     return None
@@ -155,7 +154,7 @@ def build_parser(prog: str = PROG) -> CommandParser:
         help="arithmetic of a neural model that torch runs: auto is bfloat16 in feed-forward networks where the "
         "processor has it: faster, and probabilities move a little (default: float32)",
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the answers (default: table)")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
     parser.add_argument(
         "--output",
         metavar="F",
@@ -166,13 +165,13 @@ def build_parser(prog: str = PROG) -> CommandParser:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="what runs the model: local is this process; ray is one process a core, here or on a cluster, and needs "
+        help="what runs the model: local is this process; ray is one process per core, here or on a cluster, and needs "
         "requirements-scale.txt (default: local)",
     )
     parser.add_argument(
         "--ray_address",
         metavar="ADDR",
-        help="cluster for --engine ray, begun with ray start --head and joined by this machine: auto or HOST:PORT "
+        help="cluster for --engine ray, started by ray start --head and joined by this machine: auto or HOST:PORT "
         "(default: none, Ray runs on this machine alone while the command does)",
     )
     return parser
@@ -185,7 +184,7 @@ def find_recordings(
 
     Args:
         suffixes: of what counts as a recording in a folder.
-        apart_from: a file, or a folder, whose files are no recordings: answers of another time.
+        apart_from: a file, or a folder, whose files are no recordings: earlier output.
     """
     if not os.path.isdir(name):
         yield name
@@ -218,20 +217,20 @@ def stream(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, ou
 
 
 def fill(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, output: Path, journal: Journal) -> int:
-    """Answer what the journal lacks, then write all rows to the output; returns how many failed.
+    """Predict what the journal lacks, then write all rows to the output; returns how many failed.
 
-    What breaks this off, be it a kill, leaves the journal: the next call goes on from there.
+    An interruption leaves the journal, from which the next call resumes.
     """
     names = [name_of(item) for item in inputs]
     missing = list({name_of(item): item for item in inputs if name_of(item) not in journal}.values())
     done = len(set(names)) - len(missing)
     if done:
-        print(f"{done} of {len(set(names))} answers are known from a run that broke off", file=sys.stderr)
+        print(f"resuming: {done} of {len(set(names))} recordings are done", file=sys.stderr)
     try:
         for row in _progress(ask(missing), len(missing)):
             journal.add(row)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         raise
     failed = 0
     with open_writer(format, output, names, labels) as writer:
@@ -254,7 +253,7 @@ def answer(
     one_by_one: bool = False,
     max_seconds: float = 60 * MAX_MINUTES,
 ) -> Iterator[Row]:
-    """One row an input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
+    """One row per input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
 
     Args:
         inputs: files; rows with ``file`` and ``audio``, a source of `ser_hf.audio.read_audio` that goes by this name;
@@ -266,17 +265,17 @@ def answer(
     from ser_hf.classifier import BATCH_SIZE
 
     recordings = (item if isinstance(item, str) else item["audio"] for item in inputs if not _is_error(item))
-    answers = classifier.predict_many(recordings, 1 if one_by_one else BATCH_SIZE, max_seconds)
+    found = classifier.predict_many(recordings, 1 if one_by_one else BATCH_SIZE, max_seconds)
     for item in inputs:
         if isinstance(item, dict) and _is_error(item):
             yield item
             continue
-        reply, name = next(answers), name_of(item)
-        if isinstance(reply, AudioError):
-            remedy = " (or raise --max_minutes)" if isinstance(reply, TooLongError) else ""
-            yield {"file": name, "error": f"{reply}{remedy}"}
+        one, name = next(found), name_of(item)
+        if isinstance(one, AudioError):
+            remedy = " (or raise --max_minutes)" if isinstance(one, TooLongError) else ""
+            yield {"file": name, "error": f"{one}{remedy}"}
         else:
-            yield reply.to_dict() | {"file": name}
+            yield one.to_dict() | {"file": name}
 
 
 def _is_error(item: str | Row) -> bool:

@@ -115,7 +115,7 @@ def test_output_that_breaks_off_leaves_the_old_file_and_is_gone_on_with(folder, 
 
     monkeypatch.setattr(predict, "answer", interrupted)
     assert run(*arguments) == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert output.read_text() == "old"
     monkeypatch.setattr(predict, "answer", counted)
     assert run(*arguments) == 1

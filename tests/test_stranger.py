@@ -50,7 +50,7 @@ NOT_RUN = {
     **dict.fromkeys(
         [
             *("ray get-auth-token --generate", "ray start --head", "ray start --address HOST:PORT"),
-            "python -m ser_hf.predict recordings/ --engine ray --ray_address auto --format parquet --output answers/",
+            "python -m ser_hf.predict recordings/ --engine ray --ray_address auto --format parquet --output predictions/",
             "python -m ser_hf.predict shards/ --engine ray ...",
         ],
         RAY,
@@ -213,7 +213,7 @@ def test_json_lines_hold_what_the_readme_shows(walk):
     walk.find("python -m ser_hf.predict recordings/ --format jsonl")
     (text,) = re.findall(r"^```json\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     shown = json.loads(text)
-    rows = [json.loads(row) for row in (walk.stranger.folder / "answers.jsonl").read_text().splitlines()]
+    rows = [json.loads(row) for row in (walk.stranger.folder / "predictions.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == ["recordings/changing.wav", "recordings/telephone.wav"]
     for row in rows:
         assert row.keys() == shown.keys()
@@ -222,7 +222,7 @@ def test_json_lines_hold_what_the_readme_shows(walk):
     assert [*shown["scores"]][:-1] == [*LABELS][: len(shown["scores"]) - 1]
     assert len(rows[0]["timeline"]) > 1
     walk.find("python -m ser_hf.predict recordings/ --model models/ser-svm --format parquet")
-    table = pd.read_parquet(walk.stranger.folder / "answers.parquet")
+    table = pd.read_parquet(walk.stranger.folder / "predictions.parquet")
     assert table["file"].tolist() == [row["file"] for row in rows]
 
 
