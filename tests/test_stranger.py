@@ -50,7 +50,8 @@ NOT_RUN = {
     **dict.fromkeys(
         [
             *("ray get-auth-token --generate", "ray start --head", "ray start --address HOST:PORT"),
-            "python -m ser_hf.predict recordings/ --engine ray --ray_address auto --format parquet --output predictions/",
+            "python -m ser_hf.predict recordings/ --engine ray --ray_address auto --format parquet "
+            "--output predictions/",
             "python -m ser_hf.predict shards/ --engine ray ...",
         ],
         RAY,
