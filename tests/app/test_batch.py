@@ -99,7 +99,7 @@ def test_warnings_of_the_baseline_alone_are_told_as_such(analyser, recordings):
     baseline = copy(analyser.baseline)
     baseline.window_seconds = 2.5
     row = run_batch(replace(analyser, baseline=baseline), [str(recordings / "long.flac")])["rows"][0]
-    assert any(warning.startswith("baseline: longer than the 2.5 seconds") for warning in row["warnings"])
+    assert any(warning.startswith("baseline: longer than the model's window of 2.5 s") for warning in row["warnings"])
     assert any(warning.startswith("longer than") for warning in row["warnings"])
 
 

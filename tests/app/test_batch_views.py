@@ -85,7 +85,7 @@ def test_every_cell_of_an_answer_is_labelled_for_the_phone():
 @pytest.mark.parametrize(
     ("batch", "words"),
     [
-        (batch_of(answered()), "1 recording answered, 3.5 s in all. The models agree on 1 of 1."),
+        (batch_of(answered()), "1 recording analysed, 3.5 s in all. The models agree on 1 of 1."),
         (
             batch_of(answered(), answered(agree=False, duration=116.3), REFUSED),
             "2 recordings analysed, 2 min 0 s in all. The models agree on 1 of 2. 1 recording not analysed; "
