@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio, trim_silence
+from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio, speech_span, trim_silence
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
@@ -39,12 +39,14 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
-    prediction = classifier.predict(make_clip("happy"))
+    clip = make_clip("happy")
+    prediction = classifier.predict(clip)
     assert tuple(prediction.scores) == LABELS
     assert sum(prediction.scores.values()) == pytest.approx(1)
     assert prediction.label == max(prediction.scores, key=prediction.scores.get)
     assert prediction.duration == 3.0
-    assert [(segment.start, segment.end) for segment in prediction.timeline] == [(0.0, 3.0)]
+    span = tuple(place / SAMPLE_RATE for place in speech_span(clip))
+    assert [(segment.start, segment.end) for segment in prediction.timeline] == [span]
 
 
 def test_prediction_as_dict_is_json_and_rounded(classifier):

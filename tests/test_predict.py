@@ -120,7 +120,7 @@ def test_output_that_breaks_off_leaves_the_old_file_and_is_gone_on_with(folder, 
     monkeypatch.setattr(predict, "answer", counted)
     assert run(*arguments) == 1
     assert asked == ["a.FLAC"]
-    assert "2 of 3 answers are known" in capsys.readouterr().err
+    assert "2 of 3 recordings are done" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
     assert run(folder, "--model", model, "--format", "jsonl") == 1
     rows, expected = output.read_text().splitlines(), capsys.readouterr().out.splitlines()
@@ -156,7 +156,7 @@ def test_a_killed_command_does_no_recording_twice(model, tmp_path):
     command = [sys.executable, "-m", "ser_hf.predict", *words]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "5 of 8 answers are known" in done.stderr
+    assert "5 of 8 recordings are done" in done.stderr
     assert pd.read_csv(output)["file"].tolist() == sorted(str(file) for file in clips.iterdir())
     assert list(tmp_path.glob(".answers*")) == []
 

@@ -198,7 +198,7 @@ def test_a_broken_off_run_is_gone_on_with(nodes, model, clips, tmp_path, monkeyp
     assert not output.exists()
     monkeypatch.setattr(scale, "answer_on_ray", counted)
     assert run(*arguments) == 0
-    assert "5 of 12 answers are known" in capsys.readouterr().err
+    assert "5 of 12 recordings are done" in capsys.readouterr().err
     assert asked == names(clips)[5:]
     assert pd.read_csv(output)["file"].tolist() == names(clips)
     assert list(tmp_path.iterdir()) == [output]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.audio import SAMPLE_RATE
+from ser_hf.audio import SAMPLE_RATE, trim_silence
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.streaming import HEARD_SECONDS, SpeechStream
 from tests.synthetic import make_clip
@@ -48,7 +48,7 @@ def test_the_answer_is_that_of_the_last_seconds(stream, model):
         moment = hear(stream, piece, SAMPLE_RATE)
     assert moment.seconds == pytest.approx(6)
     assert moment.prediction.label == "angry"
-    np.testing.assert_array_equal(model.clips[-1], clip[-round(HEARD_SECONDS * SAMPLE_RATE) :])
+    np.testing.assert_array_equal(model.clips[-1], trim_silence(clip[-round(HEARD_SECONDS * SAMPLE_RATE) :]))
 
 
 def test_pieces_are_resampled_together(stream, model):
@@ -81,7 +81,7 @@ def test_the_first_half_second_is_not_enough(stream, model):
 def test_another_rate_begins_anew(stream, model):
     hear(stream, make_clip("angry", seconds=2), SAMPLE_RATE)
     hear(stream, make_clip("angry", seconds=1, sample_rate=48_000), 48_000)
-    assert len(model.clips[-1]) == SAMPLE_RATE
+    assert 0.4 * SAMPLE_RATE < len(model.clips[-1]) <= SAMPLE_RATE  # of the second piece, without silence
 
 
 @given(st.lists(st.integers(1, 60_000), min_size=1, max_size=12))
