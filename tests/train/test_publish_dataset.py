@@ -37,7 +37,7 @@ FEATURES = {
     "repetition": Value("int64"),
     "corpus": Value("string"),
 }
-for _protocol in ("actor", "random", "emobox", "loao"):
+for _protocol in ("actor", "emobox", "loao", "random"):
     FEATURES |= {f"{_protocol}_test": Value("int64"), f"{_protocol}_validation": List(Value("int64"))}
 CARD_KEYS = {  # of the Hub's dataset cards, with what may stand there
     "language": str,
