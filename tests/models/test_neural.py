@@ -93,13 +93,13 @@ def two_threads():
 
 
 def test_clips_are_shared_among_threads_that_compute_alone_and_keep_their_order(folder, two_threads, monkeypatch):
-    model, calls, hear = load_neural(folder), [], NeuralModel._hear
+    model, calls, hear = load_neural(folder), [], NeuralModel._forward_batch
 
     def watched(self, clips, layer):
         calls.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads(), len(clips)))
         return hear(self, clips, layer)
 
-    monkeypatch.setattr(NeuralModel, "_hear", watched)
+    monkeypatch.setattr(NeuralModel, "_forward_batch", watched)
     clips = [make_clip("sad", actor, seconds=1.0) for actor in range(1, 6)]
     one_by_one = np.concatenate([model.predict_proba([clip]) for clip in clips])
     assert calls == [(True, 2, 1)] * 5  # a clip alone has all threads

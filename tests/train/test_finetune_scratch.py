@@ -18,7 +18,7 @@ from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArgu
 
 TYPES = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 TINY = ["--window_seconds", "3", "--per_device_train_batch_size", "16", "--learning_rate", "3e-3"]
-TINY += ["--mixup_alpha", "0", "--folds", "0", "--disable_tqdm", "true", "--precision", "float32"]
+TINY += ["--silence_probability", "1", "--mixup_alpha", "0", "--folds", "0", "--disable_tqdm", "true", "--precision", "float32"]
 
 
 def train(corpus_dir, folder, architecture, *arguments):
@@ -31,8 +31,8 @@ def train(corpus_dir, folder, architecture, *arguments):
     ("architecture", "sizes"),
     [
         ("lstm", ["--hidden_size", "32", "--num_layers", "1", "--num_train_epochs", "6"]),
-        ("cnn", ["--hidden_size", "32", "--num_train_epochs", "12"]),
-        ("cnn-lstm", ["--hidden_size", "32", "--num_train_epochs", "12"]),
+        ("cnn", ["--hidden_size", "32", "--num_train_epochs", "30"]),
+        ("cnn-lstm", ["--hidden_size", "32", "--num_train_epochs", "30"]),
     ],
 )
 def test_a_run_from_scratch_beats_chance_and_again_is_the_same(architecture, sizes, corpus_dir, tmp_path):
