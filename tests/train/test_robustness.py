@@ -168,7 +168,7 @@ class AtADistance:
 def test_a_file_of_what_was_measured_that_cannot_be_read_is_said(run, corpus_dir, capsys):
     (run / "conditions.json").write_text("{")
     assert robustness.main([str(run), "--data_dir", str(corpus_dir)]) == 2
-    assert "delete it to measure anew" in capsys.readouterr().err
+    assert "delete it to measure again" in capsys.readouterr().err
 
 
 def test_what_gets_no_answer_counts_as_wrong(run, corpus_dir, monkeypatch):
