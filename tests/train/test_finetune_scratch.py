@@ -18,7 +18,18 @@ from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArgu
 
 TYPES = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 TINY = ["--window_seconds", "3", "--per_device_train_batch_size", "16", "--learning_rate", "3e-3"]
-TINY += ["--silence_probability", "1", "--mixup_alpha", "0", "--folds", "0", "--disable_tqdm", "true", "--precision", "float32"]
+TINY += [
+    "--silence_probability",
+    "1",
+    "--mixup_alpha",
+    "0",
+    "--folds",
+    "0",
+    "--disable_tqdm",
+    "true",
+    "--precision",
+    "float32",
+]
 
 
 def train(corpus_dir, folder, architecture, *arguments):
