@@ -266,7 +266,7 @@ def test_workers_that_cannot_find_the_model_end_the_command_in_words(nodes, clip
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--ray_address", "auto"], "--ray_address auto says where --engine ray is to run: give both, or neither"),
+        (["--ray_address", "auto"], "--ray_address auto goes with --engine ray: give both, or neither"),
         (["--engine", "ray", "--format", "csv", "--output", "."], "is a folder; name a file"),
         (["--format", "parquet", "--output", "new/"], "--engine ray --format parquet takes a folder"),
         ([*PARQUET, "README.md/"], "there is a file of that name"),
