@@ -111,10 +111,10 @@ def _table(columns: dict[str, dict[tuple[str, str], str]]) -> str:
 def _column(metrics: Metrics) -> dict[tuple[str, str], str]:
     """The cells of a model's column, by the title of the row and what it means; only those there are figures for."""
     known = PROTOCOLS.get(str(metrics.get("protocol")))
-    unheard = known is not None and known.speaker_independent
+    independent = known is not None and known.speaker_independent
     folds = share(metrics.get("fold_mean_accuracy"))
     column = {
-        ("Accuracy", "on unseen speakers" if unheard else "right predictions"): _cell(
+        ("Accuracy", "on unseen speakers" if independent else "right predictions"): _cell(
             metrics.get("accuracy") if folds is None else folds, interval(metrics, "accuracy")
         ),
         ("UAR", "every label counts the same"): _cell(

@@ -41,8 +41,10 @@ def confusion(name: str, metrics: Metrics) -> str:
         )
         rows += f'<tr><th scope="row">{emotion(labels[row])} <small>{clips[row]:.0f} clips</small></th>{cells}</tr>'
     wrong = np.where(np.eye(len(labels), dtype=bool), 0, shares)
-    expressed, heard = np.unravel_index(wrong.argmax(), wrong.shape)
-    worst = f"Most frequent error: {labels[expressed]} as {labels[heard]}, {wrong.max():.0f} %." if wrong.any() else ""
+    expressed, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    worst = (
+        f"Most frequent error: {labels[expressed]} as {labels[predicted]}, {wrong.max():.0f} %." if wrong.any() else ""
+    )
     return (
         f'<div class="ser-scroll" role="region" tabindex="0" aria-label="Confusion matrix, {escape(name)}">'
         f'<table class="ser-confusion"><caption><b>{escape(name)}</b> {escape(worst)}</caption>'

@@ -90,7 +90,7 @@ def out_of_domain(distance: float) -> str:
     """The warning that an out-of-domain score is above `UNFAMILIAR`."""
     if distance > HARDLY_A_VOICE:
         return "far out of domain: hardly a voice, or very unlike the training data; do not use this prediction"
-    return "out of domain: unlike the training data, where predictions are more often wrong"
+    return "out of domain: unlike the training data"
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

@@ -171,8 +171,8 @@ def test_confusion_matrices_hold_the_per_cent_of_each_row(measured):
                 assert EMOTION_SYMBOLS[label] in text
                 assert scope == "col" or f"{clips} clips" in text
         wrong = np.where(np.eye(len(LABELS)), 0, shares)
-        expressed, heard = np.unravel_index(wrong.argmax(), wrong.shape)
-        assert f"{LABELS[expressed]} as {LABELS[heard]}, {wrong.max():.0f} %" in tree.texts("caption")[0]
+        expressed, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+        assert f"{LABELS[expressed]} as {LABELS[predicted]}, {wrong.max():.0f} %" in tree.texts("caption")[0]
 
 
 def test_expression_without_clips_has_no_row(measured):
