@@ -338,7 +338,7 @@ def test_bundled_models_have_every_part():
     folders = [APP.parent / "models" / name for name in ("ser-whisper", "ser-svm")]
     metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
     html = show(*metrics)
-    assert html.count("not measured</td>") == 0
+    assert html.count("not measured</td>") == 1  # the SVM on left-out corpora
     for class_name in ("ser-figures", "ser-confusion", "ser-strip"):
         assert f'class="{class_name}"' in html
 
