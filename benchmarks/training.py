@@ -26,7 +26,8 @@ from ser_hf.models.states import cached_states
 from ser_hf.splits import Fold
 from train.arguments import parse_arguments
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import Experiment, train
+from train.finetune_data import Experiment
+from train.finetune_fold import train
 
 RECIPE = Path(__file__).resolve().parent.parent / "train" / "recipes" / "whisper.yaml"
 ROUNDS = 3  # at most

@@ -43,19 +43,11 @@ from ser_hf.models.onnx_model import export_onnx
 from ser_hf.runs import RUN, RunError, create_run, finish_run, read_predictions, read_run_json, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
+from train.calibration import FOLD, Calibration, calibrated, cross_fit, earlier_calibration
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
-from train.finetune_fold import (
-    FOLD,
-    Calibration,
-    Experiment,
-    calibrated,
-    corpus_shares,
-    cross_fit,
-    earlier_calibration,
-    remove_checkpoints,
-    run_fold,
-)
+from train.finetune_data import Experiment, corpus_shares
+from train.finetune_fold import remove_checkpoints, run_fold
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model

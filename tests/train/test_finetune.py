@@ -21,7 +21,7 @@ from ser_hf.models.training import EmotionTrainer
 from ser_hf.runs import read_predictions, read_run_json, write_run_json
 from tests.synthetic import make_clip, make_ravdess
 from tests.tiny_bases import save_tiny_base
-from train import finetune, finetune_fold, publish
+from train import calibration, finetune, finetune_data, finetune_fold, publish
 from train.arguments import parse_arguments
 from train.common import UsageError, load_clip_table
 
@@ -139,10 +139,10 @@ def test_run_is_repeated_by_its_record(actor_run, tmp_path):
 def test_temperature_is_fitted_on_validation(actor_run):
     for record in read_run_json(actor_run)["folds"]:
         validation = read_predictions(actor_run / f"fold{record['index']}", "validation.parquet")
-        fitted = finetune_fold.fitted_calibration([validation])
+        fitted = calibration.fitted_calibration([validation])
         assert (record["temperature"], record["answer_threshold"]) == (fitted.temperature, fitted.threshold)
         labels = validation["emotion"].map(LABELS.index).to_numpy()
-        rows = probability_matrix(finetune_fold.calibrated(validation, fitted))[0]
+        rows = probability_matrix(calibration.calibrated(validation, fitted))[0]
         assert confidence_threshold(rows, labels) == pytest.approx(record["answer_threshold"], abs=1e-3)
     assert sorted(validation["speaker"].unique()) != sorted(read_predictions(actor_run / "fold3")["speaker"].unique())
 
@@ -157,9 +157,9 @@ def test_temperatures_are_cross_fitted(cached_run, common):
     for record, other in zip(read_run_json(cached_run)["folds"], (3, 0), strict=True):
         fold = record["index"]
         assert not (cached_run / f"fold{fold}" / "validation.parquet").exists()
-        fitted = finetune_fold.fitted_calibration([raw[other]])
+        fitted = calibration.fitted_calibration([raw[other]])
         assert (record["temperature"], record["answer_threshold"]) == (fitted.temperature, fitted.threshold)
-        expected = probability_matrix(finetune_fold.calibrated(raw[fold], fitted))[0]
+        expected = probability_matrix(calibration.calibrated(raw[fold], fitted))[0]
         own = whole[whole["fold"] == fold]
         assert np.array_equal(probability_matrix(own)[0], expected)
         assert np.abs(expected - probability_matrix(raw[fold])[0]).max() > 0.01
@@ -181,9 +181,9 @@ def test_calibration_weighs_folds_alike():
         frame = pd.DataFrame(rows, columns=[f"p_{label}" for label in LABELS])
         frames.append([frame.assign(emotion=[LABELS[label] for label in labels])] * copies)
     large = [pd.concat(part, ignore_index=True) for part in frames]
-    one, two = (finetune_fold.fitted_calibration(part) for part in ([frames[0][0], frames[1][0]], large))
+    one, two = (calibration.fitted_calibration(part) for part in ([frames[0][0], frames[1][0]], large))
     assert one.temperature == pytest.approx(two.temperature, rel=1e-4)
-    assert one.temperature != pytest.approx(finetune_fold.fitted_calibration(frames[0][:1]).temperature, rel=0.05)
+    assert one.temperature != pytest.approx(calibration.fitted_calibration(frames[0][:1]).temperature, rel=0.05)
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_single_fold_keeps_its_validation_clips(common, tmp_path):
     validation = read_predictions(tmp_path / "run" / "fold0", "validation.parquet")
     assert sorted(validation["speaker"].unique()) == ["03", "06"]
     temperature = read_run_json(tmp_path / "run")["folds"][0]["temperature"]
-    assert temperature == finetune_fold.fitted_calibration([validation]).temperature
+    assert temperature == calibration.fitted_calibration([validation]).temperature
 
 
 @pytest.mark.slow
@@ -211,7 +211,7 @@ def test_run_reads_a_warm_cache(common, cached_run, cache, tmp_path, monkeypatch
 def experiment(common, *words):
     data, model, *others = parse_arguments(finetune.ARGUMENTS, [*common, *words])
     table = load_clip_table(data)
-    return finetune_fold.Experiment(table, finetune.load_clips(table), model.resolved(), *others)
+    return finetune_data.Experiment(table, finetune.load_clips(table), model.resolved(), *others)
 
 
 def test_cached_files_follow_the_settings(common, cache, tmp_path, monkeypatch):
@@ -248,17 +248,17 @@ def test_masked_labels_and_weights(common):
 
 def test_corpus_shares():
     corpora = np.repeat(["ravdess", "emodb", "tess"], [100, 25, 400])
-    shares = finetune_fold.corpus_shares("ravdess=0.35", corpora)
+    shares = finetune_data.corpus_shares("ravdess=0.35", corpora)
     assert shares == pytest.approx({"ravdess": 0.35, "emodb": 0.65 * 5 / 25, "tess": 0.65 * 20 / 25})
-    assert finetune_fold.corpus_shares("savee=0.5", corpora) == pytest.approx(
+    assert finetune_data.corpus_shares("savee=0.5", corpora) == pytest.approx(
         {"emodb": 5 / 35, "ravdess": 10 / 35, "tess": 20 / 35}
     )
-    assert finetune_fold.corpus_shares("tess=0.2,emodb=0.2", corpora[100:]) == pytest.approx(
+    assert finetune_data.corpus_shares("tess=0.2,emodb=0.2", corpora[100:]) == pytest.approx(
         {"tess": 0.5, "emodb": 0.5}
     )
     for words in ("ravdess", "ravdess=much", "ravdess=-1", "ravdess=0.6,emodb=0.5", "ravdess=1", ""):
         with pytest.raises(UsageError, match="--corpus_weights"):
-            finetune_fold.corpus_shares(words, corpora)
+            finetune_data.corpus_shares(words, corpora)
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_killed_calibration_is_done_again(kept, common, request, tmp_path, monke
     """A fold counts as finished only with its calibration."""
     options = TOGETHER if kept == "cross-fitted" else ["--folds", "0,3"]
     expected = request.getfixturevalue("cached_run" if kept == "cross-fitted" else "actor_run")
-    folder, apply, calls = tmp_path / "run", finetune_fold.apply_calibration, []
+    folder, apply, calls = tmp_path / "run", calibration.apply_calibration, []
 
     def stopped(one, calibration):
         calls.append(one)
@@ -520,7 +520,7 @@ def test_killed_calibration_is_done_again(kept, common, request, tmp_path, monke
 
     words = [*common, *options, "--output_dir", str(folder)]
     with monkeypatch.context() as patch:
-        patch.setattr(finetune_fold, "apply_calibration", stopped)
+        patch.setattr(calibration, "apply_calibration", stopped)
         with pytest.raises(StopError):
             finetune.main(words)
     assert len(calls) == (3 if kept == "cross-fitted" else 1)
