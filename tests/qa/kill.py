@@ -17,9 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.synthetic import make_ravdess
-from tests.tiny_bases import save_tiny_base
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 10
 MAX_LIVES = 50  # of one run; one that needs more makes no progress
@@ -37,6 +34,10 @@ SMALL += ["--precision", "float32", "--disable_tqdm", "true"]
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The arguments of every run: a tiny pretrained network, synthetic voices, two folds."""
+    # Not above: it imports transformers, which the killed process must not do before `watch`.
+    from tests.synthetic import make_ravdess
+    from tests.tiny_bases import save_tiny_base
+
     folder = tmp_path_factory.mktemp("material")
     make_ravdess(folder / "data" / "ravdess", emotions=("happy", "sad", "angry"), seconds=1.0)
     return ["--base_model", str(save_tiny_base("whisper", folder / "base")), "--data_dir", str(folder / "data"), *SMALL]
@@ -93,21 +94,21 @@ def watch(folder: Path, moment: int | None) -> None:
     import torch
 
     events = os.open(folder.with_suffix(".events"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    happened = 0
+    happened, dying = 0, False
 
     def event(what: str, leave: Callable[[], Any] = lambda: None) -> None:
         """Something is about to happen; `leave` leaves the disk as a kill in the midst of it would."""
-        nonlocal happened
+        nonlocal happened, dying
+        if dying:
+            return
         os.write(events, f"{what}\n".encode())
         happened += 1
         if moment is not None and happened > moment:
-            sys.is_dying = True  # type: ignore[attr-defined]
+            dying = True  # what `leave` does is no event
             leave()
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(name: str, args: tuple) -> None:
-        if getattr(sys, "is_dying", False):
-            return
         if name == "open" and isinstance(args[0], (str, bytes)) and inside(args[0]) and args[2] & os.O_CREAT:
             event(f"open {args[0]}", lambda: os.close(os.open(args[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)))
         # What is named by the file descriptor of its folder is part of a tree that is being deleted.
