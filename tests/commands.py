@@ -24,10 +24,10 @@ COMMANDS = (
         "docs.licences",
         "docs.screenshots",
     ),
-    *("tests.app.load", "tests.fuzz", "tests.hostile", "tests.mutants", "tests.trust"),
+    "tests.app.load",
     *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("experiments.probe", "experiments.short_windows"),
-    *("tests.train.killed", "train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
+    *("train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
 )
 
 
@@ -36,7 +36,7 @@ WORKED = re.compile(r"^## A new feature group.*?^## ", re.DOTALL | re.MULTILINE)
 # Settings of nginx, a test's Python and the list of rooms are indented, too, and no commands.
 NO_COMMAND = re.compile(r"location |\}|proxy_|client_max|with HubServer|(app|train|ser_hf|models|tests|notebooks)/ ")
 
-PACKAGES = ("ser_hf", "tests.fuzz", "tests.hostile")  # started by their __main__
+PACKAGES = ("ser_hf",)  # started by their __main__
 
 
 def module_of(command: str) -> ModuleType:

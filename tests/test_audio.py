@@ -24,7 +24,7 @@ from ser_hf.audio import (
     read_audio,
     trim_silence,
 )
-from tests.fuzz.promises import any_bytes_are_sound_or_refused, whole_files
+from tests.properties import any_bytes_are_sound_or_refused, whole_files
 from tests.synthetic import as_file, claim_samples, encode, likeness, make_clip, tone
 
 

@@ -36,12 +36,7 @@ def test_no_command_is_missing_here():
     # The start of a Space is a text in the module that writes it.
     assert started - {"train.publishing.space"} | {
         "tests.app.load",
-        "tests.fuzz",
-        "tests.hostile",
         "tests.hub_server",
-        "tests.mutants",
-        "tests.train.killed",
-        "tests.trust",
     } == set(COMMANDS)
 
 
@@ -76,9 +71,6 @@ def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
     near |= {"train.robustness": "data_dir", "tests.hub_server": "root", "train.experiments": "report_only"}
     near |= {
         "tests.app.load": "clients",
-        "tests.hostile": "doors",
-        "tests.mutants": "processes",
-        "tests.train.killed": "kills",
         "train.leaderboard": "protocols",
         "train.publish": "dry_run",
     }

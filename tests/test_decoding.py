@@ -15,8 +15,7 @@ from ser_hf.audio import (
     load_audio,
     read_audio,
 )
-from tests.hostile.files import film, tracks
-from tests.hostile.usage import Usage
+from tests.hostile_audio import Usage, film, tracks
 from tests.synthetic import as_file, encode, likeness, make_clip
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.promises import NAMES, PARSERS, any_name_is_a_clip_or_refused
+from tests.properties import NAMES, PARSERS, any_name_is_a_clip_or_refused
 
 # Digits and letters that Python takes for those of ASCII when a pattern, `int` or `lower` meets them.
 LIKE_ASCII = "\u0660\u0661\u06f2\uff13\u017f\u212a\u0130\u0131\xdf\uff41\xb2"

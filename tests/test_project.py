@@ -1,0 +1,325 @@
+"""What no single module can keep: imports, pinned versions, packaging, Makefile, Dockerfile, documents, notebook."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import graphlib
+import importlib
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+import tomllib
+import venv
+from pathlib import Path
+
+import nbformat
+import pytest
+import soundfile
+import yaml
+from gradio_client import Client, handle_file
+from nbclient import NotebookClient
+from packaging.requirements import Requirement
+
+import ser_hf
+from docs import licences
+from tests.app.browser import free_port
+from tests.commands import COMMANDS, WORKED, check, examples, parser_of
+from tests.tiny_bases import save_tiny_base
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/licences.md")
+TEXTS = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+MAKEFILE, DOCKERFILE = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+# Imports
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    module_name(path): path
+    for folder in ("ser_hf", "train", "app", "experiments")
+    for path in REPOSITORY.glob(f"{folder}/**/*.py")
+}
+
+
+def imported(nodes) -> set[str]:
+    """Names of the modules that these statements import; a name from a module counts as both."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner if inner <= MODULES.keys() else inner | {node.module}
+    return names
+
+
+def test_imports_point_downward():
+    above = {
+        "ser_hf": {"app", "train", "experiments"},
+        "app": {"train", "experiments"},
+        "train": {"app", "experiments"},
+    }
+    for module, path in MODULES.items():
+        tops = {name.split(".")[0] for name in imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))}
+        forbidden = above.get(module.split(".")[0], set()) | {"tests", "benchmarks", "docs"}
+        assert not tops & forbidden, f"{module} imports {tops & forbidden}"
+
+
+def test_imports_have_no_cycles():
+    graph = {
+        module: (imported(ast.parse(path.read_text(encoding="utf-8")).body) & MODULES.keys()) - {module}
+        for module, path in MODULES.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the modules
+
+
+def test_import_ser_hf_is_light():
+    code = "import sys, ser_hf; sys.exit(str({'torch', 'transformers', 'gradio', 'librosa', 'numpy'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
+
+
+def test_public_names_exist():
+    assert all(getattr(ser_hf, name) is not None for name in ser_hf.__all__)
+    assert not hasattr(ser_hf, "nothing")
+
+
+WITH_EXAMPLES = [name for name, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_docstring_examples_are_right(module):
+    failed, tried = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert (failed, tried > 0) == (0, True)
+
+
+# Versions and packaging
+
+LINES = [line for file in REPOSITORY.glob("requirements*.txt") for line in file.read_text().splitlines()]
+PINS = [Requirement(line.split("#")[0]) for line in LINES if re.match(r"\w", line)]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+DECLARED = [*map(Requirement, [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())])]
+
+
+def test_requirements_are_pinned_exactly():
+    assert {operator.operator for pin in PINS for operator in pin.specifier} == {"=="}
+    assert all(len(pin.specifier) == 1 for pin in PINS)
+
+
+def test_package_dependencies_start_at_the_pinned_versions():
+    pinned = {pin.name.lower(): str(pin.specifier).removeprefix("==") for pin in PINS}
+    for requirement in DECLARED:
+        if requirement.name != "ser_hf":
+            (lower,) = requirement.specifier
+            version = pinned[requirement.name.lower()]
+            assert lower.operator == "~="
+            assert version in requirement.specifier
+            assert version.startswith(lower.version), requirement
+    assert PYPROJECT["build-system"]["requires"] == [f"hatchling=={pinned['hatchling']}"]
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == ser_hf.__version__
+    assert ser_hf.__version__ in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_licences_list_pinned_and_indirect_packages():
+    made, stored = licences.document(), TEXTS["docs/licences.md"]
+    heading = "\n## What those need\n"  # which may have come in other versions, by platform
+    assert stored.split(heading)[0] == made.split(heading)[0]
+    assert all(f"\n| {name} | " in made for name in ("numba", "jinja2", "starlette"))
+
+
+@pytest.mark.slow
+def test_wheel_predicts_with_the_bundled_models(tmp_path):
+    """Built, and installed into an environment that finds the dependencies by a link to this one."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(REPOSITORY)]
+    subprocess.run(wheel, cwd=tmp_path, check=True)
+    (built,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(built)], check=True)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "linked.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clip, command = REPOSITORY / "app" / "examples" / "plain.flac", str(python.with_name("ser-hf"))
+
+    def run(*words: str) -> str:
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert ser_hf.__version__ in run(command, "--version")
+    for model in ("ser-svm", "ser-whisper"):
+        row = json.loads(run(command, "predict", str(clip), "--model", model, "--format", "jsonl"))
+        assert row["file"] == str(clip)
+    assert Path(run(str(python), "-c", "import ser_hf; print(ser_hf.__file__)")).is_relative_to(tmp_path)
+
+
+def test_repository_holds_no_pickles_and_no_large_files():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        path = REPOSITORY / name
+        assert path.suffix not in {".whl", ".zip", ".gz", ".wav"}, name
+        assert path.suffix not in {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt"}, name
+        if path.is_file():
+            assert name.startswith("models/") or path.stat().st_size < 1_000_000, name
+            assert path.read_bytes()[:1] != b"\x80", f"{name} begins as a pickle does"
+
+
+# Makefile and Dockerfile
+
+
+@pytest.mark.parametrize(("target", "starts"), [("demo", "python -m app.app"), ("test", "python -m pytest")])
+def test_make_installs_before_it_runs(target, starts, tmp_path):
+    for path in [REPOSITORY / "Makefile", *REPOSITORY.glob("requirements*.txt")]:
+        shutil.copy(path, tmp_path)
+    done = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
+    places = [done.stdout.index(step) for step in ("-m venv .venv", "-m pip install", starts)]
+    assert places == sorted(places)
+
+
+def test_make_refuses_an_old_python(tmp_path):
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    done = subprocess.run(["make", "demo", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Python 3.11" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def docker(instruction: str) -> list[str]:
+    """The arguments of every such instruction, with continued lines joined."""
+    return re.findall(rf"^{instruction} +(.*)$", DOCKERFILE.replace("\\\n", " "), re.MULTILINE)
+
+
+COPIES = [shlex.split(line) for line in docker("COPY")]
+
+
+def test_docker_context_is_what_the_image_copies():
+    copied = {source for *sources, _ in COPIES for source in sources}
+    assert all((REPOSITORY / source).exists() for source in copied)
+    ignore = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in ignore if not line.startswith(("#", "!"))) == "*"
+    assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
+
+
+def test_docker_runs_what_make_demo_runs_without_root():
+    (user,), (command,) = docker("USER"), docker("CMD")
+    assert int(user) > 0
+    assert f"--uid {user} " in DOCKERFILE
+    assert json.loads(command) == shlex.split(re.search(r"^demo:.*\n\t\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)[1])
+
+
+@pytest.mark.slow
+def test_docker_page_starts_from_the_copied_files_alone(tmp_path):
+    work = tmp_path / "image"
+    for *sources, destination in COPIES:
+        for source in map(REPOSITORY.joinpath, sources):
+            if source.is_dir():
+                shutil.copytree(source, work / destination, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            else:
+                work.mkdir(exist_ok=True)
+                shutil.copy(source, work / destination)
+    copied = {path for path in work.rglob("*") if path.is_file()}
+    variables = dict(pair.split("=", 1) for line in docker("ENV") for pair in shlex.split(line))
+    environment = {name: str(tmp_path) + value if value[0] == "/" else value for name, value in variables.items()}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"GRADIO_SERVER_PORT": str(free_port()), "https_proxy": "http://127.0.0.1:9"}  # no network
+    health = json.loads(docker("HEALTHCHECK")[0].split(" CMD ")[1])
+    page = subprocess.Popen(json.loads(docker("CMD")[0]), cwd=work, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 300
+        while subprocess.run(health, env=environment, capture_output=True, check=False).returncode != 0:
+            assert page.poll() is None, page.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        address = f"http://127.0.0.1:{environment['GRADIO_SERVER_PORT']}"
+        client = Client(address, verbose=False, analytics_enabled=False)
+        answer = client.predict(handle_file(REPOSITORY / "app" / "examples" / "plain.flac"), api_name="/analyze")
+        client.close()
+        assert answer["model"]["label"] in answer["model"]["scores"]
+        page.send_signal(signal.SIGTERM)
+        assert page.wait(timeout=60) == 0
+    finally:
+        page.kill()
+    assert {path for path in work.rglob("*") if path.is_file()} == copied
+
+
+# Documents and notebook
+
+EXAMPLES = [(name, line) for name, text in TEXTS.items() for line in examples(WORKED.sub("## ", text))]
+
+
+@pytest.mark.parametrize(("document", "line"), EXAMPLES)
+def test_documented_commands_exist(document, line):
+    if re.match(r"(\.venv/bin/)?python -m (?!pytest)|ser-hf ", line):
+        check(line)
+    elif target := re.match(r"make (\w+)", line):
+        assert re.search(rf"^{target[1]}:", MAKEFILE, re.MULTILINE)
+    assert all((REPOSITORY / name).is_file() for name in re.findall(r"\btests/\S+\.py", line))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documented_options_exist(document, capsys):
+    for command, words in re.findall(r"`python -m ([\w.]+)([^`]*)`", TEXTS[document]):
+        assert command in COMMANDS
+        with pytest.raises(SystemExit):
+            parser_of(command)(["--help"])
+        known = capsys.readouterr().out
+        for option in re.findall(r"--\w+", words):
+            assert re.search(rf" {option}\b", known), f"{command} {option}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documented_files_exist(document):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", TEXTS[document]):
+        assert ((REPOSITORY / document).parent / target).exists(), target
+    for target in re.findall(r"`((?:app|docs|tests|ser_hf|train)/[\w./]+)`", TEXTS[document]):
+        assert (REPOSITORY / target).exists(), target
+
+
+@pytest.mark.slow
+def test_readme_classifier_example_runs(tmp_path, monkeypatch):
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXTS["README.md"], re.DOTALL | re.MULTILINE)
+    local = [block for block in blocks if "EmotionClassifier" in block and "USER/" not in block]
+    assert local
+    (tmp_path / "models").symlink_to(REPOSITORY / "models")
+    soundfile.write(tmp_path / "clip.wav", *soundfile.read(REPOSITORY / "app" / "examples" / "plain.flac"))
+    monkeypatch.chdir(tmp_path)
+    for block in local:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.slow
+def test_notebook_runs_without_stored_outputs(corpus_dir, tmp_path, monkeypatch):
+    path = REPOSITORY / "notebooks" / "quickstart.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    settings = {"DATA_DIR": str(corpus_dir), "BASE_MODEL": str(save_tiny_base("whisper", tmp_path)), "LAYERS": 2}
+    settings |= {"TRAIN_ACTORS": [1, 2, 3, 4], "VALIDATION_ACTORS": [5, 6], "TEST_ACTORS": [7, 8], "EPOCHS": 1}
+    assert {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)} == settings.keys()
+    cell.source = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # figures are drawn into the notebook
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    kinds = [kind for cell in notebook.cells for out in cell.get("outputs", []) for kind in out.get("data", {})]
+    assert kinds.count("image/png") >= 3
