@@ -32,7 +32,6 @@ LAYERS = [
     {"ser_hf.audio", "ser_hf.decoding", "ser_hf.quality", "ser_hf.hub"},
     {
         "ser_hf.features",
-        "ser_hf.feature_cache",
         "ser_hf.feature_table",
         "ser_hf.frames",
         "ser_hf.augment",

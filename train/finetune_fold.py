@@ -25,7 +25,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.audio import SAMPLE_RATE, AudioError, trim_silence
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.corpora import corpus_facts, corpus_fingerprint
-from ser_hf.feature_cache import default_cache_dir
+from ser_hf.feature_table import default_cache_dir
 from ser_hf.files import replacing, replacing_folder, write_json
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.metrics import confidence_threshold, fit_temperature, probability_matrix, softmax

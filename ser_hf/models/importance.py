@@ -1,4 +1,4 @@
-"""Which groups of features a classical model needs: what it loses when a group is made meaningless."""
+"""Permutation importance of feature groups."""
 
 from __future__ import annotations
 
@@ -19,33 +19,29 @@ def group_importance(
     seed: int = 0,
     repeats: int = 5,
 ) -> dict[str, tuple[float, float]]:
-    """By how much accuracy drops when the columns of a group are permuted together (Breiman 2001), group by group.
+    """Drop of accuracy when the columns of a group are permuted together (Breiman 2001), group by group.
 
-    All columns of a group move by one permutation of the clips, so each clip gets the whole group of another clip. What
-    another group tells as well is not missed: the drops of groups that say the same are small, and do not add up.
+    All columns of a group share a permutation, so each clip gets the whole group of another clip. Groups that carry the
+    same information replace each other: their drops are small and do not add up.
 
     Args:
-        features: one row a clip that the model was not trained on; the columns that it was trained on.
+        features: the model's features of clips that it was not trained on, one row per clip.
         labels: (n,) the clips' labels, by name.
         groups: names out of `ser_hf.features.GROUPS`.
-        repeats: how many permutations, at least 1.
+        repeats: permutations, at least 1.
 
     Returns:
-        For each group, the mean drop of accuracy over the permutations (negative where chance gains) and its standard
-        deviation.
+        For each group, mean and standard deviation of the drop over the permutations.
     """
-    if repeats < 1:
-        raise ValueError(f"at least one permutation is needed, not {repeats}")
     rng = np.random.default_rng(seed)
-    names, known = np.array(model.labels), np.asarray(labels)
+    names, true, values = np.array(model.labels), np.asarray(labels), features.to_numpy()
     orders = [rng.permutation(len(features)) for _ in range(repeats)]
 
     def accuracies(tables: list[np.ndarray]) -> np.ndarray:
-        # All in one: to check a table takes longer than to answer it.
-        answers = model.predict_features(pd.DataFrame(np.concatenate(tables), columns=features.columns))
-        return (names[answers.argmax(axis=1)].reshape(len(tables), -1) == known).mean(axis=1)
+        # In one call, because checking a table takes longer than predicting it.
+        scores = model.predict_features(pd.DataFrame(np.concatenate(tables), columns=features.columns))
+        return (names[scores.argmax(axis=1)].reshape(len(tables), -1) == true).mean(axis=1)
 
-    values = features.to_numpy()
     intact = accuracies([values])
     importance = {}
     for group in groups:
