@@ -34,16 +34,15 @@ from ser_hf.features import GROUPS, MissingPackageError, feature_names
 from ser_hf.files import replacing_folder, write_json
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
-from ser_hf.models.classical import ClassicalModel, fit_classical, save_classical
+from ser_hf.models.classical import ClassicalModel, fit_classical, group_importance, save_classical
 from ser_hf.models.families import FAMILIES
-from ser_hf.models.importance import group_importance
-from ser_hf.names import unknown_name
 from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import (
     DataArguments,
     UsageError,
+    chosen_names,
     load_clip_table,
     make_data_folds,
     milliseconds_per_clip,
@@ -94,10 +93,7 @@ class BaselineArguments:
         """The chosen feature groups, or those of the model."""
         if self.features is None:
             return list(FAMILIES[self.model].groups)
-        groups = list(dict.fromkeys(part.strip() for part in self.features.split(",")))
-        unknown = [group for group in groups if group not in GROUPS]
-        if unknown:
-            raise UsageError(f"--features: {unknown_name('group', unknown[0], GROUPS)}")
+        groups = list(dict.fromkeys(chosen_names(self.features, list(GROUPS), "--features")))
         try:
             feature_names(groups)
         except MissingPackageError as error:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_expit
-from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
 from ser_hf.models.pairwise import pairwise_logits, pairwise_margins
@@ -43,14 +42,6 @@ def test_margins_are_those_of_scikit_learn(seed, n_labels, kernel):
     machine = SVC(kernel=kernel, gamma=0.3, coef0=0.5, decision_function_shape="ovo").fit(rows, labels)
     expected = machine.decision_function(rows).reshape(len(rows), -1)
     assert np.allclose(pairwise_margins(machine, rows), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("n_labels", [2, 3])
-def test_logits_of_a_precomputed_kernel_are_the_same(n_labels):
-    rows, labels = cloud(n_labels)
-    kernel = rbf_kernel(rows, gamma=0.3)
-    machine = SVC(C=5, kernel="precomputed").fit(kernel, labels)
-    assert np.allclose(pairwise_logits(machine, kernel), pairwise_logits(fitted(n_labels), rows), atol=1e-9)
 
 
 def test_logits_are_further_apart_for_clear_cases():

@@ -14,7 +14,6 @@ from ser_hf.classifier import DEFAULT_MODEL, PRECISIONS, EmotionClassifier
 from ser_hf.models import ModelError, neural
 from ser_hf.models.building import create_model
 from ser_hf.models.neural import load_neural, save_neural
-from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import create_from_scratch
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
@@ -71,11 +70,6 @@ def test_auto_is_float32_without_transformer_layers(tmp_path, monkeypatch):
 def test_unknown_precision_is_refused():
     with pytest.raises(ModelError, match=", ".join(PRECISIONS)):
         EmotionClassifier.from_pretrained(DEFAULT_MODEL, precision="float8")
-
-
-def test_bfloat16_pays_knows_every_device():
-    assert bfloat16_pays("cpu") in (True, False)
-    assert bfloat16_pays("meta") is False
 
 
 @pytest.mark.slow

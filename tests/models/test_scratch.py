@@ -20,14 +20,12 @@ from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.building import encoder_layers, freeze_lower, parameter_groups
-from ser_hf.models.extractors import window_seconds
 from ser_hf.models.head import scale_logits
 from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
 from ser_hf.models.neural import load_neural, output_layer, save_neural
 from ser_hf.models.scratch import ARCHITECTURES, CUSTOM, create_from_scratch
 from ser_hf.models.training import Collator
 from tests.synthetic import make_clip
-from tests.tiny_models import save_tiny_whisper
 
 SIZES = {"lstm": 8, "cnn": 16, "cnn-lstm": 16, "vit": 64}
 CLIPS = [make_clip("happy", seconds=1.9), make_clip("sad", 2, seconds=1.0), make_clip("angry", 3, seconds=1.3)]
@@ -55,20 +53,11 @@ def inputs_of(extractor, clips):
     return extractor(clips, sampling_rate=SAMPLE_RATE, padding=padding, return_tensors="pt")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_networks_give_logits_and_a_loss(architecture):
-    model, extractor = make(architecture)
-    assert model.config.id2label == dict(enumerate(LABELS))
-    assert window_seconds(model, extractor) == 2
-    output = model(**inputs_of(extractor, CLIPS), labels=torch.tensor([2, 3, 4]))
-    assert output.logits.shape == (3, len(LABELS))
-    assert torch.equal(output.loss, torch.nn.functional.cross_entropy(output.logits, torch.tensor([2, 3, 4])))
-    assert not torch.allclose(output.logits[0], output.logits[1], atol=1e-3)
-
-
 @pytest.mark.parametrize("architecture", CUSTOM)
 def test_networks_ignore_padding_and_use_every_frame(architecture):
     model, extractor = make(architecture)
+    for samples in (1, 480, 500):  # the shortest clips
+        assert torch.isfinite(model(**inputs_of(extractor, [np.zeros(samples, np.float32)])).logits).all()
     batch = inputs_of(extractor, CLIPS)
     with torch.inference_mode():
         alone = torch.cat([model(**inputs_of(extractor, [clip])).logits for clip in CLIPS])
@@ -81,14 +70,6 @@ def test_networks_ignore_padding_and_use_every_frame(architecture):
     model(features, batch["attention_mask"]).logits.square().sum().backward()
     assert torch.equal(features.grad.abs().sum(dim=-1) > 0, batch["attention_mask"] == 1)
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
-
-
-@pytest.mark.parametrize("architecture", CUSTOM)
-@pytest.mark.parametrize("samples", [1, 480, 500])
-def test_networks_take_the_shortest_clips(architecture, samples):
-    model, extractor = make(architecture)
-    for clip in (make_clip("happy")[20_000 : 20_000 + samples], np.zeros(samples, np.float32)):
-        assert torch.isfinite(model(**inputs_of(extractor, [clip])).logits).all()
 
 
 def test_log_mel_has_mel_bands():
@@ -129,6 +110,7 @@ def test_saved_networks_predict_as_the_stock_pipeline(architecture, folders, tmp
     model, _ = make(architecture)
     loaded = load_neural(folders[architecture])
     assert type(loaded.model) is type(model)
+    assert loaded.window_seconds == 2
     for name, tensor in model.state_dict().items():
         assert torch.allclose(loaded.model.state_dict()[name].float(), tensor.float(), atol=2e-2, rtol=1e-3), name
     again = load_neural(save_neural(loaded.model, loaded.feature_extractor, tmp_path))
@@ -197,17 +179,6 @@ def test_classifier_never_runs_code_of_a_folder(folders, tmp_path):
         EmotionClassifier.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
-def test_classifier_never_runs_code_of_a_stock_model(file, tmp_path):
-    folder = save_tiny_whisper(tmp_path / "model")
-    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    auto_map = {"AutoConfig": "evil.A", "AutoModelForAudioClassification": "evil.B", "AutoFeatureExtractor": "evil.C"}
-    config = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(config | {"auto_map": auto_map}))
-    assert EmotionClassifier.from_pretrained(folder).labels == list(LABELS)
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_networks_train_like_pretrained_models(architecture):
     model, extractor = make(architecture, num_layers=2)
@@ -217,7 +188,9 @@ def test_networks_train_like_pretrained_models(architecture):
     assert len(encoder_layers(model)) == 2
     batch = inputs_of(extractor, CLIPS)
     with torch.inference_mode():
-        before = model(**batch).logits
+        output = model(**batch, labels=torch.tensor([2, 3, 4]))
+        before = output.logits
+        assert torch.equal(output.loss, torch.nn.functional.cross_entropy(before, torch.tensor([2, 3, 4])))
         scale_logits(model, 2.0)
         assert torch.allclose(model(**batch).logits, before / 2, atol=1e-5)
     items = [{"samples": clip, "label": label, "mix_seed": 5} for clip, label in zip(CLIPS, (2, 3, 4), strict=True)]

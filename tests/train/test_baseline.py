@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -133,22 +132,6 @@ def test_fit_fold_random_takes_a_single_speaker():
     assert record["temperature"] > 0
 
 
-def test_run_trains_without_some_emotions(corpus_dir, tmp_path):
-    data_dir = shutil.copytree(corpus_dir, tmp_path / "data")
-    table = load_corpus("ravdess", data_dir)
-    tested_first = set(make_folds(table, "actor")[0].test)
-    names = table.features["emotion"].names
-    for row, source in enumerate(table["audio"]):
-        if row not in tested_first and names[table["emotion"][row]] in ("disgust", "surprised"):
-            os.remove(source["path"])
-    assert run(data_dir, tmp_path / "run", "--model", "decision-tree", "--folds", "0") == 0
-    frame = read_predictions(tmp_path / "run")
-    assert {"disgust", "surprised"} <= set(frame["emotion"])
-    assert not {"disgust", "surprised"} & set(frame["predicted"])
-    assert (frame[["p_disgust", "p_surprised"]] == 0).all(axis=None)
-    assert accuracy(frame) > 0.3
-
-
 def test_run_tests_on_another_corpus(corpus_dir, tmp_path):
     data_dir = tmp_path / "data"
     make_emodb(data_dir / "emodb", texts=("a01", "a02"), seconds=3.0)
@@ -161,14 +144,7 @@ def test_run_tests_on_another_corpus(corpus_dir, tmp_path):
     assert accuracy(frame) > 0.3
 
 
-def test_run_smote_tests_on_real_clips_only(corpus_dir, tmp_path):
-    pytest.importorskip("imblearn")
-    assert run(corpus_dir, tmp_path / "run", "--model", "knn", "--folds", "0", "--smote") == 0
-    assert len(read_predictions(tmp_path / "run")) == 5 * 8  # the clips of five actors
-    assert read(tmp_path / "run" / "run.json")["arguments"]["smote"] is True
-
-
-@pytest.mark.parametrize("family", ["svm-textbook", "decision-tree", "gradient-boosting"])
+@pytest.mark.parametrize("family", ["svm-textbook", "decision-tree"])
 def test_run_full_writes_a_model_folder(family, corpus_dir, actor_run, tmp_path):
     reference = ["--reference_run", actor_run] if family == "svm-textbook" else []
     assert run(corpus_dir, tmp_path / "full", "--model", family, "--protocol", "full", *reference) == 0
@@ -204,15 +180,12 @@ RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "model" in read_rec
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_named_by_family(recipe):
+    assert set(FAMILIES) <= {path.stem for path in RECIPES}
     _, arguments = parse_arguments((DataArguments, BaselineArguments), ["--recipe", str(recipe)])
     assert arguments.model in FAMILIES
     assert recipe.stem.removeprefix("four-corpora-").startswith(arguments.model)
     assert arguments.smote == ("smote" in recipe.stem)
     assert recipe.read_text().startswith("# ")
-
-
-def test_recipes_cover_every_family():
-    assert set(FAMILIES) <= {path.stem for path in RECIPES}
 
 
 def test_run_folder_is_replaced_only_on_demand(corpus_dir, actor_run, tmp_path):

@@ -123,10 +123,6 @@ def test_trained_on_reads_config(config, expected, tmp_path):
     assert trained_on(tmp_path) == expected
 
 
-def test_trained_on_knows_bundled_models():
-    assert "ravdess" in trained_on("ser-whisper")
-
-
 @pytest.mark.parametrize("arguments", [["--model", "models/none"], ["--corpora", "ravdes"]])
 def test_main_names_what_is_missing(model, tmp_path, capsys, arguments):
     usual = {"--model": str(model), "--corpora": "ravdess", "--output_dir": str(tmp_path / "run")}
