@@ -1,8 +1,13 @@
-"""The features of many recordings as one table, computed by all cores and kept for the next time."""
+"""Features of many recordings as one table, extracted in parallel and cached on disk."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.metadata
+import json
+import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +18,16 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from ser_hf.audio import AudioError, load_audio
-from ser_hf.feature_cache import FeatureCache, content_of
+from ser_hf.decoding import check_path
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
+from ser_hf.files import replacing
 
-PACKAGES = ("librosa", "numpy", "scipy", "soundfile", "av", "soxr")  # by whose version a feature may differ
+PACKAGES = ("librosa", "numpy", "scipy", "soundfile", "av", "soxr")  # whose versions may change a feature
+
+
+def default_cache_dir() -> Path:
+    """Where features are kept: below $SER_HF_CACHE, else below ~/.cache/ser_hf."""
+    return Path(os.environ.get("SER_HF_CACHE") or Path.home() / ".cache" / "ser_hf").expanduser() / "features"
 
 
 def extract_table(
@@ -30,25 +41,26 @@ def extract_table(
 
     Args:
         sources: whatever `ser_hf.audio.read_audio` takes, such as the ``audio`` column of a clip table.
-        groups: names out of `GROUPS`.
-        n_jobs: processes, each with a single thread; -1 for one a core.
-        cache_dir: folder that keeps the features of each recording for the next time; None keeps nothing.
+        groups: names out of `ser_hf.features.GROUPS`.
+        n_jobs: processes, each with a single thread; -1 for one per core.
+        cache_dir: folder of one small file per recording, which several processes may use; None keeps nothing.
 
     Returns:
-        One float32 row a recording, in the order of ``sources``; columns are `feature_names(groups)`.
+        One float32 row per recording, in the order of ``sources``; columns are `feature_names(groups)`.
 
     Raises:
         AudioError: a recording cannot be read.
-        MissingPackageError: `egemaps` is asked for and openSMILE is not installed.
+        MissingPackageError: `egemaps` is named and openSMILE is not installed.
     """
     groups = tuple(groups)
     names = feature_names(groups)
-    cache = None
+    versions = {}
     if cache_dir is not None:
         packages = [*PACKAGES, *(["opensmile"] if "egemaps" in groups else [])]
         versions = {name: importlib.metadata.version(name) for name in packages}
-        cache = FeatureCache(cache_dir, features_version=FEATURES_VERSION, features=names, **versions)
-    rows = [cache and _kept(cache, source, len(names)) for source in sources]
+    settings = json.dumps({"features_version": FEATURES_VERSION, "features": names, **versions}, sort_keys=True)
+    cache = cache_dir and (Path(cache_dir), settings)
+    rows = [cache and _cached(source, cache, len(names)) for source in sources]
     missing = [index for index, row in enumerate(rows) if row is None]
     with (
         parallel_config("loky", inner_max_num_threads=1),
@@ -62,16 +74,38 @@ def extract_table(
     return pd.DataFrame(np.array(rows, dtype=np.float32).reshape(len(sources), len(names)), columns=names)
 
 
-def _kept(cache: FeatureCache, source: Any, n_features: int) -> np.ndarray | None:
-    try:
-        row = cache.read(content_of(source))
-    except AudioError:  # told when its turn comes: what the recordings before it gave is kept
-        return None
-    return row if row is not None and row.shape == (n_features,) else None
-
-
-def _row(source: Any, groups: tuple[str, ...], cache: FeatureCache | None) -> np.ndarray:
+def _row(source: Any, groups: tuple[str, ...], cache: tuple[Path, str] | None) -> np.ndarray:
     row = extract(load_audio(source), groups)
-    if cache is not None:
-        cache.write(content_of(source), row)
+    if cache:
+        # What cannot be written is computed again the next time.
+        with contextlib.suppress(OSError):
+            cache[0].mkdir(parents=True, exist_ok=True)
+            with replacing(_cache_path(source, cache)) as part, part.open("wb") as file:
+                np.savez(file, row=row)
     return row
+
+
+def _cached(source: Any, cache: tuple[Path, str], n_features: int) -> np.ndarray | None:
+    """The cached row, or None where there is none, its file is damaged, or the recording cannot be read."""
+    try:
+        with np.load(_cache_path(source, cache)) as arrays:  # a zip file, whose checksum is verified
+            row = arrays["row"]
+    except (AudioError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return row if row.shape == (n_features,) else None
+
+
+def _cache_path(source: Any, cache: tuple[Path, str]) -> Path:
+    folder, settings = cache
+    digests = hashlib.sha256(_content_of(source)).digest() + hashlib.sha256(settings.encode()).digest()
+    return folder / f"{hashlib.sha256(digests).hexdigest()}.npz"
+
+
+def _content_of(source: Any) -> bytes:
+    """The bytes of a recording's file, which need not be decoded, or of its samples if it has no file."""
+    if isinstance(source, dict) and not any(source.get(key) is not None for key in ("array", "raw")):
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    if isinstance(source, (str, Path)):
+        check_path(source)
+        return Path(source).read_bytes()
+    return bytes(source) if isinstance(source, (bytes, bytearray)) else load_audio(source).tobytes()

@@ -1,13 +1,13 @@
 """Engineered features of a clip: named groups of statistics over the frames of its voice.
 
-Silence at both ends is trimmed first, and all groups share one spectrogram (64 ms Hann windows, 10 ms hop). Pitch is in
-semitones and level in decibels, because that is how they are heard.
+Silence at both ends is trimmed first, and all groups share one spectrogram (64 ms Hann windows, 10 ms hop). A new group
+is a function of `Frames` and a line of `GROUP_FUNCTIONS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import librosa
@@ -21,22 +21,23 @@ EGEMAPS_LICENCE = (
     "openSMILE is free for non-commercial purposes only (research, teaching, personal use); without a licence of "
     "audEERING, neither it nor a model that was trained on its features may be used in a product"
 )
-MIN_EGEMAPS_SECONDS = 0.1  # of less, openSMILE gives no functionals
+MIN_EGEMAPS_SECONDS = 0.1  # openSMILE computes no functionals of less
 
-FEATURES_VERSION = 1  # raised whenever a feature changes, so that no row that older code left in the cache is used
+FEATURES_VERSION = 1  # raise it whenever a feature changes: cached rows and saved models of another are not used
 
 N_COVARIANCE = 13
 DELTA_SCALES = (1.0, 3.0, 10.0)  # bring MFCCs and their first and second differences to about one scale
 
 Features = dict[str, float]
+MEAN_STD: dict[str, Callable] = {"mean": np.mean, "std": np.std}
 
 
 class MissingPackageError(ImportError):
-    """A feature group needs a package that is not installed; the message says which, its licence and what to do."""
+    """A feature group needs a package that is not installed; the message names it, its licence and the remedy."""
 
 
 def pitch_features(frames: Frames) -> Features:
-    """Pitch over the voiced frames, in semitones re 100 Hz (NaN when there are none), and how much is voiced."""
+    """Pitch over the voiced frames, in semitones re 100 Hz (NaN without any), and voicing."""
     pitch, periodicity = frames.pitch_and_periodicity
     voiced = ~np.isnan(pitch)
     contour = 12 * np.log2(pitch / 100)
@@ -49,25 +50,20 @@ def pitch_features(frames: Frames) -> Features:
     parabola = np.polynomial.polynomial.polyfit(places, semitones, 2) if len(semitones) > 2 else np.full(3, np.nan)
     percentiles = _percentiles("pitch", semitones)
     return {
-        "pitch_mean": _or_nan(np.mean, semitones),
-        "pitch_std": _or_nan(np.std, semitones),
+        **_summary("pitch", semitones, MEAN_STD),
         **percentiles,
         "pitch_range": percentiles["pitch_p95"] - percentiles["pitch_p05"],
         "pitch_middle": parabola[0],
         "pitch_slope": parabola[1],
         "pitch_curvature": parabola[2],
-        "pitch_step_mean": _or_nan(np.mean, np.abs(steps)),
-        "pitch_step_std": _or_nan(np.std, steps),
-        "pitch_step_p05": _or_nan(lambda x: np.percentile(x, 5), steps),
-        "pitch_step_p95": _or_nan(lambda x: np.percentile(x, 95), steps),
+        **_summary("pitch_step", np.abs(steps), {"mean": np.mean}),
+        **_summary("pitch_step", steps, {"std": np.std}),
+        **_percentiles("pitch_step", steps, (5, 95)),
         "voiced_fraction": voiced.mean(),
         "voiced_stretches_per_second": len(stretches) / frames.seconds,
-        "voiced_stretch_mean": _or_nan(np.mean, stretches),
-        "voiced_stretch_max": _or_nan(np.max, stretches),
-        "voiced_periodicity_mean": _or_nan(np.mean, periodicity[voiced]),
-        "voiced_periodicity_std": _or_nan(np.std, periodicity[voiced]),
-        "periodicity_mean": periodicity.mean(),
-        "periodicity_std": periodicity.std(),
+        **_summary("voiced_stretch", stretches, {"mean": np.mean, "max": np.max}),
+        **_summary("voiced_periodicity", periodicity[voiced], MEAN_STD),
+        **_summary("periodicity", periodicity, MEAN_STD),
         **_percentiles("periodicity", periodicity),
     }
 
@@ -118,7 +114,7 @@ def spectral_features(frames: Frames) -> Features:
 
 
 def temporal_features(frames: Frames) -> Features:
-    """Length of the voice in seconds, onsets a second, tempo in beats a minute, and how strong onsets are."""
+    """Length of the speech in seconds, onsets per second, tempo in beats per minute, and onset strength."""
     decibels = 10 / np.log(10) * frames.log_mel
     strength = librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=HOP)
     onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
@@ -126,8 +122,7 @@ def temporal_features(frames: Frames) -> Features:
         "duration": frames.seconds,
         "onset_rate": len(onsets) / frames.seconds,
         "tempo": librosa.feature.tempo(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)[0],
-        "onset_strength_mean": strength.mean(),
-        "onset_strength_std": strength.std(),
+        **_summary("onset_strength", strength, MEAN_STD),
         **_percentiles("onset_strength", strength),
     }
 
@@ -172,7 +167,7 @@ def _opensmile() -> Any:
     return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
 
 
-_GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
+GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
     "pitch": pitch_features,
     "energy": energy_features,
     "mfcc": mfcc_features,
@@ -185,7 +180,7 @@ _GROUP_FUNCTIONS: dict[str, Callable[[Frames], Features]] = {
     "textbook": textbook_features,
     "egemaps": egemaps_features,
 }
-GROUPS = tuple(_GROUP_FUNCTIONS)
+GROUPS = tuple(GROUP_FUNCTIONS)
 
 
 def extract(samples: np.ndarray, groups: Iterable[str]) -> np.ndarray:
@@ -196,11 +191,11 @@ def extract(samples: np.ndarray, groups: Iterable[str]) -> np.ndarray:
         groups: names out of `GROUPS`.
 
     Returns:
-        float32, one value for each of `feature_names(groups)`; NaN where a value does not exist, such as the pitch of a
-        clip in which nothing is voiced.
+        float32, one value for each of `feature_names(groups)`; NaN where a value does not exist, such as the pitch of
+        an unvoiced clip.
 
     Raises:
-        MissingPackageError: `egemaps` is asked for and openSMILE is not installed.
+        MissingPackageError: `egemaps` is named and openSMILE is not installed.
     """
     return np.array(list(_features(samples, groups).values()), dtype=np.float32)
 
@@ -212,18 +207,18 @@ def feature_names(groups: Iterable[str]) -> list[str]:
 
 @lru_cache
 def _feature_names(group: str) -> tuple[str, ...]:
-    # Noise rather than silence, so that all that librosa compiles is compiled here, once, before processes share the
-    # work: two that write numba's cache at the same time can leave it such that the next one crashes.
+    # Noise, so that librosa compiles everything before processes share the work: two that write numba's cache at the
+    # same time can leave it such that the next one crashes.
     noise = np.random.default_rng(0).normal(scale=0.1, size=SAMPLE_RATE // 2).astype(np.float32)
     return tuple(_features(noise, [group]))
 
 
 def _features(samples: np.ndarray, groups: Iterable[str]) -> Features:
-    unknown = [group for group in groups if group not in _GROUP_FUNCTIONS]
+    unknown = [group for group in groups if group not in GROUP_FUNCTIONS]
     if unknown:
         raise ValueError(unknown_name("feature group", unknown[0], GROUPS))
     frames = Frames(samples)
-    return {name: value for group in groups for name, value in _GROUP_FUNCTIONS[group](frames).items()}
+    return {name: value for group in groups for name, value in GROUP_FUNCTIONS[group](frames).items()}
 
 
 def _statistics(name: str, rows: np.ndarray) -> Features:
@@ -238,15 +233,15 @@ def _statistics(name: str, rows: np.ndarray) -> Features:
     return {key: value for what, values in statistics.items() for key, value in _named(name, what, values).items()}
 
 
-def _percentiles(name: str, values: np.ndarray) -> Features:
-    return {f"{name}_p{q:02d}": _or_nan(partial(np.percentile, q=q), values) for q in (5, 25, 50, 75, 95)}
+def _percentiles(name: str, values: np.ndarray, percents: Iterable[int] = (5, 25, 50, 75, 95)) -> Features:
+    return {f"{name}_p{q:02d}": np.percentile(values, q) if len(values) else np.nan for q in percents}
+
+
+def _summary(name: str, values: np.ndarray, functions: dict[str, Callable]) -> Features:
+    return {f"{name}_{what}": function(values) if len(values) else np.nan for what, function in functions.items()}
 
 
 def _named(name: str, what: str, values: np.ndarray) -> Features:
     if np.ndim(values) == 0:
         return {f"{name}_{what}": float(values)}
     return {f"{name}{index:02d}_{what}": value for index, value in enumerate(values)}
-
-
-def _or_nan(function: Callable[[np.ndarray], float], values: np.ndarray) -> float:
-    return function(values) if len(values) else np.nan

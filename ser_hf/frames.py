@@ -1,4 +1,4 @@
-"""The voice of a clip, frame by frame: spectrogram, mel bands, MFCCs, level and pitch."""
+"""Frame-level measures of a clip's speech: spectrogram, mel bands, MFCCs, level and pitch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MEL_FLOOR = 1e-8  # 80 dB below the loudest mel band of the clip
 
 PITCH_RANGE = (65.0, 600.0)  # Hz: from a deep man to a shouting woman
 VOICED_PERIODICITY = 0.5
-VOICED_DB = 35.0  # what is farther below the loudest frame is not voice
+VOICED_DB = 35.0  # frames farther below the loudest are unvoiced
 
 
 class Frames:
-    """The voice of one clip, frame by frame; each property is computed once, when a group first asks for it.
+    """Frame-level measures of one clip, trimmed of silence; each property is computed once, when first used.
 
     Args:
         samples: float32 mono at 16 kHz, at least one sample.
@@ -86,7 +86,7 @@ class Frames:
         period = np.rint(SAMPLE_RATE / pitch).astype(int)[:, None] + np.array([-1, 0, 1])
         periodicity = np.take_along_axis(correlation, period, axis=1).max(axis=1)
         loud = self.level > self.level.max() - VOICED_DB
-        # YIN answers the highest pitch it may where it finds none.
+        # YIN returns the highest pitch of its range where it finds none.
         voiced = (periodicity > VOICED_PERIODICITY) & loud & (pitch < 0.99 * high)
         return np.where(voiced, pitch, np.nan), periodicity
 

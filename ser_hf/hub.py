@@ -26,7 +26,7 @@ REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ID = re.compile(rf"{REPO_ID.pattern}(@[\w./-]+)?")
 # One form of the weights: repositories hold others beside it, for other programs or of other precision.
 MODEL_FILES = ("*.json", "*.skops", "model.safetensors", "model-*-of-*.safetensors", "familiarity.safetensors")
-ONNX_FILES = ("*.json", "*.skops", "model.onnx", "familiarity.safetensors")
+ONNX_FILES = ("*.json", "*.skops", "model.onnx", "onnx/model.onnx", "familiarity.safetensors")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 

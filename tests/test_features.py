@@ -46,26 +46,6 @@ def noise(seconds=1.0, seed=0):
     return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * SAMPLE_RATE))
 
 
-def test_all_groups_of_the_field_are_there():
-    expected = {"pitch", "energy", "mfcc", "chroma", "contrast", "zcr", "spectral", "temporal"}
-    assert expected <= set(GROUPS)
-
-
-@pytest.mark.parametrize("group", EACH_GROUP)
-def test_each_group_has_one_name_for_each_value(group):
-    names = feature_names([group])
-    row = extract(make_clip("happy"), [group])
-    assert row.dtype == np.float32
-    assert row.shape == (len(names),)
-    assert np.isfinite(row).all()
-
-
-def test_names_are_unique_over_all_groups_and_follow_the_order_of_the_groups():
-    names = feature_names(AVAILABLE)
-    assert len(set(names)) == len(names)
-    assert feature_names(["zcr", "energy"]) == feature_names(["zcr"]) + feature_names(["energy"])
-
-
 @given(pitch=st.floats(80, 500))
 def test_pitch_of_a_steady_voice(pitch):
     found = features(voice(pitch), "pitch")
@@ -74,45 +54,35 @@ def test_pitch_of_a_steady_voice(pitch):
     assert found["voiced_fraction"] > 0.9
 
 
-def test_pitch_that_rises_has_a_positive_slope_and_its_range():
+def test_pitch_slope_and_range_of_a_glide():
     found = features(voice(np.geomspace(120, 240, SAMPLE_RATE)), "pitch")
     assert found["pitch_slope"] == pytest.approx(6, abs=0.5)  # semitones in half of the clip
     assert found["pitch_range"] == pytest.approx(12 * 0.9, abs=0.6)
     assert found["pitch_step_mean"] == pytest.approx(12 / 100, abs=0.03)
 
 
-@pytest.mark.parametrize("samples", [noise(), np.zeros(SAMPLE_RATE)], ids=["noise", "silence"])
-def test_pitch_of_what_is_unvoiced_is_nan_and_everything_else_is_a_number(samples):
-    found = features(samples, *AVAILABLE)
-    missing = {name for name, value in found.items() if np.isnan(value)}
-    assert {"pitch_mean", "pitch_std", "pitch_p50", "pitch_slope"} <= missing
-    assert missing <= set(feature_names(["pitch"]))
-    assert found["voiced_fraction"] == 0
-    assert not np.isinf(list(found.values())).any()
-
-
-def test_unvoiced_frames_do_not_enter_the_pitch():
+def test_pitch_ignores_unvoiced_frames():
     found = features(np.concatenate([voice(150), noise()]), "pitch")
     assert found["pitch_p50"] == pytest.approx(12 * np.log2(1.5), abs=0.2)
     assert found["pitch_std"] < 0.5
     assert found["voiced_fraction"] == pytest.approx(0.5, abs=0.06)
 
 
-def test_stretches_of_voice_are_counted_and_measured():
+def test_pitch_measures_voiced_stretches():
     found = features(np.concatenate([voice(150, 0.5), noise(0.5), voice(150, 0.3), noise(0.2)]), "pitch")
     assert found["voiced_stretches_per_second"] == pytest.approx(2 / 1.5, abs=0.05)
     assert found["voiced_stretch_max"] == pytest.approx(0.5, abs=0.06)
     assert found["voiced_stretch_mean"] == pytest.approx(0.4, abs=0.06)
 
 
-def test_energy_of_a_full_scale_sine_is_three_decibels_below_full_scale():
+def test_energy_of_a_full_scale_sine():
     found = features(np.sin(2 * np.pi * 440 * TIMES), "energy")
     assert found["energy_max"] == pytest.approx(-3.01, abs=0.1)
 
 
 @settings(max_examples=15)
 @given(gain_db=st.floats(-30, 20))
-def test_a_gain_moves_the_energy_and_nothing_that_is_relative(gain_db):
+def test_gain_changes_absolute_levels_only(gain_db):
     samples = 0.1 * make_clip("sad")
     groups = ("energy", "covariance", "pitch", "temporal")
     before, after = features(samples, *groups), features(samples * 10 ** (gain_db / 20), *groups)
@@ -122,28 +92,34 @@ def test_a_gain_moves_the_energy_and_nothing_that_is_relative(gain_db):
 
 
 @given(before=st.integers(0, 80), after=st.integers(0, 8000))
-def test_silence_around_the_voice_does_not_matter(before, after):
+def test_silence_at_both_ends_is_trimmed(before, after):
     samples = trim_silence(make_clip("angry"))
     padded = np.concatenate([np.zeros(160 * before), samples, np.zeros(after)])
     np.testing.assert_allclose(extract(padded.astype(np.float32), ["mfcc"]), extract(samples, ["mfcc"]), atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")  # a click is shorter than the textbook's window
-@given(
-    seconds=st.floats(0.25, 2), kind=st.sampled_from(["voice", "noise", "click", "constant"]), seed=st.integers(0, 9)
-)
-def test_no_sound_gives_an_infinite_value_and_only_pitch_may_be_missing(seconds, kind, seed):
+@pytest.mark.parametrize("seconds", [0.25, 1.7])
+@pytest.mark.parametrize("kind", ["noise", "silence", "click", "constant"])
+def test_features_are_finite_but_for_missing_pitch(kind, seconds):
+    names = feature_names(AVAILABLE)
+    assert len(set(names)) == len(names)
     samples = {
-        "voice": lambda: voice(150 + seed, seconds),
-        "noise": lambda: noise(seconds, seed),
-        "click": lambda: np.eye(1, round(seconds * SAMPLE_RATE), 1000)[0],
-        "constant": lambda: np.full(round(seconds * SAMPLE_RATE), 0.3),
-    }[kind]()
+        "noise": noise(seconds),
+        "silence": np.zeros(round(seconds * SAMPLE_RATE)),
+        "click": np.eye(1, round(seconds * SAMPLE_RATE), 1000)[0],
+        "constant": np.full(round(seconds * SAMPLE_RATE), 0.3),
+    }[kind]
     found = features(samples, *AVAILABLE)
-    assert all(np.isfinite(value) or name in feature_names(["pitch"]) for name, value in found.items())
+    missing = {name for name, value in found.items() if not np.isfinite(value)}
+    assert missing <= set(feature_names(["pitch"]))
+    assert not np.isinf(list(found.values())).any()
+    if kind in ("noise", "silence"):
+        assert {"pitch_mean", "pitch_std", "pitch_p50", "pitch_slope"} <= missing
+        assert found["voiced_fraction"] == 0
 
 
-def test_spectral_features_and_zero_crossings_of_a_sine():
+def test_spectral_features_of_a_sine():
     found = features(0.5 * np.sin(2 * np.pi * 1000 * TIMES), "spectral", "zcr")
     assert found["centroid_mean"] == pytest.approx(1000, rel=0.05)
     assert found["rolloff_mean"] == pytest.approx(1000, rel=0.05)
@@ -164,10 +140,6 @@ def test_onset_rate_counts_bursts():
     assert found["duration"] == pytest.approx(3, abs=0.25)
 
 
-def test_contrast_is_higher_for_a_voice_than_for_noise():
-    assert features(voice(200), "contrast")["contrast02_mean"] > features(noise(), "contrast")["contrast02_mean"] + 5
-
-
 def test_covariance_is_the_matrix_logarithm():
     samples = make_clip("fearful")
     frames = Frames(samples)
@@ -177,13 +149,13 @@ def test_covariance_is_the_matrix_logarithm():
     np.testing.assert_allclose(extract(samples, ["covariance"]), expected[np.triu_indices(39)], atol=1e-3)
 
 
-def test_textbook_features_are_what_librosa_gives():
+def test_textbook_features_are_those_of_librosa():
     samples = make_clip("calm")
     mfcc = librosa.feature.mfcc(y=samples, sr=SAMPLE_RATE, n_mfcc=40)
     np.testing.assert_allclose(extract(samples, ["textbook"]), [*mfcc.mean(axis=1), *mfcc.std(axis=1)], rtol=1e-4)
 
 
-def test_unknown_group_and_empty_clip_are_refused():
+def test_extract_refuses_unknown_groups_and_empty_clips():
     with pytest.raises(ValueError, match=r"no feature group 'formants'; there are: pitch, energy"):
         extract(make_clip("calm"), ["formants"])
     with pytest.raises(ValueError, match="no samples"):
@@ -191,7 +163,7 @@ def test_unknown_group_and_empty_clip_are_refused():
 
 
 @needs_opensmile
-def test_egemaps_are_the_88_functionals_that_opensmile_gives():
+def test_egemaps_are_those_of_opensmile():
     import opensmile
 
     samples = trim_silence(make_clip("happy"))
@@ -203,22 +175,15 @@ def test_egemaps_are_the_88_functionals_that_opensmile_gives():
 
 
 @needs_opensmile
-def test_egemaps_hear_the_pitch():
-    low, high = (features(voice(pitch), "egemaps") for pitch in (110, 220))
-    name = "egemaps_F0semitoneFrom27.5Hz_sma3nz_amean"
-    assert high[name] - low[name] == pytest.approx(12, abs=0.5)
-
-
-@needs_opensmile
 @pytest.mark.parametrize(
     "samples", [np.full(1, 0.1), noise(0.02), np.zeros(SAMPLE_RATE)], ids=["one", "short", "silence"]
 )
-def test_egemaps_of_next_to_nothing_are_numbers(samples):
+def test_egemaps_of_short_clips_are_finite(samples):
     assert np.isfinite(extract(samples.astype(np.float32), ["egemaps"])).all()
 
 
-def test_egemaps_without_opensmile_are_refused_with_its_licence(monkeypatch):
+def test_egemaps_without_opensmile_name_its_licence(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     _opensmile.cache_clear()
-    with pytest.raises(MissingPackageError, match=r"requirements-egemaps\.txt; openSMILE is free for non-commercial"):
+    with pytest.raises(MissingPackageError, match=r"requirements-egemaps\.txt; openSMILE.*non-commercial"):
         extract(make_clip("calm"), ["egemaps"])

@@ -7,7 +7,7 @@ Examples:
     python -m train.baseline --model knn --features mfcc,pitch --folds 0 --output_dir runs/knn-quick
 
 With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder. All other
-protocols also write ``importance.json``: which groups of features the answers to the tested clips need.
+protocols also write ``importance.json``, the permutation importance of each feature group on the test clips.
 Exit status: 0, 1 if results could not be written, 2 if arguments or data allow no run.
 """
 
@@ -17,33 +17,32 @@ import dataclasses
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
+from transformers.hf_argparser import HfArg
 
 from ser_hf.audio import AudioError
 from ser_hf.corpora import CorpusError, corpus_fingerprint
 from ser_hf.evidence import CardError
-from ser_hf.feature_cache import default_cache_dir
-from ser_hf.feature_table import extract_table
+from ser_hf.feature_table import default_cache_dir, extract_table
 from ser_hf.features import GROUPS, MissingPackageError, feature_names
 from ser_hf.files import replacing_folder, write_json
 from ser_hf.metrics import summary
 from ser_hf.models import ModelError
-from ser_hf.models.classical import ClassicalModel, fit_classical, save_classical
+from ser_hf.models.classical import ClassicalModel, fit_classical, group_importance, save_classical
 from ser_hf.models.families import FAMILIES
-from ser_hf.models.importance import group_importance
-from ser_hf.names import unknown_name
 from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from ser_hf.splits import Fold, SplitError
 from train.arguments import parse_arguments
 from train.common import (
     DataArguments,
     UsageError,
+    chosen_names,
     load_clip_table,
     make_data_folds,
     milliseconds_per_clip,
@@ -52,7 +51,7 @@ from train.common import (
 from train.publishing.describe import describe_model
 
 IMPORTANCE = "importance.json"
-TUNED = ("parameters", "temperature", "answer_threshold", "cross_validation_accuracy")  # of a fold, kept in run.json
+TUNED = ("parameters", "temperature", "answer_threshold", "cross_validation_accuracy")  # kept in run.json
 
 
 @dataclass
@@ -61,39 +60,27 @@ class BaselineArguments:
 
     _argument_group_name = "model: what is fitted on which features"
 
-    model: str = field(
+    model: str = HfArg(
         default="svm",
-        metadata={
-            "help": "Kind of model; 'svm-textbook' is the plain recipe of most tutorials (MFCC statistics and an "
-            "SVC). All are tuned by cross-validation inside the training part.",
-            "choices": tuple(FAMILIES),
-        },
+        help="Kind of model; 'svm-textbook' is the usual tutorial's SVC on MFCC statistics. All are tuned.",
+        metadata={"choices": tuple(FAMILIES)},
     )
-    output_dir: str | None = field(default=None, metadata={"help": "Run folder (default: runs/MODEL-PROTOCOL)."})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a run folder that exists."})
-    features: str | None = field(
-        default=None,
-        metadata={"help": f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."},
+    output_dir: str | None = HfArg(default=None, help="Run folder (default: runs/MODEL-PROTOCOL).")
+    overwrite_output_dir: bool = HfArg(default=False, help="Replace a run folder that exists.")
+    features: str | None = HfArg(
+        default=None, help=f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."
     )
-    smote: bool = field(
-        default=False,
-        metadata={
-            "help": "Make the emotions equally frequent by synthetic clips (SMOTE), in each part that is trained on."
-        },
+    smote: bool = HfArg(default=False, help="Oversample rare emotions by synthetic clips (SMOTE) in training.")
+    importance_repeats: int = HfArg(
+        default=5, help="Permutations of each feature group over the test clips, for importance.json (0: none)."
     )
-    importance_repeats: int = field(
-        default=5,
-        metadata={"help": "Permutations of each feature group over the tested clips, for importance.json (0: none)."},
+    seed: int = HfArg(default=0, help="Seed of whatever is random in a model or in its tuning.")
+    n_jobs: int = HfArg(default=-1, help="Processes (-1: one per core).")
+    no_cache: bool = HfArg(
+        default=False, help="Neither read nor write cached features ($SER_HF_CACHE, else ~/.cache/ser_hf)."
     )
-    seed: int = field(default=0, metadata={"help": "Seed of whatever is random in a model or in its tuning."})
-    n_jobs: int = field(default=-1, metadata={"help": "Processes (-1: one a core)."})
-    no_cache: bool = field(
-        default=False,
-        metadata={"help": "Compute all features anew, and keep none ($SER_HF_CACHE, else ~/.cache/ser_hf)."},
-    )
-    reference_run: str | None = field(
-        default=None,
-        metadata={"help": "With --protocol full: runs, separated by commas, whose figures go into the model's card."},
+    reference_run: str | None = HfArg(
+        default=None, help="With --protocol full: runs, separated by commas, whose figures go into the model's card."
     )
 
     @property
@@ -106,10 +93,7 @@ class BaselineArguments:
         """The chosen feature groups, or those of the model."""
         if self.features is None:
             return list(FAMILIES[self.model].groups)
-        groups = list(dict.fromkeys(part.strip() for part in self.features.split(",")))
-        unknown = [group for group in groups if group not in GROUPS]
-        if unknown:
-            raise UsageError(f"--features: {unknown_name('group', unknown[0], GROUPS)}")
+        groups = list(dict.fromkeys(chosen_names(self.features, list(GROUPS), "--features")))
         try:
             feature_names(groups)
         except MissingPackageError as error:
@@ -137,14 +121,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     """Fit and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     started = time.perf_counter()
-    groups = baseline.groups
-    if baseline.importance_repeats < 0:
-        raise UsageError(f"--importance_repeats is 0 or more, not {baseline.importance_repeats}")
+    groups, repeats = baseline.groups, baseline.importance_repeats
+    if repeats < 0:
+        raise UsageError(f"--importance_repeats is 0 or more, not {repeats}")
     for run_folder in baseline.reference_runs:
         check_reference(run_folder, data, baseline)
     table = load_clip_table(data)
     folds = make_data_folds(table, data)
-    fingerprint = corpus_fingerprint(table)  # before they are heard, and not when one of them may have gone
+    fingerprint = corpus_fingerprint(table)  # first of all: a clip may be gone later
     folder = create_run(
         baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
     )
@@ -153,26 +137,33 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     extracted = time.perf_counter()
     print(f"{features.shape[1]} features of {len(table)} clips in {extracted - started:.0f} s", flush=True)
 
-    emotions = table.features["emotion"].names
-    frames, records, importances = [], [], []
+    frames, records, importances = [], [], {}
     for fold in folds:
         model, record = fit_fold(table, features, fold, data.protocol, baseline)
         records.append(record)
+        line = f"Fold {fold.index}: cross-validation {record['cross_validation_accuracy']:.3f}"
         if len(fold.test):
             model_folder = save_classical(model, folder / f"fold{fold.index}" / "model")
             record["model_bytes"] = sum(path.stat().st_size for path in model_folder.iterdir())
             record["milliseconds_per_clip"] = milliseconds_per_clip(model, table.select(fold.test)["audio"])
             tested = features.iloc[fold.test]
-            frames.append(prediction_frame(table, fold.test, fold.index, model.predict_features(tested, emotions)))
-            if baseline.importance_repeats:
-                labels = frames[-1]["emotion"]
-                drops = group_importance(model, tested, labels, groups, baseline.seed, baseline.importance_repeats)
-                importances.append((fold.index, drops))
-        print(describe(record, frames), flush=True)
+            scores = model.predict_features(tested, table.features["emotion"].names)
+            frame = prediction_frame(table, fold.test, fold.index, scores)
+            frames.append(frame)
+            if repeats:
+                importances[fold.index] = group_importance(
+                    model, tested, frame["emotion"], groups, baseline.seed, repeats
+                )
+            line += f", test {(frame['emotion'] == frame['predicted']).mean():.3f}"
+        tuned = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in record["parameters"].items()
+        )
+        print(f"{line}, {record['seconds']:.0f} s ({tuned})", flush=True)
     write_run_json(
         folder,
         command="train.baseline",
-        arguments={**dataclasses.asdict(data), **dataclasses.asdict(baseline), "features": ",".join(baseline.groups)},
+        arguments={**dataclasses.asdict(data), **dataclasses.asdict(baseline), "features": ",".join(groups)},
         protocol=data.protocol,
         model=baseline.model,
         seed=baseline.seed,
@@ -182,7 +173,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         seconds=round(time.perf_counter() - started, 1),
     )
     if importances:
-        write_json(folder / IMPORTANCE, importance_record(importances, baseline.importance_repeats))
+        write_json(folder / IMPORTANCE, importance_record(importances, repeats))
     if frames:
         print(summary(finish_run(folder, frames)))
     else:
@@ -197,7 +188,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
 def fit_fold(
     table: Dataset, features: pd.DataFrame, fold: Fold, protocol: str, baseline: BaselineArguments
 ) -> tuple[ClassicalModel, dict[str, Any]]:
-    """The model of one fold, and what ``run.json`` keeps of it: what was tuned, and in how many seconds."""
+    """The model of one fold, and its record in ``run.json``: the tuned parameters and the seconds it took."""
     started = time.perf_counter()
     # Tuning holds out speakers by itself, so the validation speakers of a fold train too.
     rows = np.sort(np.concatenate([fold.train, fold.validation]))
@@ -219,31 +210,18 @@ def fit_fold(
     return model, {"index": fold.index, **tuned, "seconds": round(time.perf_counter() - started, 1)}
 
 
-def describe(record: dict[str, Any], frames: list[pd.DataFrame]) -> str:
-    """One line about a fold that has been fitted and, unless nothing is tested, answered."""
-    tuned = record["parameters"].items()
-    parameters = ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in tuned
-    )
-    line = f"Fold {record['index']}: cross-validation {record['cross_validation_accuracy']:.3f}"
-    if frames:
-        line += f", test {(frames[-1]['emotion'] == frames[-1]['predicted']).mean():.3f}"
-    return f"{line}, {record['seconds']:.0f} s ({parameters or 'nothing tuned'})"
+def importance_record(importances: dict[int, dict[str, tuple[float, float]]], repeats: int) -> dict[str, Any]:
+    """The content of ``importance.json``, the most important group first.
 
-
-def importance_record(importances: list[tuple[int, dict[str, tuple[float, float]]]], repeats: int) -> dict[str, Any]:
-    """What ``importance.json`` holds, the group that is missed most first.
-
-    ``drop`` is the mean over the folds and ``deviation`` that of the folds around it; of each fold, it is the mean and
-    the deviation over its permutations.
+    ``drop`` and ``deviation`` of a group are mean and deviation over the folds, those of a fold over its permutations.
     """
     groups: dict[str, dict[str, Any]] = {}
-    for group in importances[0][1]:
-        drops = [fold_drops[group][0] for _, fold_drops in importances]
+    for group in next(iter(importances.values())):
         folds = [
-            {"fold": index, "drop": fold_drops[group][0], "deviation": fold_drops[group][1]}
-            for index, fold_drops in importances
+            {"fold": index, "drop": of_fold[group][0], "deviation": of_fold[group][1]}
+            for index, of_fold in importances.items()
         ]
+        drops = [fold["drop"] for fold in folds]
         groups[group] = {"drop": float(np.mean(drops)), "deviation": float(np.std(drops)), "folds": folds}
     return {
         "measure": "drop of accuracy on the tested clips when all columns of a feature group are permuted together",
@@ -253,7 +231,7 @@ def importance_record(importances: list[tuple[int, dict[str, tuple[float, float]
 
 
 def check_reference(run_folder: str, data: DataArguments, baseline: BaselineArguments) -> None:
-    """Refuse figures that are not there or are those of another kind of model, before anything is computed."""
+    """Refuse a reference run that is missing or of another kind of model, before anything is computed."""
     if data.protocol != "full":
         raise UsageError("--reference_run goes with --protocol full, which tests nothing itself")
     family = read_reference(run_folder).get("model")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
+from transformers.hf_argparser import HfArg
 
 from ser_hf.audio import AudioError
 from ser_hf.classifier import EmotionClassifier
@@ -46,12 +47,12 @@ class EvaluateArguments:
     model: str = field(metadata={"help": "Model folder or Hub id."})
     output_dir: str = field(metadata={"help": "Run folder to write, e.g. runs/whisper-cross-emodb."})
     corpora: list[str] = field(metadata={"help": "Corpora to test on, e.g. emodb."})
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)."}
+    data_dir: str | None = HfArg(
+        default=None, help="Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)."
     )
-    batch_size: int = field(default=16, metadata={"help": "Windows that the model hears at a time."})
-    device: str | None = field(default=None, metadata={"help": "Where a neural model runs, e.g. cuda."})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace the run folder if it exists."})
+    batch_size: int = HfArg(default=16, help="Windows per batch.")
+    device: str | None = HfArg(default=None, help="Where a neural model runs, e.g. cuda.")
+    overwrite_output_dir: bool = HfArg(default=False, help="Replace the run folder if it exists.")
 
     def __post_init__(self) -> None:
         self.corpora = names_of(self.corpora)
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
-    """Answer every clip of the corpora, write the run folder and print its figures; returns the metrics."""
+    """Predict every clip of the corpora, write the run folder and print its figures; returns the metrics."""
     classifier = EmotionClassifier.from_pretrained(arguments.model, device=arguments.device)
     unknown = [label for label in classifier.labels if label not in LABELS]
     if unknown:
@@ -83,18 +84,15 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     seen = trained_on(arguments.model)
     heard = sorted(set(seen or ()) & set(arguments.corpora))
     if heard:
-        print(
-            f"warning: {arguments.model} was trained on {', '.join(heard)}; its figures there are no test",
-            file=sys.stderr,
-        )
+        print(f"warning: {arguments.model} was trained on {', '.join(heard)}: not a test there", file=sys.stderr)
     elif not seen:
         print(
-            f"warning: config.json of {arguments.model} does not say what it was trained on; if these clips were among "
-            "it, the figures are no test",
+            f"warning: config.json of {arguments.model} names no training corpora; if these were among them, the "
+            "figures are not a test",
             file=sys.stderr,
         )
     tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
-    # Before they are predicted: one that is lost meanwhile is reported as failed.
+    # Before predicting: a clip that is lost meanwhile is reported as failed.
     fingerprints = {name: corpus_fingerprint(table) for name, table in tables.items()}
     folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
     started = time.perf_counter()
@@ -128,9 +126,8 @@ def predict_table(
     classifier: EmotionClassifier, table: Dataset, batch_size: int, name: str
 ) -> tuple[pd.DataFrame, list[dict[str, str]]]:
     """The predictions for all clips of a clip table (fold 0), and the clips that could not be used, with the reason."""
-    predictions = classifier.predict_many(
-        (row["audio"] for row in table.select_columns("audio")), batch_size=batch_size
-    )
+    audio = (row["audio"] for row in table.select_columns("audio"))
+    predictions = classifier.predict_many(audio, batch_size=batch_size)
     used, probabilities, failed = [], [], []
     for index, prediction in enumerate(tqdm(predictions, total=len(table), desc=name, unit="clip")):
         if isinstance(prediction, AudioError):

@@ -20,7 +20,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE, trim_silence
 from ser_hf.corpora import corpus_facts, corpus_fingerprint
-from ser_hf.feature_cache import default_cache_dir
+from ser_hf.feature_table import default_cache_dir
 from ser_hf.files import replacing
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.models.building import create_model

@@ -47,6 +47,7 @@ MODEL_FILES = (
 # What an earlier publication, or another program, left in a repository and the model no longer has.
 MODEL_LEFTOVERS = (
     *MODEL_FILES,
+    *("model.onnx", "cnn.py", "lstm.py"),  # names of earlier versions
     *("training_args.bin", "pytorch_model*.bin", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "checkpoint-*/*"),
 )
 SPACE_LEFTOVERS = ("app/*", "ser_hf/*", "*.py", "requirements.txt")

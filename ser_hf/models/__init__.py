@@ -2,14 +2,14 @@
 
 
 class ModelError(ValueError):
-    """A model folder or Hub id that cannot be used as it is; the message says why and what to do."""
+    """A model folder or Hub id that cannot be used; the message says why and what to do."""
 
 
 def output_labels(id2label: dict[int, str], label2id: dict[str, int], source: object) -> list[str]:
     """The label of each output of a neural model, as its ``config.json`` numbers them.
 
     Raises:
-        ModelError: labels that are no words, that are there twice, or that are numbered in two ways.
+        ModelError: a label is not a word, occurs twice, or has two numbers.
     """
     labels = [id2label.get(index, "") for index in range(len(id2label))]
     if all(str(label).startswith("LABEL_") for label in labels):

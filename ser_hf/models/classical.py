@@ -1,8 +1,10 @@
-"""Classical models: scikit-learn pipelines on engineered features, how they are tuned, and their model folders."""
+"""scikit-learn pipelines on engineered features: fitting, prediction and model folders."""
 
 from __future__ import annotations
 
+import copy
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import skops.io
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
@@ -19,18 +25,20 @@ from ser_hf.files import replacing, write_json
 from ser_hf.labels import LABELS
 from ser_hf.metrics import confidence_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
-from ser_hf.models.families import FAMILIES, build_pipeline, oversample, without_sampler
-from ser_hf.models.pairwise import is_pairwise
-from ser_hf.models.stored import dump_pipeline, load_pipeline
-from ser_hf.models.tuning import Fold, held_out_logits, inner_folds, model_logits
+from ser_hf.models.families import FAMILIES, build_pipeline, model_logits
+from ser_hf.models.tuning import Fold, held_out_logits, inner_folds, make_sampler
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"
+# scikit-learn's own types that skops does not trust by itself.
+TRUSTED = ["sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+# skops would ask to trust numpy.dtype. Features are always float32, so these stay out of the file.
+IMPUTER_DTYPES = ("_fit_dtype", "_fill_dtype")
 
 
 @dataclass(frozen=True)
 class ClassicalModel:
-    """A fitted pipeline with what its answers need.
+    """A fitted pipeline and its configuration.
 
     Attributes:
         pipeline: from a table of features to decision values or probabilities.
@@ -63,8 +71,8 @@ class ClassicalModel:
         """As `predict_proba`, from a table of `ser_hf.feature_table.extract_table`.
 
         Args:
-            names: the labels of the columns that are returned, among them all of this model's; those that it has never
-                met get the probability 0. None for this model's own.
+            names: the labels of the returned columns (default: this model's own). Those that this model does not have
+                get the probability 0.
         """
         if features.empty:
             return np.zeros((0, len(self.labels if names is None else names)))
@@ -94,17 +102,17 @@ def fit_classical(
     smote: bool = False,
     label_names: Sequence[str] = LABELS,
 ) -> ClassicalModel:
-    """Tune and fit a family on training clips, and calibrate it on what cross-validation answered.
+    """Tune and fit a family on training clips, and calibrate it on clips that cross-validation held out.
 
     Args:
         family: a name out of `FAMILIES`.
-        features: one row a clip, of `ser_hf.feature_table.extract_table`.
-        labels: (n,) int indices into ``label_names``. The model answers those that occur.
-        speakers: (n,) whose voice it is: cross-validation holds out whole speakers. None where clips of a test speaker
-            may be trained on (protocol "random"); cross-validation is then stratified over clips.
+        features: one row per clip, of `ser_hf.feature_table.extract_table`.
+        labels: (n,) int indices into ``label_names``. The model predicts those that occur.
+        speakers: (n,), held out whole by cross-validation. None for the speaker-dependent protocol "random", where
+            cross-validation is stratified over clips.
         groups: the feature groups of ``features``.
-        n_jobs: processes; -1 for one a core.
-        smote: make the labels equally frequent by synthetic rows, anew in each part that is trained on, and only there.
+        n_jobs: processes; -1 for one per core.
+        smote: oversample rare labels by synthetic rows, separately in each part that is trained on.
 
     Raises:
         ModelError: fewer than two labels occur, or there are too few speakers or clips to hold any out.
@@ -115,17 +123,19 @@ def fit_classical(
         raise ModelError(f"the training clips hold no two labels to tell apart, only: {', '.join(names) or 'none'}")
     features = features.astype(np.float32)
     folds = inner_folds(codes, speakers, seed)
-    pipeline = build_pipeline(family, seed)
-    if smote:
-        parts = [codes, *(codes[train] for train, _ in folds)]
-        pipeline = oversample(pipeline, min(np.unique(part, return_counts=True)[1].min() for part in parts), seed)
+    sampler = make_sampler(codes, folds, seed) if smote else None
     n_rows = min(len(train) for train, _ in folds)
     candidates = list(ParameterGrid(FAMILIES[family].search_space(features.shape[1], n_rows)))
-    answers = held_out_logits(pipeline, candidates, features.to_numpy(), codes, folds, n_jobs)
-    accuracies = [_mean_accuracy(logits, codes, folds) for logits in answers]
+    pipeline = build_pipeline(family, seed)
+    logits = held_out_logits(pipeline, candidates, features.to_numpy(), codes, folds, n_jobs, sampler)
+    hits = [scores.argmax(axis=1) == codes for scores in logits]
+    accuracies = [float(np.mean([hit[held_out].mean() for _, held_out in folds])) for hit in hits]
     best = int(np.argmax(accuracies))
-    fitted = pipeline.set_params(**{f"model__{name}": value for name, value in candidates[best].items()})
-    fitted.fit(features, codes)
+    # Not Pipeline.fit: what is between the scaler and the model acts in training only.
+    rows, targets = pipeline[:-1].fit_transform(features), codes
+    if sampler is not None:
+        rows, targets = sampler.fit_resample(rows, targets)
+    pipeline[-1].set_params(**candidates[best]).fit(rows, targets)
     config = {
         "model_type": MODEL_TYPE,
         "family": family,
@@ -135,40 +145,77 @@ def fit_classical(
         "features_version": FEATURES_VERSION,
         "sample_rate": SAMPLE_RATE,
         "smote": smote,
-        "logits": "pairwise" if is_pairwise(fitted) else "probabilities",
-        **_calibration(answers[best], codes, folds),
+        "logits": "pairwise" if isinstance(pipeline[-1], SVC) else "probabilities",
+        **_calibration(logits[best], codes, folds),
         "parameters": candidates[best],
         "cross_validation_accuracy": accuracies[best],
     }
-    return ClassicalModel(without_sampler(fitted), config)
+    return ClassicalModel(pipeline, config)
 
 
-def _mean_accuracy(logits: Sequence[np.ndarray], labels: np.ndarray, folds: list[Fold]) -> float:
-    pairs = zip(logits, folds, strict=True)
-    return float(np.mean([(part.argmax(axis=1) == labels[held_out]).mean() for part, (_, held_out) in pairs]))
-
-
-def _calibration(logits: Sequence[np.ndarray], labels: np.ndarray, folds: list[Fold]) -> dict[str, float]:
-    """Temperature and threshold of the held-out answers, but for clips whose label whoever answered had not met."""
-    rows = [
-        (part, labels[held], np.isin(labels[held], labels[train]))
-        for part, (train, held) in zip(logits, folds, strict=True)
-    ]
-    kept = [(part[met], true[met]) for part, true, met in rows]
-    if not any(len(true) for _, true in kept):
+def _calibration(logits: np.ndarray, labels: np.ndarray, folds: list[Fold]) -> dict[str, float]:
+    """Temperature and confidence threshold, chosen on held-out clips whose label was in the training part."""
+    known = np.zeros(len(labels), dtype=bool)
+    for train, held_out in folds:
+        known[held_out] = np.isin(labels[held_out], labels[train])
+    if not known.any():
         return {"temperature": 1.0}
-    held_out, true = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    temperature = fit_temperature(held_out, true)
-    threshold = confidence_threshold(softmax(held_out / temperature), true)
+    temperature = fit_temperature(logits[known], labels[known])
+    threshold = confidence_threshold(softmax(logits[known] / temperature), labels[known])
     return {"temperature": temperature, "answer_threshold": threshold}
+
+
+def group_importance(
+    model: ClassicalModel,
+    features: pd.DataFrame,
+    labels: Sequence[str],
+    groups: Sequence[str],
+    seed: int = 0,
+    repeats: int = 5,
+) -> dict[str, tuple[float, float]]:
+    """Drop of accuracy when the columns of a group are permuted together (Breiman 2001), group by group.
+
+    All columns of a group share a permutation, so each clip gets the whole group of another clip. Groups that carry the
+    same information replace each other: their drops are small and do not add up.
+
+    Args:
+        features: the model's features of clips that it was not trained on, one row per clip.
+        labels: (n,) the clips' labels, by name.
+        groups: names out of `ser_hf.features.GROUPS`.
+        repeats: permutations, at least 1.
+
+    Returns:
+        For each group, mean and standard deviation of the drop over the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    names, true, values = np.array(model.labels), np.asarray(labels), features.to_numpy()
+    orders = [rng.permutation(len(features)) for _ in range(repeats)]
+
+    def accuracies(tables: list[np.ndarray]) -> np.ndarray:
+        # In one call, because checking a table takes longer than predicting it.
+        scores = model.predict_features(pd.DataFrame(np.concatenate(tables), columns=features.columns))
+        return (names[scores.argmax(axis=1)].reshape(len(tables), -1) == true).mean(axis=1)
+
+    intact = accuracies([values])
+    importance = {}
+    for group in groups:
+        of_group = features.columns.isin(feature_names([group]))
+        drops = intact - accuracies([np.where(of_group, values[order], values) for order in orders])
+        importance[group] = (float(np.mean(drops)), float(np.std(drops)))
+    return importance
 
 
 def save_classical(model: ClassicalModel, folder: str | Path) -> Path:
     """Write ``pipeline.skops`` and ``config.json`` into a folder, and return it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    imputer = copy.copy(model.pipeline[0])
+    for name in IMPUTER_DTYPES:
+        delattr(imputer, name)
+    stored = Pipeline([("impute", imputer), *model.pipeline.steps[1:]])
     with replacing(folder / PIPELINE) as part:
-        dump_pipeline(model.pipeline, part)
+        # zlib's usual level takes three times as long for three per cent.
+        skops.io.dump(stored, part, compression=zipfile.ZIP_DEFLATED, compresslevel=3)
     write_json(folder / CONFIG, model.config)
     return folder
 
@@ -177,8 +224,8 @@ def load_classical(folder: str | Path) -> ClassicalModel:
     """Load a model folder that `save_classical` wrote.
 
     Raises:
-        ModelError: a file is missing or damaged, the pipeline holds anything but what such a pipeline needs, or it does
-            not fit its labels or the features that this version computes.
+        ModelError: a file is missing or damaged, the pipeline has types that are not scikit-learn's own or is not one
+            of `FAMILIES`, or it does not fit its labels or the features of this version.
     """
     folder = Path(folder)
     for name in (CONFIG, PIPELINE):
@@ -191,22 +238,39 @@ def load_classical(folder: str | Path) -> ClassicalModel:
         raise ModelError(f"{folder}: {error}") from None
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: {error}; the model was made by another version") from None
-    if config["features_version"] != FEATURES_VERSION:
-        raise ModelError(
-            f"{folder}: the pipeline was fitted on other features (version {config['features_version']}) than are "
-            f"computed here (version {FEATURES_VERSION}): train it again"
-        )
-    model = ClassicalModel(load_pipeline(folder / PIPELINE, names, len(config["id2label"])), config)
-    if is_pairwise(model.pipeline) and config.get("logits") != "pairwise":
-        raise ModelError(f"{folder}: its temperature is for decision values that are no longer used: train it again")
+    model = ClassicalModel(_load_pipeline(folder / PIPELINE), config)
+    fitted = list(getattr(model.pipeline[0], "feature_names_in_", []))
+    if config["features_version"] != FEATURES_VERSION or fitted != names:
+        raise ModelError(f"{folder}: it was fitted on other features than this version computes: train it again")
+    if isinstance(model.pipeline[-1], SVC) and config.get("logits") != "pairwise":
+        raise ModelError(f"{folder}: its temperature is not for the logits of this version: train it again")
     try:
-        # A value that is missing, so that every step is asked for all that it holds.
-        answer = model.predict_features(pd.DataFrame([[np.nan] * len(names)], columns=names, dtype=np.float32))
-    except Exception as error:  # whatever else a forged file may lead to
-        raise ModelError(f"{folder / PIPELINE} cannot be loaded: {error}") from None
-    if answer.shape != (1, len(model.labels)) or not np.isfinite(answer).all():
-        raise ModelError(f"{folder} does not answer with a probability for each of its {len(model.labels)} labels")
+        # Missing values, so that every step uses all that it holds.
+        scores = model.predict_features(pd.DataFrame([[np.nan] * len(names)], columns=names, dtype=np.float32))
+    except Exception as error:  # whatever a forged file may lead to
+        raise ModelError(f"{folder / PIPELINE} cannot be used: {error}") from None
+    if scores.shape != (1, len(model.labels)) or not np.isfinite(scores).all():
+        raise ModelError(f"{folder} does not predict a probability for each of its {len(model.labels)} labels")
     return model
+
+
+def _load_pipeline(path: Path) -> Pipeline:
+    """Load nothing but an imputer, a scaler and a known classifier, all of scikit-learn's own types."""
+    try:
+        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
+        loaded: Any = None if untrusted else skops.io.load(path, trusted=TRUSTED)
+    except Exception as error:  # a damaged file raises errors of several libraries
+        raise ModelError(f"{path} cannot be loaded: {error}") from None
+    if untrusted:
+        raise ModelError(f"{path} holds types that are not scikit-learn's own: {', '.join(untrusted)}; not loaded")
+    kinds = [type(step) for _, step in loaded.steps] if type(loaded) is Pipeline else [type(loaded)]
+    known = {type(family.estimator) for family in FAMILIES.values()}
+    if kinds[:2] != [SimpleImputer, StandardScaler] or len(kinds) != 3 or kinds[2] not in known:
+        held = ", ".join(kind.__name__ for kind in kinds)
+        raise ModelError(f"{path} does not hold an imputer, a scaler and a classifier that is known here, but {held}")
+    for name in IMPUTER_DTYPES:
+        setattr(loaded[0], name, np.dtype(np.float32))
+    return loaded
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is to be known of a feature extractor before a model is given sound; needs no torch."""
+"""Properties of a feature extractor; needs no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def frequency_first(feature_extractor: FeatureExtractionMixin) -> bool:
 
 
 def window_seconds(model: Any, feature_extractor: FeatureExtractionMixin) -> float:
-    """The longest stretch of audio, in seconds, that a model sees at once; ``model.config`` says it if nothing else."""
+    """The longest window, in seconds, that a model takes: its extractor's, else that of ``model.config``."""
     if hasattr(feature_extractor, "chunk_length"):
         return float(feature_extractor.chunk_length)
     if hasattr(feature_extractor, "max_length"):  # AST: frames of 10 ms

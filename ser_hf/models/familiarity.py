@@ -47,11 +47,12 @@ def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Fam
     Args:
         states: (n, d) float, means over time of the layer's output, of clips as they are and augmented.
         speakers: (n,) of the clips; groups of them are held out in turn to scale the distance.
-        layer: which layer it is.
+        layer: counted from 1; 0 is the input of the first layer.
 
     Returns:
-        None for a single speaker, since nobody can be held out.
+        None for a single speaker, who cannot be held out.
     """
+    from sklearn.covariance import LedoitWolf  # its covariance is shrunk (Ledoit & Wolf 2004)
     from sklearn.model_selection import GroupKFold
 
     states, speakers = np.asarray(states, dtype=float), np.asarray(speakers)
@@ -60,19 +61,11 @@ def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Fam
         return None
     distances = np.zeros(len(states))
     for train, held_out in GroupKFold(min(GROUPS, n_speakers)).split(states, groups=speakers):
-        mean, whitening = _gaussian(states[train])
-        distances[held_out] = Familiarity(layer, mean, whitening).distances(states[held_out])
-    mean, whitening = _gaussian(states)
-    farthest = max(float(np.quantile(distances, 1 - FARTHEST_SHARE)), np.finfo(np.float32).tiny)
-    return Familiarity(layer, mean.astype(np.float32), (whitening / farthest).astype(np.float32))
-
-
-def _gaussian(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and a root of the inverse covariance, shrunk after Ledoit and Wolf (2004)."""
-    from sklearn.covariance import LedoitWolf
-
+        distances[held_out] = np.sqrt(LedoitWolf().fit(states[train]).mahalanobis(states[held_out]))
     fitted = LedoitWolf().fit(states)
-    return fitted.location_, np.linalg.cholesky(fitted.precision_)
+    farthest = max(float(np.quantile(distances, 1 - FARTHEST_SHARE)), np.finfo(np.float32).tiny)
+    whitening = np.linalg.cholesky(fitted.precision_) / farthest
+    return Familiarity(layer, fitted.location_.astype(np.float32), whitening.astype(np.float32))
 
 
 def save_familiarity(familiarity: Familiarity, folder: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Families of classical models: what is fitted on engineered features, and which of its settings are tuned."""
+"""Families of scikit-learn models: what is fitted on engineered features, and which of its settings are tuned."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -16,14 +17,13 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from ser_hf.features import GROUPS
-from ser_hf.models import ModelError
+from ser_hf.models.pairwise import pairwise_logits
 
 # Without the tutorials' features, and without those whose licence forbids products.
 DEFAULT_GROUPS = tuple(group for group in GROUPS if group not in ("textbook", "egemaps"))
 # Boosting bins every feature and keeps a histogram of each: most of its time would go into the 780 covariances.
 FEWER_GROUPS = tuple(group for group in DEFAULT_GROUPS if group != "covariance")
-
-SMOTE_NEIGHBORS = 5  # of Chawla et al. 2002
+MIN_PROBABILITY = 1e-3  # of a label for which no neighbour or leaf votes
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Family:
     """A kind of model.
 
     Attributes:
-        estimator: what comes after imputing and scaling.
-        search_space: parameters of ``estimator`` to try, given the number of features and that of rows of the smallest
-            part that is fitted; every combination is tried.
-        groups: feature groups that it is given unless others are asked for.
+        estimator: what follows imputing and scaling.
+        search_space: parameters of ``estimator`` to try in every combination, given the number of features and the
+            rows of the smallest part that is fitted.
+        groups: its default feature groups.
     """
 
     estimator: BaseEstimator
@@ -85,36 +85,12 @@ def build_pipeline(family: str, seed: int = 0) -> Pipeline:
     if "random_state" in model.get_params():
         model.set_params(random_state=seed)
     # keep_empty_features: a training part in which nothing is voiced must not lose its pitch columns.
-    steps = [
-        ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
-        ("scale", StandardScaler()),
-        ("model", model),
-    ]
-    return Pipeline(steps)
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    return Pipeline([("impute", imputer), ("scale", StandardScaler()), ("model", model)])
 
 
-def oversample(pipeline: Pipeline, smallest: int, seed: int = 0) -> Pipeline:
-    """A pipeline that, whenever it is fitted, adds synthetic rows (SMOTE) until all labels have as many.
-
-    They are drawn among the rows that it is fitted on, once those are imputed and scaled; what it answers about, it
-    leaves as it is.
-
-    Args:
-        smallest: how many rows the rarest label has in the smallest part that will be fitted.
-
-    Raises:
-        ModelError: fewer than two, between which nothing can be drawn.
-    """
-    from imblearn.over_sampling import SMOTE  # half a second, for those who ask for it
-    from imblearn.pipeline import Pipeline as SamplingPipeline
-
-    if smallest < 2:
-        raise ModelError("SMOTE needs at least two clips of each label in every part that is trained on; leave it out")
-    sampler = SMOTE(k_neighbors=min(SMOTE_NEIGHBORS, smallest - 1), random_state=seed)
-    steps = list(pipeline.steps)
-    return SamplingPipeline([*steps[:-1], ("smote", sampler), steps[-1]])
-
-
-def without_sampler(pipeline: Pipeline) -> Pipeline:
-    """A fitted pipeline of `oversample` as scikit-learn's own, which answers alike: a sampler acts in fitting only."""
-    return Pipeline([(name, step) for name, step in pipeline.steps if name != "smote"])
+def model_logits(model: BaseEstimator, rows: np.ndarray) -> np.ndarray:
+    """Logits of a support vector machine, or logarithms of another model's probabilities: (rows, labels)."""
+    if isinstance(model, SVC):
+        return pairwise_logits(model, rows)
+    return np.log(np.maximum(model.predict_proba(rows), MIN_PROBABILITY))

@@ -1,7 +1,6 @@
-"""Feature extractors of the models that are trained from scratch: log-mel spectrograms, and MFCC made of them.
+"""Feature extractors of the networks that are trained from scratch: log-mel spectrograms and MFCCs.
 
-This file is copied into the folder of every model that uses it, so it imports nothing of ser_hf: the stock pipeline
-runs it with ``trust_remote_code=True`` where there is only torch, transformers and numpy.
+This file is copied into the folder of every such model, so it imports nothing of ser_hf (see `networks`).
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ class LogMelExtractor(SequenceFeatureExtractor):
     Args:
         feature_size: mel bands.
         sampling_rate: of the waveforms, in Hz.
-        padding_value: what fills the frames behind a shorter clip.
-        frame_length: samples of a frame.
-        hop_length: samples from one frame to the next.
+        padding_value: fills the frames after the end of a shorter clip.
+        frame_length, hop_length: in samples.
         n_fft: points of the Fourier transform.
         min_frequency: lower edge of the lowest band, in Hz.
-        floor: power that counts as silence, so that what no recorder hears makes no features.
-        mean: what is taken from the logarithms of power; the features are then near 0 for speech at a common level.
-        std: what they are divided by.
-        subtract_mean: whether each feature's mean over the clip is taken from it, and with it what a voice's timbre, a
-            microphone and the level add to all frames alike (cepstral mean normalisation, Atal 1974).
+        floor: power that is added before the logarithm, about that of a silent recording.
+        mean, std: with which the log-power of speech at a common level is standardised.
+        subtract_mean: subtract each feature's mean over the clip, and so timbre, microphone and level (cepstral mean
+            normalisation, Atal 1974).
     """
 
     model_input_names = ("input_features", "attention_mask")
@@ -67,13 +64,13 @@ class LogMelExtractor(SequenceFeatureExtractor):
         Args:
             raw_speech: mono waveforms (samples,).
             sampling_rate: theirs, in Hz, which must be the extractor's.
-            padding, return_tensors: as everywhere in transformers.
+            padding, return_tensors: see `transformers.SequenceFeatureExtractor`.
 
         Returns:
             ``input_features`` (clips, frames, feature_size) and ``attention_mask`` (clips, frames), 1 for sound.
         """
         if sampling_rate not in (None, self.sampling_rate):
-            raise ValueError(f"the model hears {self.sampling_rate} Hz, and the sound is at {sampling_rate} Hz")
+            raise ValueError(f"the model takes audio at {self.sampling_rate} Hz, not at {sampling_rate} Hz")
         clips = [raw_speech] if np.ndim(raw_speech[0]) == 0 else raw_speech
         features = [self.features(np.asarray(clip, dtype=np.float32)) for clip in clips]
         if self.subtract_mean:
@@ -99,8 +96,8 @@ class MfccExtractor(LogMelExtractor):
     """Makes sequences of mel-frequency cepstral coefficients: the cosine transform of a log-mel spectrogram.
 
     Args:
-        feature_size: coefficients, from the 0th, which is the level.
-        num_bands: mel bands below them.
+        feature_size: coefficients, from the 0th on, which is the level.
+        num_bands: mel bands.
     """
 
     def __init__(self, feature_size: int = 40, num_bands: int = 64, **kwargs):
@@ -113,22 +110,15 @@ class MfccExtractor(LogMelExtractor):
 
 @lru_cache
 def _mel_filters(num_bands: int, n_fft: int, min_frequency: float, sampling_rate: int) -> np.ndarray:
-    """Triangular filters (frequencies, bands) as float32."""
-    filters = mel_filter_bank(
-        num_frequency_bins=n_fft // 2 + 1,
-        num_mel_filters=num_bands,
-        min_frequency=min_frequency,
-        max_frequency=sampling_rate / 2,
-        sampling_rate=sampling_rate,
-        norm=None,
-        mel_scale="htk",
-    )
+    """Triangular filters (frequencies, bands), float32."""
+    highest = sampling_rate / 2
+    filters = mel_filter_bank(n_fft // 2 + 1, num_bands, min_frequency, highest, sampling_rate, mel_scale="htk")
     return filters.astype(np.float32)
 
 
 @lru_cache
 def _cosines(num_bands: int, num_coefficients: int) -> np.ndarray:
-    """Matrix (bands, coefficients) of the cosine transform, scaled so that each coefficient is about as large."""
+    """Orthonormal matrix (bands, coefficients) of the cosine transform."""
     bands, order = np.arange(num_bands), np.arange(num_coefficients)
     matrix = np.cos(np.pi / num_bands * np.outer(bands + 0.5, order)) * np.sqrt(2.0 / num_bands)
     matrix[:, 0] /= np.sqrt(2.0)

@@ -1,8 +1,7 @@
 """Trained audio-classification checkpoints: strict loading, prediction and saving.
 
-What is saved here loads in ``pipeline("audio-classification")`` with nothing of ours installed: pretrained models are
-stock ``transformers`` architectures, and custom ones (``ser_hf.models.scratch``) carry their code, which needs
-``trust_remote_code=True`` there and not here. How one is made is in ``ser_hf.models.building``.
+They load in ``pipeline("audio-classification")`` without this package: pretrained ones are stock ``transformers``
+architectures, those of `ser_hf.models.scratch` carry their code and need ``trust_remote_code=True`` there.
 """
 
 from __future__ import annotations
@@ -89,11 +88,8 @@ class NeuralModel:
         # Models without a fixed window take padding for sound, and the stock pipeline never pads: one clip at a time.
         size = max(1, math.ceil(len(clips) / threads)) if has_fixed_length(self.feature_extractor) else 1
         parts = [clips[start : start + size] for start in range(0, len(clips), size)]
-        forward = partial(self._forward_batch, layer=layer)
-        shared = threads > 1 and len(parts) > 1
-        rows, states = zip(
-            *(_single_threads(threads).map(forward, parts) if shared else map(forward, parts)), strict=True
-        )
+        run = _single_threads(threads).map if threads > 1 and len(parts) > 1 else map
+        rows, states = zip(*run(partial(self._forward_batch, layer=layer), parts), strict=True)
         return np.concatenate(rows), np.concatenate(states)
 
     @torch.inference_mode()
@@ -109,22 +105,17 @@ class NeuralModel:
 
 @cache
 def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads that run their operations alone, so that each takes a part of a batch without waiting for the other.
+    """Threads that run their operations alone: a batch is then faster than with all threads in every operation."""
+    started = threading.Barrier(count)
 
-    In torch, a thread keeps the number of threads that it has set, and the last one set is that of all new threads.
-    """
-    started = threading.Barrier(count + 1)
-
-    def alone() -> None:
-        torch.get_num_threads()  # before its first call, a thread takes the number of all once more
+    def alone(_: int) -> None:
+        torch.get_num_threads()  # otherwise the first operation of a thread resets what is set here
         torch.set_num_threads(1)
         started.wait()
 
-    pool = ThreadPoolExecutor(count, "forward", alone)
-    for _ in range(count):
-        pool.submit(int)  # the executor starts a thread for each piece of work, while all are busy
-    started.wait()
-    torch.set_num_threads(count)
+    pool = ThreadPoolExecutor(count, "forward")
+    list(pool.map(alone, range(count)))
+    torch.set_num_threads(count)  # the last call counts for all new threads
     return pool
 
 
@@ -152,8 +143,8 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
         if info[problem]:
             names = ", ".join(sorted(str(name) for name in info[problem])[:4])
             raise ModelError(
-                f"{source} has {problem.replace('_', ' ')} ({names}): its predictions would be random. "
-                "It is not a fine-tuned model, or it was saved by another program; fine-tune it first."
+                f"{source} has {problem.replace('_', ' ')} ({names}), so its predictions would be random: it is not a "
+                "fine-tuned model, or another program saved it; fine-tune it first"
             )
     labels = output_labels(model.config.id2label, model.config.label2id or {}, source)
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
@@ -161,31 +152,30 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
     output = output_layer(model)
     if output.out_features != len(labels):
         raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
-    sizes = {"n_layers": getattr(model.config, "num_hidden_layers", 0), "size": getattr(model.config, "hidden_size", 0)}
+    n_layers, size = (getattr(model.config, name, 0) for name in ("num_hidden_layers", "hidden_size"))
     model.eval().to(device or "cpu")
     if precision == "bfloat16":
         use_bfloat16(model)
     elif precision == "auto" and bfloat16_pays(model.device):
         with contextlib.suppress(ModelError):
             use_bfloat16(model)
-    return NeuralModel(model, extractor, load_familiarity(source, **sizes))
+    return NeuralModel(model, extractor, load_familiarity(source, n_layers, size))
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse what transformers would follow out of the folder, or read as something else than safetensors."""
+    """Refuse what transformers would follow out of the folder, or read as something other than safetensors."""
     if (folder / ADAPTER).exists():
         raise ModelError(f"{folder} holds an adapter ({ADAPTER}) to another model; merge the two and save them as one")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         index = json.loads((folder / INDEX).read_text(encoding="utf-8")) if (folder / INDEX).exists() else {}
-        files = {str(name) for name in index.get("weight_map", {}).values()}
+        files = sorted({str(name) for name in index.get("weight_map", {}).values()})
         attention = [str(config.get(key)) for key in ("attn_implementation", "_attn_implementation")]
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder} cannot be loaded as an audio-classification model: {error}") from error
-    if wrong := sorted(name for name in files if not name.endswith(".safetensors") or Path(name).name != name):
-        raise ModelError(
-            f"{folder}: {INDEX} names {wrong[0]!r}, which is no safetensors file in this folder; not loaded"
-        )
+    for name in files:
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise ModelError(f"{folder}: {INDEX} names {name!r}, which is no safetensors file in this folder")
     if any("/" in name for name in attention):
         raise ModelError(f"{folder}: its config.json asks for code of the Hub ({', '.join(attention)}); not loaded")
 

@@ -1,4 +1,4 @@
-"""Cross-validation inside the training clips: what each candidate's settings answer of clips that were held out."""
+"""Cross-validation inside the training clips: each candidate's logits for clips that were held out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
-from sklearn.base import BaseEstimator, clone
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import clone
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from ser_hf.models import ModelError
-from ser_hf.models.pairwise import pairwise_logits
+from ser_hf.models.families import model_logits
 
 INNER_FOLDS = 5
-MIN_PROBABILITY = 1e-3  # of a label for which no neighbour or leaf votes
+SMOTE_NEIGHBORS = 5  # of Chawla et al. 2002
 
 Fold = tuple[np.ndarray, np.ndarray]  # rows to train on, rows held out
 
@@ -26,7 +26,7 @@ def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) 
     """Up to five (train, held out) parts of the training clips: by speaker, or stratified by label without speakers.
 
     Raises:
-        ModelError: there is too little to hold any out, or a part would hold one label alone.
+        ModelError: there is too little to hold any out, or a part would have a single label.
     """
     counts = np.bincount(labels)
     n_parts = min(INNER_FOLDS, counts[counts > 0].min() if speakers is None else len(np.unique(speakers)))
@@ -40,6 +40,21 @@ def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) 
     return folds
 
 
+def make_sampler(labels: np.ndarray, folds: list[Fold], seed: int = 0) -> Any:
+    """SMOTE for the training clips and for each part of them that is fitted.
+
+    Raises:
+        ModelError: a label has a single clip in one of the parts.
+    """
+    from imblearn.over_sampling import SMOTE  # takes half a second to import
+
+    parts = [labels, *(labels[train] for train, _ in folds)]
+    smallest = min(np.unique(part, return_counts=True)[1].min() for part in parts)
+    if smallest < 2:
+        raise ModelError("SMOTE needs at least two clips of each label in every part that is trained on; leave it out")
+    return SMOTE(k_neighbors=min(SMOTE_NEIGHBORS, smallest - 1), random_state=seed)
+
+
 def held_out_logits(
     pipeline: Pipeline,
     candidates: Sequence[dict[str, Any]],
@@ -47,8 +62,9 @@ def held_out_logits(
     labels: np.ndarray,
     folds: list[Fold],
     n_jobs: int = -1,
-) -> list[list[np.ndarray]]:
-    """What a pipeline with each candidate's settings, fitted on one part of each fold, answers of the other.
+    sampler: Any = None,
+) -> np.ndarray:
+    """Fit a pipeline with each candidate's settings on one part of each fold, and return its logits for the other.
 
     Args:
         pipeline: its last step is the model; it is not changed.
@@ -56,57 +72,38 @@ def held_out_logits(
         features: float32 (clips, features).
         labels: int (clips,).
         folds: of `inner_folds`.
-        n_jobs: processes; -1 for one a core.
+        n_jobs: processes, one fold each; -1 for one per core.
+        sampler: of `make_sampler`: what is trained on is oversampled by it.
 
     Returns:
-        For each candidate and each fold, float64 (held out, labels).
+        float64 (candidates, clips, labels).
     """
-    # One job a fold, whose candidates share what comes before the model; on more cores, several.
-    n_shares = min(len(candidates), -(-effective_n_jobs(n_jobs) // len(folds)))
-    shares = [candidates[start::n_shares] for start in range(n_shares)]
+
+    def of_fold(train: np.ndarray, held_out: np.ndarray) -> list[np.ndarray]:
+        prepare = clone(pipeline[:-1])
+        rows, targets = prepare.fit_transform(features[train]), labels[train]
+        tested = prepare.transform(features[held_out])
+        if sampler is not None:
+            rows, targets = sampler.fit_resample(rows, targets)
+        distances, found = None, []
+        for candidate in candidates:
+            model, inputs, unknown = clone(pipeline[-1]).set_params(**candidate), rows, tested
+            if isinstance(model, SVC) and not isinstance(model.gamma, str):
+                # One matrix product for all candidates: several times as fast as libsvm's own kernel.
+                distances = distances or [
+                    euclidean_distances(part.astype(float), rows.astype(float), squared=True) for part in (rows, tested)
+                ]
+                inputs, unknown = (np.exp(-model.gamma * squared) for squared in distances)
+                model.set_params(kernel="precomputed")
+            predicted = model_logits(model.fit(inputs, targets), unknown)
+            # A label that the training part lacks gets the lowest logit.
+            found.append(np.tile(predicted.min(axis=1, keepdims=True), labels.max() + 1))
+            found[-1][:, model.classes_] = predicted
+        return found
+
+    logits = np.zeros((len(candidates), len(labels), labels.max() + 1))
     with parallel_config("loky", inner_max_num_threads=1):
-        answers = Parallel(n_jobs)(
-            delayed(_of_fold)(pipeline, share, features, labels, fold) for fold in folds for share in shares
-        )
-    of_folds = [answers[start : start + n_shares] for start in range(0, len(answers), n_shares)]
-    return [[parts[i % n_shares][i // n_shares] for parts in of_folds] for i in range(len(candidates))]
-
-
-def _of_fold(
-    pipeline: Pipeline, candidates: Sequence[dict[str, Any]], features: np.ndarray, labels: np.ndarray, fold: Fold
-) -> list[np.ndarray]:
-    train, held_out = fold
-    rows, targets, asked = features[train], labels[train], features[held_out]
-    *steps, (_, model) = pipeline.steps
-    for _, step in steps:
-        step = clone(step)
-        if hasattr(step, "fit_resample"):
-            rows, targets = step.fit_resample(rows, targets)
-        else:
-            rows, asked = step.fit(rows, targets).transform(rows), step.transform(asked)
-    distances = None
-    answers = []
-    for candidate in candidates:
-        machine, known, unknown = clone(model).set_params(**candidate), rows, asked
-        if isinstance(machine, SVC) and machine.kernel == "rbf" and not isinstance(machine.gamma, str):
-            # All products at a time, and once for all candidates: many times as fast as scikit-learn's own kernel.
-            distances = distances or [_squared_distances(part, rows) for part in (rows, asked)]
-            known, unknown = (np.exp(-machine.gamma * squared) for squared in distances)
-            machine.set_params(kernel="precomputed")
-        told = model_logits(machine.fit(known, targets), unknown)
-        # A label that the first part lacks is the last that the model would say.
-        logits = np.tile(told.min(axis=1, keepdims=True), labels.max() + 1)
-        logits[:, machine.classes_] = told
-        answers.append(logits)
-    return answers
-
-
-def _squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return euclidean_distances(rows.astype(np.float64), others.astype(np.float64), squared=True)
-
-
-def model_logits(model: BaseEstimator, rows: np.ndarray) -> np.ndarray:
-    """Logits of a support vector machine, or logarithms of probabilities: (rows, labels)."""
-    if isinstance(model, SVC):
-        return pairwise_logits(model, rows)
-    return np.log(np.maximum(model.predict_proba(rows), MIN_PROBABILITY))
+        of_folds = Parallel(n_jobs)(delayed(of_fold)(*fold) for fold in folds)
+    for (_, held_out), found in zip(folds, of_folds, strict=True):
+        logits[:, held_out] = found
+    return logits

@@ -76,11 +76,11 @@ class TestChecks:
         describe_model(folder, [shutil.copytree(evidence, tmp_path / "cnn-actor")], "ser-cnn")
         assert publish.main(["--model", str(folder), "--repo", "alice/cnn"]) == 0
         files = hub.store.files("model", "alice/cnn")
-        assert {"cnn.py", "log_mel.py"} <= set(files)
+        assert {"networks.py", "log_mel.py"} <= set(files)
         assert b"trust_remote_code=True" in files["README.md"]
-        with (folder / "cnn.py").open("a") as file:
+        with (folder / "networks.py").open("a") as file:
             file.write("import os\n")
-        with pytest.raises(CheckError, match=r"cnn\.py is not the code of this version"):
+        with pytest.raises(CheckError, match=r"networks\.py is not the code of this version"):
             check_model(folder)
 
     def test_missing_weights(self, model):
