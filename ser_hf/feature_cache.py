@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_hf.audio import load_audio
-from ser_hf.decoding import check_path
+from ser_hf.audio import check_path, load_audio
 
 
 def default_cache_dir() -> Path:

@@ -6,7 +6,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["ser_hf.audio", "ser_hf.decoding", "ser_hf.corpora"]):
+with atheris.instrument_imports(include=["ser_hf.audio", "ser_hf.corpora"]):
     from tests.fuzz import promises
 
 
