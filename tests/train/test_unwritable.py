@@ -58,7 +58,7 @@ def test_an_output_that_cannot_be_written_is_told_in_words_before_anything_is_co
         monkeypatch.setattr(module, function, computed)
     monkeypatch.setattr(compare, "read_run", computed)
     monkeypatch.setattr(publish, "build_dataset", computed)
-    monkeypatch.setattr(predict, "answer", computed)
+    monkeypatch.setattr(predict, "predict_rows", computed)
     assert command.main([*words, target]) == status
     error = capsys.readouterr().err
     assert "Traceback" not in error
