@@ -72,8 +72,8 @@ class Analyser:
         recording = read_audio(path, max_seconds=self.limits.seconds)
         return Explanation(
             recording,
-            [asdict(stretch) for stretch in occlusion(self.model, recording, _prediction(answer, "model"))],
-            [asdict(one) for one in standout_features(self.baseline, recording, _prediction(answer, "baseline"))],
+            [asdict(stretch) for stretch in occlusion(self.model, recording, *_timeline(answer["model"]))],
+            [asdict(one) for one in standout_features(self.baseline, recording, *_timeline(answer["baseline"]))],
         )
 
     def too_large(self, name: str, size: int) -> Answer | None:
@@ -127,12 +127,9 @@ def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[st
     }
 
 
-def _prediction(answer: Answer, part: str) -> Prediction:
-    """What a classifier answered, out of its `_part` of the answer."""
-    timeline = [Segment(**segment) for segment in answer[part]["timeline"]]
-    return Prediction(
-        answer["file"], answer[part]["label"], answer[part]["scores"], answer["duration"], timeline=timeline
-    )
+def _timeline(part: Answer) -> tuple[str, list[Segment]]:
+    """The label and the timeline of a classifier's part of the answer."""
+    return part["label"], [Segment(**segment) for segment in part["timeline"]]
 
 
 def _reason(error: AudioError) -> str:

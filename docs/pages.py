@@ -62,15 +62,16 @@ RANDOM_ROWS = {
 CROSS_ROWS = {SVM: "svm-cross", TEXTBOOK: "svm-textbook-cross"}
 QUOTED = """\
 | *humans, audio only, as quoted by Luna-Jimenez et al. 2022* | | 67 | | | |
-| *XLSR-53 large, 316M parameters, checkpoint picked on the test actors (Luna-Jimenez et al. 2022)* | | 81.8 | | | 0.153 |
+| *XLSR-53 large, 316M, checkpoint picked on the test actors (Luna-Jimenez et al. 2022)* | | 81.8 | | | 0.153 |
 | *largest class / chance* | | 13.3 / 12.5 | | | |"""
 RESULTS = """\
 # Results
 
-Made by `python -m docs.pages` from the predictions in `reports/runs`. UAR is balanced accuracy (the mean of the recalls),
-ECE the expected calibration error with 15 bins. Intervals are 95 %, by bootstrap over speakers. What each figure may be used
-for, and on what the settings were chosen, is in [Method](method.md). All pairs of models, with McNemar's test, per actor,
-gender, label and corpus: `reports/comparison.md`; other model families: `reports/leaderboard.md`.
+Made by `python -m docs.pages` from the predictions in `reports/runs`. UAR is balanced accuracy (the mean of the
+recalls), ECE the expected calibration error with 15 bins. Intervals are 95 %, by bootstrap over speakers. What each
+figure may be used for, and on what the settings were chosen, is in [Method](method.md). All pairs of models, with
+McNemar's test, per actor, gender, label and corpus: `reports/comparison.md`; other model families:
+`reports/leaderboard.md`.
 
 ## Unseen corpora
 
@@ -84,8 +85,8 @@ The network marks {confident:.0f} % of these predictions as confident; {right:.0
 
 ## Unseen speakers of RAVDESS
 
-1440 clips of 24 actors in the five actor-disjoint folds of Luna-Jimenez et al. 2022 (`--protocol actor`). Accuracy is the
-mean over the folds.
+1440 clips of 24 actors in the five actor-disjoint folds of Luna-Jimenez et al. 2022 (`--protocol actor`). Accuracy is
+the mean over the folds.
 
 {actor}
 
@@ -110,28 +111,27 @@ Trained on RAVDESS alone, tested on EmoDB (`--protocol cross`):
 CORPORA_PAGE = """\
 # Corpora
 
-Made by `python -m docs.pages` from the modules in `ser_hf/corpora`. Each corpus is read from the folder of its name below
-`SER_HF_DATA` (or `--data_dir`), in its official layout; `.flac` is as good as `.wav`. One that is missing is downloaded from
-its official record where that is free; otherwise the message says where to get it. `all-training` names every corpus that
-a published model may be trained on and that is there; the others are test corpora.
+Made by `python -m docs.pages` from the modules in `ser_hf/corpora`. Each corpus is read from the folder of its name
+below `SER_HF_DATA` (or `--data_dir`), in its official layout; `.flac` is as good as `.wav`. One that is missing is
+downloaded from its official record where that is free; otherwise the message says where to get it. `all-training`
+names every corpus that a published model may be trained on and that is there; the others are test corpora.
 
 {table}
 
 ```python
 from ser_hf import load_corpus
 
-clips = load_corpus("ravdess")  # a datasets.Dataset: clip, audio, emotion, speaker, gender, statement, ...
-```
+clips = load_corpus("ravdess")  # a datasets.Dataset: clip, audio, emotion, speaker, gender, statement, ... ```
 
-A clip whose emotion is none of the eight labels is left out, and the number of such clips is in a warning. A new corpus is
-one module: see CONTRIBUTING.md.
+A clip whose emotion is none of the eight labels is left out, and the number of such clips is in a warning. A new
+corpus is one module: see CONTRIBUTING.md.
 """
 COMMANDS = ("ser_hf.predict", "train.finetune", "train.baseline", "train.evaluate", "train.compare", "train.publish")
 COMMANDS_PAGE = """\
 # Command line
 
-Made by `python -m docs.pages` from the commands' own `--help`. With the package installed (`pip install .`),
-`ser-hf predict` is `python -m ser_hf.predict`.
+Made by `python -m docs.pages` from the commands' own `--help`. With the package installed (`pip install .`), `ser-hf
+predict` is `python -m ser_hf.predict`.
 """
 START, END = "<!-- figures -->\n", "<!-- /figures -->\n"
 WIDTH = 100  # of the help texts, in characters
@@ -181,10 +181,12 @@ def summary() -> str:
         (PROBE, "whisper-linear-probe-loco-seed42", "whisper-linear-probe-actor-seed42"),
         (f"{SVM} (RAVDESS alone)", "svm-loco", "svm-actor"),
     ):
-        mean = f"{100 * metrics_of(loco)['mean_over_corpora']['balanced_accuracy']:.1f}" if (RUNS / loco).is_dir() else "–"
+        mean = "–"
+        if (RUNS / loco).is_dir():
+            mean = f"{100 * metrics_of(loco)['mean_over_corpora']['balanced_accuracy']:.1f}"
         metrics = metrics_of(actor)
-        low, high = metrics["intervals"]["accuracy"]
-        lines.append(f"| {title} | {mean} | {100 * metrics['fold_mean_accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f}) |")
+        low, high = (f"{100 * bound:.1f}" for bound in metrics["intervals"]["accuracy"])
+        lines.append(f"| {title} | {mean} | {100 * metrics['fold_mean_accuracy']:.1f} ({low} to {high}) |")
     return "\n".join(lines) + "\n"
 
 
@@ -244,7 +246,7 @@ def help_of(command: str) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         importlib.import_module(command).main(["--help"])
-    return f"\n## {command.removeprefix('ser_hf.').removeprefix('train.')}\n\n```text\n{printed.getvalue().rstrip()}\n```\n"
+    return f"\n## {command.split('.')[1]}\n\n```text\n{printed.getvalue().rstrip()}\n```\n"
 
 
 if __name__ == "__main__":

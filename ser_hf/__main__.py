@@ -1,19 +1,19 @@
-"""Speech emotion recognition: which of eight acted expressions does a voice resemble?
+"""Speech emotion recognition: which emotion does a voice express?
 
 Examples:
 
     ser-hf predict clip.wav recordings/
-    ser-hf predict recordings/ --model ser-svm --format jsonl > answers.jsonl
+    ser-hf predict recordings/ --model ser-svm --format jsonl > predictions.jsonl
     ser-hf app --port 8000
 
 Commands that train, measure and publish run in the folder of the repository, and need pip install '.[train]':
 
     python -m train.finetune --help      fine-tune a network on a protocol's folds
     python -m train.baseline --help      tune and fit a classical model
-    python -m train.evaluate --help      test a model on whole corpora
+    python -m train.evaluate --help      evaluate a model on whole corpora
     python -m train.compare --help       a report on some runs
     python -m train.robustness --help    the same clips in noise, cut short, over a telephone
-    python -m train.publish --help       put a model and its page on the Hub
+    python -m train.publish --help       publish a model and its page on the Hub
     python -m train.leaderboard --help   every recipe on every protocol
     python -m train.experiments --help   what was tried to make the network better
 """
@@ -25,14 +25,13 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 import ser_hf
 from ser_hf import predict
 from ser_hf.command_line import CommandParser
 
 COMMANDS = {
-    "predict": "say which emotion the voices in some recordings express",
+    "predict": "predict the emotion of recordings",
     "app": "serve the page on http://127.0.0.1:7860, where people record or upload",
 }
 APP = Path("app") / "app.py"
@@ -59,32 +58,16 @@ def build_parser() -> CommandParser:
 
 def serve(words: Sequence[str]) -> int:
     """Become the page's own command, which lies beside the library and is no part of the installed package."""
-    tree = repository()
-    if tree is None:
-        return _refuse(
-            "the page is no part of the installed package: run ser-hf app in the folder of the repository, where "
-            f"{APP.as_posix()} lies"
-        )
-    missing = [package for package in ("gradio", "plotly", "torch", "transformers") if find_spec(package) is None]
-    if missing:
-        return _refuse(f"the page needs {', '.join(missing)}: pip install '{tree}[app]'")
-    return _become([sys.executable, str(tree / APP), *words])
-
-
-def repository() -> Path | None:
-    """The folder of the page: the one that the library lies in, else the working folder; None where there is none."""
     places = (Path(__file__).resolve().parent.parent, Path.cwd())
-    return next((place for place in places if (place / APP).is_file() and (place / "ser_hf").is_dir()), None)
-
-
-def _become(command: list[str]) -> NoReturn:
-    """Go on as another command, which gets the signals meant for this one."""
-    sys.stdout.flush()
-    os.execv(command[0], command)
-
-
-def _refuse(message: str) -> int:
-    print(f"ser-hf app: {message}", file=sys.stderr)
+    tree = next((place for place in places if (place / APP).is_file() and (place / "ser_hf").is_dir()), None)
+    missing = [package for package in ("gradio", "plotly", "torch", "transformers") if find_spec(package) is None]
+    if tree is None:
+        print("ser-hf app: the page is not in the package; run this in the folder of the repository", file=sys.stderr)
+    elif missing:
+        print(f"ser-hf app: the page needs {', '.join(missing)}: pip install '{tree}[app]'", file=sys.stderr)
+    else:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, str(tree / APP), *words])  # it gets the signals meant for this one
     return 2
 
 

@@ -1,50 +1,22 @@
-"""Read, check, mix down, resample, trim and window recordings; how they are opened is in `ser_hf.decoding`.
+"""Read, decode, check, mix down, resample, trim and window recordings.
 
 Everything that enters a model comes through `read_audio`: float32, one channel, one rate, no NaN, within [-1, 1].
 """
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import soxr
-
-from ser_hf.decoding import (
-    AudioError,
-    EmptyAudioError,
-    InvalidSamplesError,
-    SilenceError,
-    TooLongError,
-    TooShortError,
-    UnreadableAudioError,
-    open_recording,
-    too_long,
-)
-
-__all__ = [
-    "MIN_SECONDS",
-    "SAMPLE_RATE",
-    "SILENCE_PEAK",
-    "AudioError",
-    "EmptyAudioError",
-    "InvalidSamplesError",
-    "Recording",
-    "SilenceError",
-    "TooLongError",
-    "TooShortError",
-    "UnreadableAudioError",
-    "check_speech",
-    "frame_power",
-    "load_audio",
-    "peak_level",
-    "read_audio",
-    "sliding_windows",
-    "speech_span",
-    "speech_windows",
-    "trim_silence",
-]
 
 SAMPLE_RATE = 16_000
 SILENCE_PEAK = 0.003  # the quietest clip of RAVDESS peaks at 0.006
@@ -55,6 +27,50 @@ FRAMES_AT_ONCE = 1 << 14  # almost three minutes
 RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
 WINDOW_SILENCE = 0.01  # of the recording's peak: 40 dB below it
 LARGEST = 2.0**31  # floats that hold raw 32-bit integers; what is larger is no sound
+
+BLOCK_FRAMES = 1 << 13  # decoded at a time: a header that claims hours costs nothing, a broken file loses one block
+LENGTH_UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX
+STREAM_SIZE = 2**31 - 2**16  # bytes; from here on, the size of a wav is what programs write when they do not know it
+INTEGER_SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+AV_OPTIONS = {
+    # FFmpeg also opens playlists, which fetch other files and addresses; these containers only hold sound or film.
+    "format_whitelist": "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,mov,mp4,matroska,webm,mp3,mpeg,mpegts,ogg,"
+    "tta,w64,wav,wv",
+    "protocol_whitelist": "file",
+    "max_pixels": "1",  # no picture is decoded: the cover in a file of a few kB may have gigabytes
+    "max_streams": "64",  # a decoder is made ready for each
+}
+# In these the length is written down; elsewhere FFmpeg guesses it from the bit rate.
+WITH_LENGTH = ("matroska", "mov")
+SHORTER_SECONDS = 0.25  # than the length that is written down: codecs add and drop some
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used; the message names it and says why."""
+
+
+class UnreadableAudioError(AudioError):
+    """Not there, not a file, or nothing that a decoder understands."""
+
+
+class EmptyAudioError(AudioError):
+    """No sample at all."""
+
+
+class InvalidSamplesError(AudioError):
+    """Samples that are not sound: NaN, infinite, complex, text, a wrong shape."""
+
+
+class SilenceError(AudioError):
+    """Nothing is louder than `SILENCE_PEAK`."""
+
+
+class TooShortError(AudioError):
+    """Less than `MIN_SECONDS` of sound."""
+
+
+class TooLongError(AudioError):
+    """More than the caller allows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +110,7 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
         UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
         TypeError: `source` is none of the above.
     """
-    name, blocks, rate, warnings = open_recording(source, sample_rate or SAMPLE_RATE, max_seconds)
+    name, blocks, rate, warnings = _open(source, sample_rate or SAMPLE_RATE, max_seconds)
     sample_rate = sample_rate or rate
     if not RATES[0] <= rate <= RATES[1]:
         raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
@@ -104,7 +120,7 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
     for block in blocks:  # float, (samples, channels)
         n_samples += len(block)
         if max_seconds is not None and n_samples > max_seconds * rate:
-            raise too_long(name, n_samples / rate, max_seconds, at_least=True)
+            raise _too_long(name, n_samples / rate, max_seconds, at_least=True)
         magnitude = np.abs(block)
         if not (magnitude <= LARGEST).all():  # NaN compares false
             raise InvalidSamplesError(f"{name}: holds samples that are no sound (NaN or infinite)")
@@ -133,6 +149,168 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
 def load_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
     """The samples of `read_audio`: float32, shape (n,), within [-1, 1]."""
     return read_audio(source, sample_rate, max_seconds).samples
+
+
+def _open(source: Any, sample_rate: int, max_seconds: float | None):
+    """What `source` holds: (name, iterator over float blocks (samples, channels), rate, growing list of warnings)."""
+    name, array, rate = "recording", None, sample_rate
+    if isinstance(source, dict):
+        name = str(source.get("path") or name)
+        array = next((source[key] for key in ("array", "raw") if source.get(key) is not None), None)
+        if array is not None:
+            rate = source.get("sampling_rate") or sample_rate
+        else:
+            source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    elif isinstance(source, tuple) and len(source) == 2:
+        rate, array = source
+    elif not isinstance(source, (str, Path, bytes, bytearray)):
+        if not hasattr(source, "__array__") and not isinstance(source, list):
+            raise TypeError(f"a recording is a path, bytes, an array, (rate, array) or a dict, not {type(source)}")
+        array = source
+    if array is not None:
+        return name, iter([_as_float(name, array)]), int(rate), []
+    if isinstance(source, (bytes, bytearray)):
+        if not source:
+            raise EmptyAudioError(f"{name}: holds no bytes")
+        return _open_file(name, bytes(source), max_seconds)
+    if isinstance(source, (str, Path)):
+        check_path(source)
+        return _open_file(str(source), Path(source), max_seconds)
+    raise TypeError(f"a recording given as a dict needs 'path', 'bytes', 'array' or 'raw'; {name} has none")
+
+
+def _as_float(name: str, array: Any) -> np.ndarray:
+    """An array as floats of shape (samples, channels), integers scaled by the full scale of their dtype."""
+    array = np.asarray(array)
+    if array.ndim == 2 and array.shape[0] < array.shape[1]:
+        array = array.T
+    if array.ndim not in (1, 2):
+        raise InvalidSamplesError(f"{name}: samples of shape {array.shape}; expected (samples,) or (samples, channels)")
+    if array.dtype.name in INTEGER_SCALES:
+        offset, scale = INTEGER_SCALES[array.dtype.name]
+        array = (array.astype(np.float64) - offset) / scale
+    elif array.dtype.kind != "f" and array.size:
+        raise InvalidSamplesError(
+            f"{name}: samples of type {array.dtype}; expected floats within [-1, 1], or {', '.join(INTEGER_SCALES)}"
+        )
+    return array.reshape(len(array), -1) if array.size else np.zeros((0, 1), np.float32)
+
+
+def check_path(path: str | Path) -> None:
+    """Say what is wrong with a path, before decoders say it in their way (or wait for a named pipe)."""
+    if not str(path):
+        raise UnreadableAudioError("there is no path in ''; name a file")
+    try:
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode):
+            Path(path).open("rb").close()
+    except FileNotFoundError:
+        raise UnreadableAudioError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableAudioError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableAudioError(f"{path}: a folder, not a recording")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableAudioError(f"{path}: not a file")
+    if status.st_size == 0:
+        raise EmptyAudioError(f"{path}: the file is empty (0 bytes)")
+
+
+def _open_file(name: str, source: Path | bytes, max_seconds: float | None):
+    """Open with soundfile, or else with PyAV; nothing is decoded yet."""
+    warnings: list[str] = []
+    # Names that are not valid text exist outside of Windows, and soundfile takes those as bytes alone.
+    path = source if isinstance(source, bytes) or os.name == "nt" else os.fsencode(source)
+    try:
+        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else path)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
+        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
+    if not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never came back to write the length
+        file.close()
+        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
+    if max_seconds is not None and file.frames > max_seconds * file.samplerate:
+        with file:
+            raise _too_long(name, file.frames / file.samplerate, max_seconds)
+    return name, _soundfile_blocks(name, file, warnings), file.samplerate, warnings
+
+
+def _soundfile_blocks(name: str, file: soundfile.SoundFile, warnings: list[str]) -> Iterator[np.ndarray]:
+    # libsndfile quietly shortens a wav whose data chunk is longer than the file, and only notes it in its log.
+    note = re.search(r"^data : (\d+) \(should be", file.extra_info, re.MULTILINE)
+    cut_off, read = bool(note and int(note[1]) < STREAM_SIZE), 0
+    with file:
+        while True:
+            try:
+                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                if not read:
+                    raise UnreadableAudioError(f"{name}: cannot be decoded ({error.error_string})") from None
+                break
+            if not len(block):
+                break
+            read += len(block)
+            yield block
+        if cut_off or read < file.frames:
+            warnings.append(f"the file is cut off; the {read / file.samplerate:.2f} s that are there were used")
+
+
+def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, warnings: list[str]):
+    """Open with PyAV: (iterator over blocks, rate)."""
+    import av  # 0.1 s, and only for what soundfile cannot open
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    try:
+        container = av.open(file, options=AV_OPTIONS, metadata_errors="ignore")
+    except MemoryError:  # what FFmpeg says, too, where there are more tracks or a longer index than it allows
+        raise UnreadableAudioError(f"{name}: takes too much memory to open") from None
+    except (av.FFmpegError, OSError, ValueError):
+        raise UnreadableAudioError(f"{name}: not an audio file that can be read") from None
+    if not container.streams.audio:
+        container.close()
+        raise UnreadableAudioError(f"{name}: holds no sound track")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None or not stream.rate:
+        container.close()
+        raise UnreadableAudioError(f"{name}: in a format that cannot be decoded")
+    if stream.duration:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = ((container.duration or 0) - (container.start_time or 0)) / 1e6
+    if max_seconds is not None and seconds > max_seconds:
+        container.close()
+        raise _too_long(name, seconds, max_seconds)
+    return _av_blocks(name, container, seconds, warnings), stream.rate
+
+
+def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -> Iterator[np.ndarray]:
+    """Blocks (samples, channels) of the first sound track, which by its header has so many seconds."""
+    import av
+
+    stream, read = container.streams.audio[0], 0
+    # Only the number format changes. Interleaved: in planes, PyAV 18 reads past the end where there are eight or more.
+    to_float = av.AudioResampler(format="flt", rate=stream.rate)
+    with container:
+        try:
+            for frame in container.decode(stream):
+                for part in to_float.resample(frame):
+                    read += part.samples
+                    yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
+        except (av.FFmpegError, ValueError, IndexError) as error:  # the last: a track that no header tells of
+            if not read:
+                raise UnreadableAudioError(
+                    f"{name}: cannot be decoded ({getattr(error, 'strerror', None) or error})"
+                ) from None
+            warnings.append("the file is damaged or cut off; what comes before was used")
+        else:
+            heard, by_header = read / stream.rate, container.format.name.split(",")[0] in WITH_LENGTH
+            if read and by_header and heard < seconds - SHORTER_SECONDS:
+                warnings.append(f"the file is cut off: {heard:.2f} of {seconds:.2f} s are there, and were used")
+
+
+def _too_long(name: str, seconds: float, max_seconds: float, at_least: bool = False) -> TooLongError:
+    """The error that says so; ``at_least``: nobody knows how much longer."""
+    length = f"{'more than ' if at_least else ''}{seconds:.0f} s"
+    return TooLongError(f"{name}: {length} long; at most {max_seconds:g} s are taken, send a part of it")
 
 
 def check_speech(recording: Recording) -> None:

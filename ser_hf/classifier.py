@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -12,15 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ser_hf.ahead import read_ahead
-from ser_hf.audio import (
-    SAMPLE_RATE,
-    AudioError,
-    Recording,
-    check_speech,
-    read_audio,
-    speech_windows,
-)
+from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, check_speech, read_audio, speech_windows
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
@@ -41,8 +34,8 @@ ANSWER_THRESHOLD = 0.5  # of a model whose config has none
 BATCH_SIZE = 16  # windows in a batch, which bounds the memory that a long recording takes
 
 
-class _Model(Protocol):
-    """What `load_neural`, `load_onnx` and `load_classical` return."""
+class Model(Protocol):
+    """What `load_neural`, `load_onnx` and `load_classical` return; the first two have ``window_seconds``, too."""
 
     @property
     def labels(self) -> list[str]: ...
@@ -50,15 +43,8 @@ class _Model(Protocol):
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
 
 
-class _Neural(_Model, Protocol):
-    """What `load_neural` and `load_onnx` return."""
-
-    @property
-    def window_seconds(self) -> float: ...
-
-
 @dataclass(frozen=True)
-class _Plan:
+class _Windows:
     """A recording and its windows, in samples."""
 
     recording: Recording
@@ -85,7 +71,7 @@ class EmotionClassifier:
 
     def __init__(
         self,
-        model: _Model,
+        model: Model,
         name: str,
         window_seconds: float,
         metrics: dict[str, Any] | None = None,
@@ -157,7 +143,7 @@ class EmotionClassifier:
         if runtime == "onnx":
             from ser_hf.models.onnx_model import load_onnx
 
-            neural: _Neural = load_onnx(folder)
+            neural: Any = load_onnx(folder)
         else:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
@@ -176,59 +162,55 @@ class EmotionClassifier:
         Raises:
             AudioError: the recording cannot be read, is silent, or is too short.
         """
-        plan = self._plan(source)
-        return self._prediction(plan, *self._predict(plan.clips))
+        (result,) = self.predict_many([source])
+        if isinstance(result, AudioError):
+            raise result
+        return result
 
     def predict_many(
         self, sources: Iterable[Any], batch_size: int = BATCH_SIZE, max_seconds: float | None = None
     ) -> Iterator[Prediction | AudioError]:
         """Predict many recordings in their order, in batches; one that cannot be used yields its error.
 
-        A thread reads about one batch ahead, and no more, so that memory does not grow with the number of sources.
+        No more is read than fills a batch, so that memory does not grow with the number of sources.
 
         Args:
             sources: each as in `predict`.
             batch_size: windows in a batch.
             max_seconds: a longer recording yields a `TooLongError`; an hour takes 230 MB.
         """
-        waiting: list[_Plan | AudioError] = []
-        # At least the next short one, where a batch is one window.
-        for plan in read_ahead(self._plans(sources, max_seconds), _n_windows, limit=max(batch_size, 2)):
-            waiting.append(plan)
-            del plan  # a long recording must be gone before the next one is read
-            if sum(map(_n_windows, waiting)) >= batch_size:
-                yield from self._finish_all(waiting, batch_size)
-                waiting = []
-        yield from self._finish_all(waiting, batch_size)
-
-    def _plans(self, sources: Iterable[Any], max_seconds: float | None) -> Iterator[_Plan | AudioError]:
+        batch: list[_Windows | AudioError] = []
+        n_windows = 0
         for source in sources:
             try:
-                yield self._plan(source, max_seconds)
+                read = self._read(source, max_seconds)
+                batch.append(read)
+                n_windows += len(read.windows)
             except AudioError as error:
-                yield error
+                batch.append(error)
+            if n_windows >= batch_size:
+                yield from self._predict_batch(batch, batch_size)
+                batch, n_windows = [], 0
+        yield from self._predict_batch(batch, batch_size)
 
-    def _plan(self, source: Any, max_seconds: float | None = None) -> _Plan:
+    def _read(self, source: Any, max_seconds: float | None) -> _Windows:
         recording = source if isinstance(source, Recording) else read_audio(source, max_seconds=max_seconds)
         if recording.sample_rate != SAMPLE_RATE:
             raise AudioError(
                 f"{recording.name}: models take {SAMPLE_RATE} Hz, and this recording has {recording.sample_rate} Hz"
             )
         check_speech(recording)
-        return _Plan(recording, speech_windows(recording.samples, self.window_seconds))
+        return _Windows(recording, speech_windows(recording.samples, self.window_seconds))
 
-    def _finish_all(self, plans: list[_Plan | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
-        clips = [clip for plan in plans if isinstance(plan, _Plan) for clip in plan.clips]
-        if clips:
-            rows, distances = self._predict(clips, batch_size)
-        position = 0
-        for plan in plans:
-            if isinstance(plan, AudioError):
-                yield plan
+    def _predict_batch(self, batch: list[_Windows | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
+        clips = [clip for one in batch if isinstance(one, _Windows) for clip in one.clips]
+        found = zip(*self._predict(clips, batch_size), strict=True) if clips else iter(())
+        for one in batch:
+            if isinstance(one, AudioError):
+                yield one
             else:
-                windows = slice(position, position + len(plan.windows))
-                yield self._prediction(plan, rows[windows], distances[windows])
-                position = windows.stop
+                rows, distances = zip(*itertools.islice(found, len(one.windows)), strict=True)
+                yield self._prediction(one, np.stack(rows), np.array(distances))
 
     def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The model's probabilities for clips as they are: nothing is checked, trimmed or split into windows.
@@ -255,37 +237,35 @@ class EmotionClassifier:
         ordered = np.concatenate(rows).astype(np.float64)[:, self._order]
         return ordered / ordered.sum(axis=1, keepdims=True), np.concatenate(distances)
 
-    def _prediction(self, plan: _Plan, rows: np.ndarray, distances: np.ndarray) -> Prediction:
-        recording = plan.recording
-        mean = self._scores(rows.mean(axis=0))
-        label = likeliest(mean)
-        timeline = []
-        for (start, end), row in zip(plan.windows, rows, strict=True):
-            scores = self._scores(row)
-            timeline.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(scores), scores))
-        warnings = [*recording.warnings, *quality_doubts(recording)]
+    def _prediction(self, read: _Windows, rows: np.ndarray, distances: np.ndarray) -> Prediction:
+        scores, *window_scores = (
+            dict(zip(self.labels, row.tolist(), strict=True)) for row in (rows.mean(axis=0), *rows)
+        )
+        label, distance = likeliest(scores), float(distances.mean())
+        timeline = [
+            Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(one), one)
+            for (start, end), one in zip(read.windows, window_scores, strict=True)
+        ]
+        warnings = [*read.recording.warnings, *quality_doubts(read.recording)]
         if len(timeline) > 1:
             warnings.append(
                 f"longer than the model's window of {self.window_seconds:g} s: probabilities are averaged over "
                 f"{len(timeline)} windows"
             )
-        distance = float(distances.mean())
         if distance > UNFAMILIAR:  # never of NaN
             warnings.append(out_of_domain(distance))
-        if mean[label] < self.answer_threshold:
-            warnings.append(low_confidence(label, mean[label], self.answer_threshold))
-        confident = mean[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
-        known_distance = None if math.isnan(distance) else distance
+        if scores[label] < self.answer_threshold:
+            warnings.append(low_confidence(label, scores[label], self.answer_threshold))
         return Prediction(
-            recording.name, label, mean, recording.duration, warnings, timeline, confident, known_distance
+            read.recording.name,
+            label,
+            scores,
+            read.recording.duration,
+            warnings,
+            timeline,
+            confident=scores[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE,
+            distance=None if math.isnan(distance) else distance,
         )
-
-    def _scores(self, row: np.ndarray) -> dict[str, float]:
-        return dict(zip(self.labels, row.tolist(), strict=True))
-
-
-def _n_windows(plan: _Plan | AudioError) -> int:
-    return len(plan.windows) if isinstance(plan, _Plan) else 1
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

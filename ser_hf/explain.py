@@ -1,20 +1,17 @@
-"""What drove an answer: the stretch of the voice that counted most, and what is unusual about the voice."""
+"""What drove a prediction: the stretch of the voice that counted most, and what is unusual about the voice."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE, Recording, sliding_windows, speech_span
 from ser_hf.classifier import EmotionClassifier
-from ser_hf.prediction import Prediction, Segment
-
-if TYPE_CHECKING:  # scikit-learn and librosa: only where a classical model is explained
-    from ser_hf.models.classical import ClassicalModel
+from ser_hf.prediction import Segment
 
 STRETCH_SECONDS = 0.4  # about two syllables: short enough to point at, long enough to matter
 MIN_PROBABILITY = 1e-6  # what is beyond is rounding, not evidence
@@ -55,29 +52,36 @@ class Standout:
     deviation: float
 
 
-def decisive_segment(prediction: Prediction) -> Segment:
-    """The window that speaks most for the answer; of a recording that fits one window, that one."""
-    return max(prediction.timeline, key=lambda segment: segment.scores[prediction.label])
+def decisive_segment(label: str, timeline: Sequence[Segment]) -> Segment:
+    """The window that speaks most for a label; of a recording that fits one window, that one."""
+    return max(timeline, key=lambda segment: segment.scores[label])
 
 
-def occlusion(classifier: EmotionClassifier, recording: Recording, prediction: Prediction) -> list[Stretch]:
-    """Silence one stretch after the other, and see what becomes of the answer (Zeiler & Fergus 2014).
+def _window(recording: Recording, label: str, timeline: Sequence[Segment]) -> tuple[int, np.ndarray]:
+    """Where the decisive window begins, in samples, and its samples."""
+    segment = decisive_segment(label, timeline)
+    start = round(segment.start * SAMPLE_RATE)
+    return start, recording.samples[start : round(segment.end * SAMPLE_RATE)]
+
+
+def occlusion(
+    classifier: EmotionClassifier, recording: Recording, label: str, timeline: Sequence[Segment]
+) -> list[Stretch]:
+    """Silence one stretch after the other, and see what becomes of the prediction (Zeiler & Fergus 2014).
 
     Only the decisive window is looked at, and in it only what lies between its first and its last sound. Stretches are
     0.4 s long, or as long as the sound if it is shorter, and overlap by half.
 
     Args:
-        recording: at 16 kHz, the one that ``prediction`` is of.
-        prediction: what ``classifier`` answered.
+        recording: at 16 kHz, the one that was predicted.
+        label, timeline: of the `Prediction` by ``classifier``.
     """
-    segment = decisive_segment(prediction)
-    offset = round(segment.start * SAMPLE_RATE)
-    window = recording.samples[offset : round(segment.end * SAMPLE_RATE)]
+    offset, window = _window(recording, label, timeline)
     first, last = speech_span(window)
     length = round(STRETCH_SECONDS * SAMPLE_RATE)
     holes = [(first + start, first + end) for start, end in sliding_windows(last - first, length, length // 2)]
     rows = classifier.probabilities([window, *(_silenced(window, start, end) for start, end in holes)])
-    complete, *without = rows[:, classifier.labels.index(prediction.label)].tolist()
+    complete, *without = rows[:, classifier.labels.index(label)].tolist()
     return [
         Stretch(
             (offset + start) / SAMPLE_RATE,
@@ -106,70 +110,58 @@ def _silenced(window: np.ndarray, start: int, end: int) -> np.ndarray:
     return silenced
 
 
-@dataclass(frozen=True)
-class _Measure:
-    """How a feature is put into words: above and below the usual, its value as a number, and the number's unit."""
-
-    above: str
-    below: str
-    number: Callable[[float], str]
-    unit: str
-
-
-# Features that a listener can check by ear; the model hears many more.
-MEASURES: dict[str, _Measure] = {
-    "pitch_mean": _Measure("a high pitch", "a low pitch", lambda semitones: f"{100 * 2 ** (semitones / 12):.0f}", "Hz"),
-    "pitch_range": _Measure("a lively melody", "a flat melody", "{:.0f}".format, "semitones"),
-    "energy_mean": _Measure("a loud voice", "a quiet voice", "{:.0f}".format, "dB"),
-    "energy_range": _Measure("strong changes of loudness", "an even loudness", "{:.0f}".format, "dB"),
-    "onset_rate": _Measure("a fast rate", "a slow rate", "{:.1f}".format, "onsets a second"),
-    "voiced_fraction": _Measure(
-        "hardly a pause", "much breath or many pauses", lambda share: f"{100 * share:.0f}", "% voiced"
-    ),
-    "centroid_mean": _Measure("a bright sound", "a dark sound", "{:.0f}".format, "Hz at its centre"),
+# Features that a listener can check by ear: what a high and a low value is called, the number's format and unit.
+MEASURES = {
+    "pitch_mean": ("a high pitch", "a low pitch", ".0f", "Hz"),
+    "pitch_range": ("a lively melody", "a flat melody", ".0f", "semitones"),
+    "energy_mean": ("a loud voice", "a quiet voice", ".0f", "dB"),
+    "energy_range": ("strong changes of loudness", "an even loudness", ".0f", "dB"),
+    "onset_rate": ("a fast rate", "a slow rate", ".1f", "onsets a second"),
+    "voiced_fraction": ("hardly a pause", "much breath or many pauses", ".0%", "voiced"),
+    "centroid_mean": ("a bright sound", "a dark sound", ".0f", "Hz at its centre"),
 }
 UNUSUAL = 1.25  # standard deviations: about one training clip in five is as far from the mean
 FAR = 2.0
 
 
-def standout_features(classifier: EmotionClassifier, recording: Recording, prediction: Prediction) -> list[Standout]:
+def standout_features(
+    classifier: EmotionClassifier, recording: Recording, label: str, timeline: Sequence[Segment]
+) -> list[Standout]:
     """What is unusual about the voice in the decisive window, the most unusual first; nothing for a neural model.
 
     Each feature is compared with its mean and deviation over the clips that the model was trained on. They are what
     the model was given, not proof of what it used.
 
     Args:
-        recording: at 16 kHz, the one that ``prediction`` is of.
-        prediction: what ``classifier`` answered.
+        recording: at 16 kHz, the one that was predicted.
+        label, timeline: of the `Prediction` by ``classifier``.
     """
-    answers: Any = classifier.model
-    if not hasattr(answers, "feature_statistics"):
+    model: Any = classifier.model
+    if not hasattr(model, "feature_statistics"):
         return []
-    from ser_hf.features import extract, feature_names
+    from ser_hf.features import extract, feature_names  # librosa: only where a classical model is explained
 
-    model: ClassicalModel = answers
-    segment = decisive_segment(prediction)
-    window = recording.samples[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
     usual = model.feature_statistics()
     groups = [
         group for group in model.config["feature_groups"] if not MEASURES.keys().isdisjoint(feature_names([group]))
     ]
+    window = _window(recording, label, timeline)[1]
     values = dict(zip(feature_names(groups), extract(window, groups).tolist(), strict=True))
     standouts = []
-    for name, measure in MEASURES.items():
-        if name not in values or not math.isfinite(values[name]):  # such as the pitch of a whisper
-            continue
+    for name in MEASURES.keys() & values.keys():
         mean, deviation = usual[name]
         distance = (values[name] - mean) / deviation
-        if abs(distance) >= UNUSUAL:
-            standouts.append(Standout(name, _words(measure, values[name], mean, deviation), distance))
-    return sorted(standouts, key=lambda standout: -abs(standout.deviation))
+        if math.isfinite(distance) and abs(distance) >= UNUSUAL:  # a whisper has no pitch
+            standouts.append(Standout(name, _words(name, values[name], mean, deviation), distance))
+    return sorted(standouts, key=lambda standout: (-abs(standout.deviation), standout.name))
 
 
-def _words(measure: _Measure, value: float, mean: float, deviation: float) -> str:
+def _words(name: str, value: float, mean: float, deviation: float) -> str:
     """Such as "a high pitch (245 Hz; usual is 120 to 210)"."""
-    distance = (value - mean) / deviation
-    words = measure.above if distance > 0 else measure.below
-    emphasis = "far from the usual" if abs(distance) >= FAR else "usual is"
-    low, high = measure.number(mean - deviation), measure.number(mean + deviation)
-    return f"{words} ({measure.number(value)} {measure.unit}; {emphasis} {low} to {high})"
+    above, below, form, unit = MEASURES[name]
+    numbers = [value, mean - deviation, mean + deviation]
+    if name == "pitch_mean":
+        numbers = [100 * 2 ** (semitones / 12) for semitones in numbers]
+    number, low, high = (format(one, form) for one in numbers)
+    emphasis = "far from the usual" if abs(value - mean) >= FAR * deviation else "usual is"
+    return f"{above if value > mean else below} ({number} {unit}; {emphasis} {low} to {high})"

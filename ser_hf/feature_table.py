@@ -17,8 +17,7 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from ser_hf.audio import AudioError, load_audio
-from ser_hf.decoding import check_path
+from ser_hf.audio import AudioError, check_path, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.files import replacing
 

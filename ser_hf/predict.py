@@ -9,36 +9,33 @@ Examples:
 
 A row has the label, the probability of each label, the length in seconds and warnings. With --output, rows are kept
 as they come: after an interruption, the same command resumes. With --engine ray, one process per core predicts, on one
-machine or on a cluster. Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong usage.
+machine or on a cluster that ray start --head began and this machine joined; inputs may then be *.parquet, too, with a
+column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names of files), and
+--output a folder, or a name that ends in /, of part-00000.parquet and so on.
+
+Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong usage.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ser_hf.command_line import CommandParser
-from ser_hf.journal import Journal, file_key, model_key
-from ser_hf.rows import FORMATS, Row, name_of, open_writer
+from ser_hf.rows import FORMATS, PartialRows, Row, model_key, predict_rows, write_rows
+from ser_hf.scale import ScaleError, predict_on_ray
 from ser_hf.threads import limit_threads
-
-if TYPE_CHECKING:  # the heavy imports wait until the arguments are known to be right
-    from ser_hf.classifier import EmotionClassifier
-
-Ask = Callable[..., Iterator[Row]]
-"""`answer` or `ser_hf.scale.answer_on_ray` with everything given but ``inputs`` and ``one_by_one``."""
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
     *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
 )
+SHARD_SUFFIX = ".parquet"
 PROG = "python -m ser_hf.predict"
 MAX_MINUTES = 60.0  # 230 MB
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
@@ -47,55 +44,55 @@ EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 14
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit status: 0, 1 if a recording failed, 2 on wrong usage."""
     arguments = build_parser(prog).parse_args(argv)
-    usage = partial(_complain, prog)
     on_ray, output = arguments.engine == "ray", arguments.output and Path(os.path.abspath(arguments.output))
     as_folder = output is not None and (output.is_dir() or arguments.output.endswith(os.sep))
     if refusal := _refusal(arguments, output, as_folder):
-        return usage(refusal)
+        return _complain(prog, refusal)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     limit_threads()
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
-    from ser_hf.cluster import ScaleError, cluster
     from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
-    from ser_hf.scale import answer_on_ray
-    from ser_hf.shards import SHARD_SUFFIX, expand, shards_of
 
+    model, seconds = arguments.model or DEFAULT_MODEL, 60 * arguments.max_minutes
     options = {"runtime": arguments.runtime, "precision": arguments.precision}
+    resumes = output is not None and (as_folder or output.is_file() or not output.exists())  # no pipe or device
     try:
-        classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, **options)
-    except ModelError as error:
-        return usage(str(error))
-    seconds, labels = 60 * arguments.max_minutes, classifier.labels
-    ask: Ask = partial(answer, classifier, max_seconds=seconds)
-    suffixes = (*AUDIO_SUFFIXES, SHARD_SUFFIX) if on_ray else AUDIO_SUFFIXES
-    inputs = [item for name in arguments.inputs for item in find_recordings(name, suffixes, apart_from=output)]
-    try:
-        with contextlib.ExitStack() as stack:
-            if on_ray:
-                stack.enter_context(cluster(arguments.ray_address))
-                inputs = list(expand(inputs))
-                ask = partial(answer_on_ray, arguments.model, options, max_seconds=seconds)
-            if output is None or (output.exists() and not output.is_file() and not as_folder):
-                failed = stream(ask, labels, inputs, arguments.format, output)
-            else:
-                if as_folder:
-                    output.mkdir(exist_ok=True)
-                key = model_key(model_folder(arguments.model or DEFAULT_MODEL, onnx=arguments.runtime == "onnx"))
-                parts = [key, arguments.runtime, arguments.precision, seconds, *map(file_key, shards_of(inputs))]
-                journal = stack.enter_context(Journal(output, " ".join(map(str, parts))))
-                failed = fill(ask, labels, inputs, arguments.format, output, journal)
-    except ScaleError as error:
-        return usage(str(error))
+        classifier = EmotionClassifier.from_pretrained(model, **options)
+        if on_ray:
+            predict = partial(predict_on_ray, arguments.model, options, arguments.ray_address, max_seconds=seconds)
+            inputs = list(in_shards(find_recordings(arguments.inputs, (*AUDIO_SUFFIXES, SHARD_SUFFIX), output)))
+        else:
+            predict = partial(predict_rows, classifier, max_seconds=seconds)
+            inputs = list(find_recordings(arguments.inputs, AUDIO_SUFFIXES, output))
+        write = partial(
+            write_rows,
+            format=arguments.format,
+            output=output,
+            labels=classifier.labels,
+            names=[item["file"] for item in inputs],
+        )
+        if not resumes:
+            failed = write(_progress(predict(inputs), len(inputs), hidden=output is None and sys.stdout.isatty()))
+        else:
+            if as_folder:
+                output.mkdir(exist_ok=True)
+            settings = [model_key(model_folder(model, onnx=arguments.runtime == "onnx")), options, seconds]
+            with PartialRows(output, settings) as partial_rows:
+                failed = write(partial_rows.complete(inputs, lambda missing: _progress(predict(missing), len(missing))))
+                partial_rows.remove()
+    except (ModelError, ScaleError) as error:
+        return _complain(prog, str(error))
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
+        print(f"interrupted{'; the same command resumes' if resumes else ''}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
-        return usage(f"cannot write {arguments.output or 'the predictions'}: {error.strerror or error}")
+        return _complain(prog, f"cannot write {arguments.output or 'the predictions'}: {error.strerror or error}")
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -123,163 +120,115 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
 def build_parser(prog: str = PROG) -> CommandParser:
     """The command line."""
     parser = CommandParser(prog=prog, doc=__doc__)
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="FILE|FOLDER",
-        help="recordings; folders are searched with all their subfolders. With --engine ray also *.parquet with a "
-        "column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names)",
-    )
-    parser.add_argument(
-        "--model",
-        metavar="DIR|HUB_ID",
-        help="model folder, Hub id as user/name, or one of the bundled: ser-whisper, ser-svm (default: ser-whisper)",
-    )
-    parser.add_argument(
+    option = parser.add_argument
+    option("inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all subfolders")
+    option("--model", metavar="DIR|HUB_ID", help="model folder, Hub id, ser-whisper or ser-svm (default: ser-whisper)")
+    option(
         "--runtime",
         choices=("torch", "onnx"),
-        help="what runs a neural model: onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
+        help="what runs a network; onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
     )
-    parser.add_argument(
+    option(
         "--max_minutes",
         type=float,
         default=MAX_MINUTES,
         metavar="N",
-        help="refuse longer recordings, of which an hour takes 230 MB of memory (default: %(default)g)",
+        help="refuse longer recordings; an hour takes 230 MB of memory (default: %(default)g)",
     )
-    parser.add_argument(
+    option(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="float32",
-        help="arithmetic of a neural model that torch runs: auto is bfloat16 in feed-forward networks where the "
-        "processor has it: faster, and probabilities move a little (default: float32)",
+        help="of a network in torch; auto is bfloat16 where the processor has it: faster, less exact",
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
-    parser.add_argument(
+    option("--format", choices=FORMATS, default="table", help="output format")
+    option(
         "--output",
         metavar="F",
-        help="write here instead of to the terminal; with --engine ray --format parquet it may be a folder, or a name "
-        "that ends in /: part-00000.parquet and so on go there",
+        help="write here, not to the terminal; with --engine ray --format parquet it may be a folder",
     )
-    parser.add_argument(
+    option(
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="what runs the model: local is this process; ray is one process per core, here or on a cluster, and needs "
-        "requirements-scale.txt (default: local)",
+        help="local is this process; ray is one process per core, and needs requirements-scale.txt",
     )
-    parser.add_argument(
+    option(
         "--ray_address",
         metavar="ADDR",
-        help="cluster for --engine ray, started by ray start --head and joined by this machine: auto or HOST:PORT "
-        "(default: none, Ray runs on this machine alone while the command does)",
+        help="cluster for --engine ray, auto or HOST:PORT (default: Ray runs on this machine, for this command)",
     )
     return parser
 
 
-def find_recordings(
-    name: str, suffixes: Sequence[str] = AUDIO_SUFFIXES, apart_from: Path | None = None
-) -> Iterator[str | Row]:
-    """The recordings that a command-line argument names, sorted; a folder without any gives a row with an error.
+def find_recordings(names: Iterable[str], suffixes: Sequence[str], apart_from: Path | None = None) -> Iterator[Row]:
+    """The recordings that command-line arguments name, those of a folder sorted, as rows with ``file``.
+
+    A folder without any gives a row with an error.
 
     Args:
+        names: files and folders.
         suffixes: of what counts as a recording in a folder.
         apart_from: a file, or a folder, whose files are no recordings: earlier output.
     """
-    if not os.path.isdir(name):
-        yield name
-        return
-    empty = True
-    for folder, folders, files in os.walk(name):
-        folders.sort()
-        for file in sorted(files):
-            # A leading dot: what macOS leaves beside each file on foreign disks ("._clip.wav") is no sound.
-            if os.path.splitext(file)[1].lower() in suffixes and not file.startswith("."):
+    for name in names:
+        if not os.path.isdir(name):
+            yield {"file": name}
+            continue
+        empty = True
+        for folder, folders, files in os.walk(name):
+            folders.sort()
+            for file in sorted(files):
                 path = os.path.join(folder, file)
-                if apart_from is None or not Path(os.path.abspath(path)).is_relative_to(apart_from):
+                earlier = apart_from is not None and Path(os.path.abspath(path)).is_relative_to(apart_from)
+                # A leading dot: what macOS leaves beside each file on foreign disks ("._clip.wav") is no sound.
+                if file.lower().endswith(tuple(suffixes)) and not file.startswith(".") and not earlier:
                     empty = False
-                    yield path
-    if empty:
-        yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(suffixes)})"}
+                    yield {"file": path}
+        if empty:
+            yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(suffixes)})"}
 
 
-def stream(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, output: Path | None) -> int:
-    """Write the row of every input as soon as it is known; returns how many failed."""
-    # A bar would run through the rows where both go to the same terminal.
-    rows_are_seen = output is None and sys.stdout.isatty()
-    failed = 0
-    with open_writer(format, output, [name_of(item) for item in inputs], labels) as writer:
-        rows = ask(inputs, one_by_one=rows_are_seen)
-        for row in _progress(rows, len(inputs), hidden=rows_are_seen):
-            failed += "error" in row
-            writer.write(row)
-    return failed
+def in_shards(inputs: Iterable[Row]) -> Iterator[Row]:
+    """The inputs, with the recordings of a parquet file in its place.
 
-
-def fill(ask: Ask, labels: list[str], inputs: list[str | Row], format: str, output: Path, journal: Journal) -> int:
-    """Predict what the journal lacks, then write all rows to the output; returns how many failed.
-
-    An interruption leaves the journal, from which the next call resumes.
+    Those of a column ``audio`` (a struct of ``bytes`` and ``path``) are called ``SHARD#ROW:PATH``; a column ``file``
+    names files. A parquet file with neither gives a row with an error.
     """
-    names = [name_of(item) for item in inputs]
-    missing = list({name_of(item): item for item in inputs if name_of(item) not in journal}.values())
-    done = len(set(names)) - len(missing)
-    if done:
-        print(f"resuming: {done} of {len(set(names))} recordings are done", file=sys.stderr)
-    try:
-        for row in _progress(ask(missing), len(missing)):
-            journal.add(row)
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        raise
-    failed = 0
-    with open_writer(format, output, names, labels) as writer:
-        for row in journal.rows(names):
-            failed += "error" in row
-            writer.write(row)
-    journal.remove()
-    return failed
+    import pyarrow.parquet
+
+    for item in inputs:
+        shard = item["file"]
+        if "error" in item or not shard.lower().endswith(SHARD_SUFFIX):
+            yield item
+            continue
+        try:
+            with pyarrow.parquet.ParquetFile(shard) as file:
+                columns = {file.schema.column(index).path for index in range(len(file.schema))}
+                if not columns & {"audio.bytes", "file"} or not file.metadata.num_rows:
+                    raise ValueError("it needs rows with audio (a struct of bytes and path) or file (names of files)")
+                if "audio.bytes" not in columns:
+                    yield from ({"file": name or ""} for name in file.read(["file"])["file"].to_pylist())
+                    continue
+                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                places = [(group, place) for group, n_rows in enumerate(groups) for place in range(n_rows)]
+                # The paths alone: the audio of a shard may be larger than the memory.
+                audio = (
+                    file.read(["audio.path"])["audio"].to_pylist() if "audio.path" in columns else [None] * len(places)
+                )
+        except (OSError, ValueError) as error:  # pyarrow's own errors are one or the other
+            yield {"file": shard, "error": f"{shard}: no recordings can be read from it: {error}"}
+            continue
+        for row, ((group, place), one) in enumerate(zip(places, audio, strict=True)):
+            name = f"{shard}#{row}:{(one or {}).get('path') or ''}"
+            yield {"file": name, "shard": os.path.abspath(shard), "group": group, "row": place}
 
 
 def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator[Row]:
+    """The rows, with a bar on the terminal unless the rows go there, too."""
     from tqdm import tqdm
 
     yield from tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
-
-
-def answer(
-    classifier: EmotionClassifier,
-    inputs: Sequence[str | Row],
-    one_by_one: bool = False,
-    max_seconds: float = 60 * MAX_MINUTES,
-) -> Iterator[Row]:
-    """One row per input, in order: what `Prediction.to_dict` holds, or ``file`` and ``error``.
-
-    Args:
-        inputs: files; rows with ``file`` and ``audio``, a source of `ser_hf.audio.read_audio` that goes by this name;
-            rows with ``file`` and ``error``, which are yielded as they are.
-        one_by_one: do not wait for a batch to be full, which takes longer in all.
-        max_seconds: refuse longer recordings.
-    """
-    from ser_hf.audio import AudioError, TooLongError
-    from ser_hf.classifier import BATCH_SIZE
-
-    recordings = (item if isinstance(item, str) else item["audio"] for item in inputs if not _is_error(item))
-    found = classifier.predict_many(recordings, 1 if one_by_one else BATCH_SIZE, max_seconds)
-    for item in inputs:
-        if isinstance(item, dict) and _is_error(item):
-            yield item
-            continue
-        one, name = next(found), name_of(item)
-        if isinstance(one, AudioError):
-            remedy = " (or raise --max_minutes)" if isinstance(one, TooLongError) else ""
-            yield {"file": name, "error": f"{one}{remedy}"}
-        else:
-            yield one.to_dict() | {"file": name}
-
-
-def _is_error(item: str | Row) -> bool:
-    return isinstance(item, dict) and "error" in item
 
 
 def _complain(prog: str, message: str) -> int:

@@ -1,208 +1,255 @@
-"""Rows of answers written one by one as a table for people, JSON lines, csv or parquet."""
+"""Rows of predictions: made, kept for a run that resumes, and written as a table, JSON lines, csv or parquet."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ser_hf.classifier import EmotionClassifier
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
-PARQUET_ROWS_AT_ONCE = 256
+ROW_GROUP_ROWS = 256
 SHARD_ROWS = 10_000
+MAX_NAME = 60  # characters of the table's first column
 
 Row = dict[str, Any]
-"""What `Prediction.to_dict` holds, or ``file`` and ``error``."""
+"""What `Prediction.to_dict` holds, or ``file`` and ``error``; before prediction ``file``, and where its audio is."""
 
 
-def name_of(item: str | Row) -> str:
-    """What a recording is called, be it asked for by its name or by a row."""
-    return item if isinstance(item, str) else item["file"]
+def predict_rows(classifier: EmotionClassifier, inputs: Sequence[Row], max_seconds: float | None) -> Iterator[Row]:
+    """Predict recordings: one row per input, in order.
+
+    Args:
+        inputs: rows with ``file``; with ``audio`` (what `ser_hf.audio.read_audio` takes), the recording is that and
+            ``file`` its name; rows with ``error`` are yielded as they are.
+        max_seconds: longer recordings yield an error.
+    """
+    from ser_hf.audio import AudioError, TooLongError  # numpy: --help does not wait for it
+
+    sources = (item.get("audio", item["file"]) for item in inputs if "error" not in item)
+    predictions = classifier.predict_many(sources, max_seconds=max_seconds)
+    for item in inputs:
+        if "error" in item:
+            yield item
+            continue
+        prediction = next(predictions)
+        if isinstance(prediction, AudioError):
+            remedy = " (or raise --max_minutes)" if isinstance(prediction, TooLongError) else ""
+            yield {"file": item["file"], "error": f"{prediction}{remedy}"}
+        else:
+            yield prediction.to_dict() | {"file": item["file"]}
 
 
-class Writer(Protocol):
-    """Where rows go, one by one."""
+class PartialRows:
+    """Rows predicted so far: JSON lines in a hidden file beside the output, from which the same command resumes.
 
-    def write(self, row: Row) -> None: ...
+    Args:
+        output: the file or folder that the rows will become.
+        settings: what rows depend on besides the recording, such as the model; others have a file of their own.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+
+    def __init__(self, output: Path, settings: Sequence[object]) -> None:
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+        self.path = output.with_name(f".{output.name}.{digest}.partial")
+        self._file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
+        self._places: dict[str, int] = {}  # where in the file the row of a recording begins, by `file_key`
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            try:
+                self._places[json.loads(line)["key"]] = end
+            except ValueError:  # cut off when the process was killed
+                break
+            end += len(line)
+        self._file.truncate(end)
+
+    def __enter__(self) -> PartialRows:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def complete(self, inputs: Sequence[Row], predict: Callable[[list[Row]], Iterable[Row]]) -> Iterator[Row]:
+        """Predict the inputs that are missing, and return the rows of all, in order.
+
+        A recording whose size or time of change is another by now is missing.
+        """
+        keys = [file_key(item) for item in inputs]
+        missing = {key: item for key, item in zip(keys, inputs, strict=True) if key not in self._places}
+        total = len(set(keys))
+        if len(missing) < total:
+            print(f"resuming: {total - len(missing)} of {total} recordings are done", file=sys.stderr)
+        for key, row in zip(missing, predict(list(missing.values())), strict=True):
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(json.dumps({"key": key, "row": row}).encode() + b"\n")
+            self._file.flush()
+            self._places[key] = place
+        return (self._row(key) for key in keys)
+
+    def _row(self, key: str) -> Row:
+        self._file.seek(self._places[key])
+        return json.loads(self._file.readline())["row"]
+
+    def remove(self) -> None:
+        """Delete the file: its rows are in the output."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def open_writer(format: str, output: Path | None, names: Sequence[str], labels: list[str]) -> Iterator[Writer]:
-    """Write rows to the terminal, or to a file that takes its place when all is written.
+def file_key(item: Row) -> str:
+    """The name, size and time of change of the file that a recording lies in."""
+    try:
+        status = os.stat(item.get("shard") or item["file"])
+    except (OSError, ValueError):
+        return json.dumps([item["file"]])
+    return json.dumps([item["file"], status.st_size, status.st_mtime_ns])
+
+
+def model_key(folder: Path) -> list[str]:
+    """The names, sizes and times of change of the files that a model's predictions depend on."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".onnx", ".safetensors", ".skops"))
+    return [file_key({"file": str(file)}) for file in files]
+
+
+def write_rows(
+    rows: Iterable[Row], format: str, output: Path | None, labels: Sequence[str], names: Sequence[str]
+) -> int:
+    """Write rows one by one; a file takes its place when all are written.
 
     Args:
         format: one of `FORMATS`; "parquet" needs an ``output``.
         output: a file, pipe or device; None is standard output. For parquet it may be a folder, where files of
             `SHARD_ROWS` rows take the place of those that an earlier call has left.
-        names: of the recordings to come, which the table's first column must hold.
         labels: the model's labels; csv and parquet have a column for each.
-    """
+        names: of the recordings to come, for the width of the table's first column.
 
-    with contextlib.ExitStack() as stack:
-        if format == "parquet":
-            assert output is not None, "parquet is written to a file"
-            if output.is_dir():
-                yield stack.enter_context(_ShardWriter(output, labels))
-                return
-            yield stack.enter_context(_ParquetWriter(stack.enter_context(_replacing(output)), labels))
-            return
-        if output is None:
-            file = sys.stdout
-            # Names that are no UTF-8 must not stop the rows of the others.
-            if hasattr(file, "reconfigure"):
-                file.reconfigure(errors="backslashreplace")
-        else:
-            path = stack.enter_context(_replacing(output))
-            file = stack.enter_context(open(path, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        if format == "table":
-            yield _TableWriter(file, names)
-        elif format == "csv":
-            yield _CsvWriter(file, labels)
-        else:
-            yield _JsonlWriter(file)
-        file.flush()
+    Returns:
+        How many rows have an error.
+    """
+    failed = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal failed
+        for row in rows:
+            failed += "error" in row
+            yield row
+
+    if output is not None and output.is_dir():
+        _write_shards(output, counted(), labels)
+    elif format == "parquet":
+        assert output is not None, "parquet is written to a file"
+        with _place(output) as path:
+            _write_parquet(path, counted(), labels)
+    else:
+        with _open_text(output) as file:
+            if format == "table":
+                _write_table(file, counted(), names)
+            elif format == "csv":
+                _write_csv(file, counted(), labels)
+            else:
+                for row in counted():
+                    print(json.dumps(row, ensure_ascii=False), file=file)
+            file.flush()
+    return failed
+
+
+def _place(output: Path) -> contextlib.AbstractContextManager[Path]:
+    """Where to write: beside a file that is replaced at the end; a pipe or a device is written to as it is."""
+    from ser_hf.files import replacing  # numpy
+
+    return contextlib.nullcontext(output) if output.exists() and not output.is_file() else replacing(output)
 
 
 @contextlib.contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """A file beside ``output`` that takes its place at the end, so that no reader ever sees half of it."""
-    if output.exists() and not output.is_file():  # a pipe or a device is written to as it is
-        yield output
+def _open_text(output: Path | None) -> Iterator[IO[str]]:
+    """A file, or standard output, of which every line is flushed; names that are no UTF-8 are escaped."""
+    if output is not None:
+        with (
+            _place(output) as path,
+            open(path, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            yield file
         return
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    yield sys.stdout
 
 
-class _TableWriter:
-    def __init__(self, file: IO[str], names: Sequence[str]) -> None:
-        self._file = file
-        self._width = min(max((len(name) for name in names), default=4), 60)
-        file.write(f"{'file':<{self._width}}  {'answer':<10} {'sure':>5} {'length':>8}  remarks\n")
-
-    def write(self, row: Row) -> None:
+def _write_table(file: IO[str], rows: Iterable[Row], names: Sequence[str]) -> None:
+    width = min(max(map(len, names), default=4), MAX_NAME)
+    print(f"{'file':<{width}}  {'label':<10} {'score':>5} {'duration':>8}  warnings", file=file)
+    for row in rows:
         name = _one_line(row["file"])
-        if len(name) > self._width:
-            name = "…" + name[-(self._width - 1) :]
+        if len(name) > width:
+            name = "…" + name[-(width - 1) :]
         if "error" in row:
-            answer = f"{'-':<10} {'-':>5} {'-':>8}  {_one_line(row['error'])}"
+            rest = f"{'-':<10} {'-':>5} {'-':>8}  {_one_line(row['error'])}"
         else:
-            sure = f"{100 * row['scores'][row['label']]:.0f} %"
-            answer = f"{row['label']:<10} {sure:>5} {row['duration']:>6.1f} s  {'; '.join(row['warnings'])}"
-        self._file.write(f"{name:<{self._width}}  {answer}".rstrip() + "\n")
-        self._file.flush()
+            score = f"{100 * row['scores'][row['label']]:.0f} %"
+            rest = f"{row['label']:<10} {score:>5} {row['duration']:>6.1f} s  {'; '.join(row['warnings'])}"
+        print(f"{name:<{width}}  {rest}".rstrip(), file=file)
 
 
-class _JsonlWriter:
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: Row) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
-
-
-class _CsvWriter:
-    def __init__(self, file: IO[str], labels: list[str]) -> None:
-        self._file = file
-        self._writer = csv.DictWriter(file, _columns(labels))
-        self._writer.writeheader()
-
-    def write(self, row: Row) -> None:
+def _write_csv(file: IO[str], rows: Iterable[Row], labels: Sequence[str]) -> None:
+    writer = csv.DictWriter(file, _columns(labels))
+    writer.writeheader()
+    for row in rows:
         flat = _flat(row)
-        self._writer.writerow(flat | {"warnings": "; ".join(flat["warnings"])})
-        self._file.flush()
+        writer.writerow(flat | {"warnings": "; ".join(flat["warnings"])})
 
 
-class _ParquetWriter:
-    def __init__(self, path: Path, labels: list[str]) -> None:
-        import pyarrow
-        import pyarrow.parquet
+def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
+    import pyarrow
+    import pyarrow.parquet
 
-        text = pyarrow.string()
-        types = {"file": text, "label": text, "warnings": pyarrow.list_(text), "error": text}
-        types["confident"] = pyarrow.bool_()
-        self._schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in _columns(labels)])
-        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
-        self._rows: list[Row] = []
-        self._to_table = pyarrow.Table.from_pylist
-
-    def write(self, row: Row) -> None:
-        flat = _flat(row)
-        self._rows.append({k: _utf8(value) if isinstance(value, str) else value for k, value in flat.items()})
-        if len(self._rows) >= PARQUET_ROWS_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(self._to_table(self._rows, schema=self._schema))
-        self._rows = []
-
-    def __enter__(self) -> _ParquetWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with self._writer:
-            if self._rows:
-                self._flush()
+    text = pyarrow.string()
+    types = {"file": text, "label": text, "warnings": pyarrow.list_(text), "error": text, "confident": pyarrow.bool_()}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in _columns(labels)])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while group := [_flat(row) for row in itertools.islice(rows, ROW_GROUP_ROWS)]:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
 
 
-class _ShardWriter:
-    """Parquet files ``part-00000.parquet`` and so on in a folder; each takes its place when it is full."""
-
-    def __init__(self, folder: Path, labels: list[str]) -> None:
-        self._folder, self._labels = folder, labels
-        self._shard = contextlib.ExitStack()
-        self._n_rows = self._n_shards = 0
-
-    def write(self, row: Row) -> None:
-        if self._n_rows % SHARD_ROWS == 0:
-            self._begin_shard()
-        self._writer.write(row)
-        self._n_rows += 1
-
-    def _begin_shard(self) -> None:
-        self._shard.close()
-        path = self._shard.enter_context(_replacing(self._folder / f"part-{self._n_shards:05}.parquet"))
-        self._writer = self._shard.enter_context(_ParquetWriter(path, self._labels))
-        self._n_shards += 1
-
-    def __enter__(self) -> _ShardWriter:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        if not self._n_shards and exception[0] is None:
-            self._begin_shard()  # without a row, but with the columns
-        self._shard.__exit__(*exception)
-        if exception[0] is None:
-            for file in self._folder.glob("part-*.parquet"):
-                number = file.stem.removeprefix("part-")
-                if number.isdecimal() and int(number) >= self._n_shards:
-                    file.unlink()  # of an earlier call with more rows
+def _write_shards(folder: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
+    """Parquet files ``part-00000.parquet`` and so on; at least one, so that the columns are there."""
+    written = set()
+    for number in itertools.count():
+        shard = list(itertools.islice(rows, SHARD_ROWS))
+        if not shard and number:
+            break
+        path = folder / f"part-{number:05}.parquet"
+        with _place(path) as part:
+            _write_parquet(part, iter(shard), labels)
+        written.add(path)
+    for path in set(folder.glob("part-[0-9][0-9][0-9][0-9][0-9].parquet")) - written:
+        path.unlink()  # of an earlier call with more rows
 
 
-def _columns(labels: list[str]) -> list[str]:
+def _columns(labels: Sequence[str]) -> list[str]:
     """The columns of csv and parquet; probabilities are named as in a run's predictions."""
     return ["file", "label", "confident", *(f"p_{label}" for label in labels), "duration", "warnings", "error"]
 
 
 def _flat(row: Row) -> Row:
-    """A row of csv or parquet: one column a probability, no timeline."""
-    kept = ("file", "label", "confident", "duration", "warnings", "error")
-    flat = {"warnings": []} | {key: row[key] for key in kept if key in row}
-    return flat | {f"p_{label}": score for label, score in row.get("scores", {}).items()}
+    """A row of csv or parquet: one column per probability, no timeline, text that is valid UTF-8."""
+    kept = {key: row[key] for key in ("label", "confident", "duration") if key in row}
+    texts = {key: row[key].encode("utf-8", "backslashreplace").decode() for key in ("file", "error") if key in row}
+    scores = {f"p_{label}": score for label, score in row.get("scores", {}).items()}
+    return kept | texts | scores | {"warnings": row.get("warnings", [])}
 
 
 def _one_line(text: str) -> str:
-    """Text whose line breaks and other control characters are spelled out."""
+    """Text whose line breaks and other control characters are escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

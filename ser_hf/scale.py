@@ -1,160 +1,146 @@
-"""Bulk prediction on more than one process or machine, by Ray Data: what ``ser_hf.predict --engine ray`` runs.
+"""Bulk prediction on many cores or machines by Ray Data: what ``ser_hf.predict --engine ray`` runs.
 
-Names of recordings go to workers, one for each core of the cluster, which hold the model and open the files themselves.
-Recordings that lie in parquet shards are read on the machine of the command and sent to the workers, which then need no
-folder in common. Answers come back in the order of the recordings. Needs ray: ``requirements-scale.txt``.
+One worker per core of the cluster holds the model and opens recordings by their names; recordings in parquet shards are
+read on the machine of the command and sent to the workers. Rows come back in order. Ray restarts workers that die, and
+repeats their batches. Needs ray: ``requirements-scale.txt``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-import warnings
+import pickle
+import socket
+import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
-from ser_hf.cluster import ScaleError, last_line
-from ser_hf.rows import Row, name_of
-from ser_hf.shards import ShardReader
-from ser_hf.threads import VARIABLES
+from ser_hf.rows import Row, predict_rows
+from ser_hf.threads import VARIABLES, available_cores
 
-# How often a batch is begun again after a worker died of it or beside it; then its recordings are heard one by one.
-RETRIES = 3
-# Batches that wait at a worker while it hears another: more of them would be begun again when it dies.
-IN_FLIGHT = 2
-NODE_ID = "ray.io/node-id"
+BATCH_ROWS = 16  # recordings that a worker takes at a time, and that are repeated when it dies
+RETRIES = 3  # of a batch; Ray's default is to repeat it for ever
 
 
-def answer_on_ray(
-    model: str | None,
-    options: dict[str, Any],
-    inputs: Sequence[str | Row],
-    max_seconds: float,
-    one_by_one: bool = False,
+class ScaleError(RuntimeError):
+    """There is no cluster, or no worker that can load the model; the message says why."""
+
+
+def predict_on_ray(
+    model: str | None, options: dict[str, Any], address: str | None, inputs: Sequence[Row], max_seconds: float | None
 ) -> Iterator[Row]:
-    """One row an input, in order, as of `ser_hf.predict.answer`; `ser_hf.cluster.cluster` must be open.
-
-    A batch whose worker dies is begun again by another, `RETRIES` times. Then its recordings are heard one by one, each
-    in a process of its own; one that kills that, too, yields a row with an error.
+    """As `ser_hf.rows.predict_rows`, by the workers of a cluster that this machine belongs to.
 
     Args:
-        model: folder or Hub id, by which every machine must find the same model; None is the default.
-        options: of `EmotionClassifier.from_pretrained`.
-        inputs: names of recordings, and rows of `ser_hf.shards.expand`.
-        max_seconds: refuse longer recordings.
-        one_by_one: do not wait for a batch to be full, which takes longer in all.
+        model, options: of `EmotionClassifier.from_pretrained`; every machine must find the model by that name.
+        address: "auto" or HOST:PORT; None starts Ray on this machine.
 
     Raises:
-        ScaleError: workers cannot begin, such as where the model is not on their machine.
+        ScaleError: there is no cluster, or workers cannot load the model.
     """
-    import ray
     import ray.data
 
-    from ser_hf.classifier import BATCH_SIZE
-
-    if not inputs:
-        return
-    size = 1 if one_by_one else BATCH_SIZE
-    # One block a batch: it is what Ray hands out, and begins again.
-    blocks = [_block(inputs, range(at, min(at + size, len(inputs)))) for at in range(0, len(inputs), size)]
-    dataset = ray.data.from_arrow(blocks)
-    each: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "max_task_retries": RETRIES}
-    arguments = {"model": model, "options": options, "max_seconds": max_seconds, "folder": os.getcwd()}
-    workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(blocks)))
-    with warnings.catch_warnings():
-        # Ray 2.60 still takes max_task_retries, and has nothing else yet that bounds how often a batch is begun again.
-        warnings.simplefilter("ignore")
-        if any("shard" in item for item in inputs if isinstance(item, dict)):
-            here = {NODE_ID: ray.get_runtime_context().get_node_id()}
-            pool = ray.data.ActorPoolStrategy(size=1)
-            # No core of its own, or it could wait for ever for the workers', who wait for it.
-            dataset = dataset.map_batches(Reader, compute=pool, num_cpus=0, label_selector=here, **each)
-        pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT)
-        dataset = dataset.map_batches(Worker, fn_constructor_kwargs=arguments, compute=pool, num_cpus=1, **each)
-    done = 0
-    try:
-        # Nothing is fetched ahead: an answer would wait for the one after it.
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for index, row in zip(batch["index"].to_pylist(), batch["row"].to_pylist(), strict=True):
-                yield from _one_by_one(inputs, range(done, index), arguments)
-                yield json.loads(row)
-                done = index + 1
-    except ray.exceptions.RayError as error:
-        raise ScaleError(f"the workers cannot go on: {last_line(error)}") from error
-    yield from _one_by_one(inputs, range(done, len(inputs)), arguments)
+    # Ray prints the deaths of workers to standard output, where rows go.
+    with contextlib.redirect_stdout(sys.stderr), _connected(address):
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.max_errored_blocks = -1  # a recording that kills every worker does not stop the rest
+        context.enable_progress_bars = False
+        n_blocks = max(1, -(-len(inputs) // BATCH_ROWS))  # Ray hands out, and repeats, blocks
+        items = [{"index": index, "item": pickle.dumps(item)} for index, item in enumerate(inputs)]
+        dataset = ray.data.from_items(items, override_num_blocks=n_blocks)
+        if any("shard" in item for item in inputs):
+            here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+            one = ray.data.TaskPoolStrategy(size=1)  # with no core of its own: they all belong to the workers
+            dataset = dataset.map_batches(read_shards, batch_size=None, compute=one, num_cpus=0, label_selector=here)
+        workers = min(int(ray.cluster_resources().get("CPU", 1)), n_blocks)
+        # One batch at a time: one that kills its worker would take those with it that wait there.
+        pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1)
+        given = (model, options, max_seconds, os.getcwd())
+        ours: dict[str, Any] = {"compute": pool, "num_cpus": 1, "batch_size": None, "max_task_retries": RETRIES}
+        done = 0
+        try:
+            for found in dataset.map_batches(Worker, fn_constructor_args=given, **ours).iter_rows():
+                yield from map(_lost, inputs[done : found["index"]])
+                yield json.loads(found["row"])
+                done = found["index"] + 1
+        except ray.exceptions.RayError as error:
+            raise ScaleError(f"the workers cannot go on: {_last_line(error)}") from error
+        yield from map(_lost, inputs[done:])
 
 
 class Worker:
-    """A process that holds the model and answers batches on one core.
+    """A process that holds the model and predicts batches on one core; names start from ``folder``."""
 
-    Args:
-        model, options, max_seconds: as of `answer_on_ray`.
-        folder: what names of recordings start from, if it is on this machine.
-    """
-
-    def __init__(self, model: str | None, options: dict[str, Any], max_seconds: float, folder: str) -> None:
-        os.environ.update(dict.fromkeys(VARIABLES, "1"))
-        with contextlib.suppress(OSError):
+    def __init__(self, model: str | None, options: dict[str, Any], max_seconds: float | None, folder: str) -> None:
+        with contextlib.suppress(OSError):  # not on this machine
             os.chdir(folder)
         from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
-        from ser_hf.predict import answer
 
-        # Where the default is depends on the machine.
         self._classifier = EmotionClassifier.from_pretrained(model or DEFAULT_MODEL, **options)
-        self._answer = answer
         self._max_seconds = max_seconds
 
-    def __call__(self, batch: Any) -> Any:
-        """Columns ``index``, ``item`` and ``bytes`` (`_block`) become ``index`` and ``row``, which is JSON."""
-        import pyarrow
-
-        items = [json.loads(item) for item in batch["item"].to_pylist()]
-        for item, sound in zip(items, batch["bytes"].to_pylist(), strict=True):
-            if sound is not None:
-                item["audio"]["bytes"] = sound
-        rows = [json.dumps(row) for row in self._answer(self._classifier, items, max_seconds=self._max_seconds)]
-        return pyarrow.table({"index": batch["index"], "row": pyarrow.array(rows, pyarrow.string())})
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Columns ``index`` and ``item`` become ``index`` and ``row``, which is JSON."""
+        rows = predict_rows(self._classifier, [pickle.loads(item) for item in batch["item"]], self._max_seconds)
+        return {"index": batch["index"], "row": [json.dumps(row) for row in rows]}
 
 
-class Reader:
-    """A process on the machine of the command that fills the column ``bytes`` for recordings in parquet shards."""
+def read_shards(batch: dict[str, Any]) -> dict[str, Any]:
+    """Give recordings that lie in shards their ``audio``, or an ``error``."""
+    items = [pickle.loads(item) for item in batch["item"]]
+    for item in (item for item in items if "shard" in item):
+        try:
+            audio = _row_group(item["shard"], item["group"])[item["row"]].as_py() or {}
+            if audio.get("bytes") is None and not audio.get("path"):
+                raise ValueError("this row of the shard holds neither bytes nor a path")
+            item["audio"] = audio["path"] if audio["bytes"] is None else audio | {"path": item["file"]}
+        except (OSError, ValueError, IndexError) as error:
+            item["error"] = f"{item['file']}: cannot be read: {error}"
+    return {"index": batch["index"], "item": [pickle.dumps(item) for item in items]}
 
-    def __init__(self) -> None:
-        self._shards = ShardReader()
 
-    def __call__(self, batch: Any) -> Any:
-        """The same columns; a recording that cannot be read becomes a row with an error."""
-        read = [self._shards.read(json.loads(item)) for item in batch["item"].to_pylist()]
-        return _table(batch["index"].to_pylist(), [item for item, _ in read], [sound for _, sound in read])
+@lru_cache(maxsize=1)  # batches come in order, and a group may take much memory
+def _row_group(shard: str, group: int) -> Any:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(shard) as file:
+        return file.read_row_group(group, columns=["audio"])["audio"]
 
 
-def _one_by_one(inputs: Sequence[str | Row], lost: range, arguments: dict[str, Any]) -> Iterator[Row]:
-    """Answers to recordings whose batches were lost with their workers, each heard alone; all others go on."""
+def _lost(item: Row) -> Row:
+    return {"file": item["file"], "error": f"{item['file']}: not predicted: its worker died (out of memory, perhaps)"}
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    """Be connected to the cluster at an address, or to one that is started on this machine and ended."""
+    # Workers on this machine inherit it; elsewhere, Ray gives a worker of one core one thread.
+    os.environ.update(
+        dict.fromkeys(VARIABLES, "1") | {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
+    )
     import ray
 
-    worker = None
-    for index in lost:
-        # No core of its own: they all belong to the workers.
-        worker = worker or ray.remote(Worker).options(num_cpus=0).remote(**arguments)
-        try:
-            replies = ray.get(worker.__call__.remote(Reader()(_block(inputs, range(index, index + 1)))))
-            yield json.loads(replies["row"][0].as_py())
-        except ray.exceptions.RayTaskError as error:
-            raise ScaleError(f"a worker cannot answer {name_of(inputs[index])}: {last_line(error)}") from error
-        except ray.exceptions.RayError:
-            worker = None
-            name = name_of(inputs[index])
-            yield {"file": name, "error": f"{name}: the worker that hears it dies (out of memory, perhaps)"}
+    if ray.is_initialized():
+        yield
+        return
+    ours = {"num_cpus": available_cores(), "include_dashboard": False} if address is None else {}
+    try:
+        if address not in (None, "auto"):
+            host, _, port = str(address).rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would wait for minutes
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **ours)
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:  # Ray takes any of these for its refusals
+        where = f"--ray_address {address}: no Ray cluster there" if address else "Ray cannot be started"
+        raise ScaleError(f"{where} ({_last_line(error)}); ray start --help has how to begin or join one") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
-def _block(inputs: Sequence[str | Row], places: range) -> Any:
-    return _table(list(places), [inputs[place] for place in places], [None] * len(places))
-
-
-def _table(places: list[int], items: list[str | Row], sounds: list[bytes | None]) -> Any:
-    """What goes to workers: places in all inputs, inputs as JSON (a name may be no UTF-8), bytes of files or null."""
-    import pyarrow
-
-    texts = pyarrow.array([json.dumps(item) for item in items], pyarrow.string())
-    return pyarrow.table({"index": places, "item": texts, "bytes": pyarrow.array(sounds, pyarrow.large_binary())})
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]  # before it, Ray puts whole tracebacks

@@ -33,22 +33,13 @@ class Moment:
 
 
 class SpeechStream:
-    """The last seconds of one microphone; nothing older is kept.
-
-    Args:
-        classifier: what answers.
-    """
+    """The last seconds of one microphone; nothing older is kept."""
 
     def __init__(self, classifier: EmotionClassifier) -> None:
         self._classifier = classifier
         self._rate = 0
         self._last = np.zeros(0, dtype=np.float32)
-        self._seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Of sound since the beginning."""
-        return self._seconds
+        self.seconds = 0.0  # of sound since the beginning
 
     def add(self, samples: np.ndarray, rate: int) -> None:
         """Take the next piece of sound.
@@ -60,20 +51,18 @@ class SpeechStream:
         if rate != self._rate:
             self._rate, self._last = rate, np.zeros(0, dtype=np.float32)
         self._last = np.concatenate([self._last, samples])[-round(HEARD_SECONDS * rate) :]
-        self._seconds += len(samples) / rate
+        self.seconds += len(samples) / rate
 
     def answer(self) -> Moment:
-        """Say what the last seconds express."""
+        """Predict the last seconds."""
         if len(self._last) < FIRST_SECONDS * self._rate:
-            return Moment(self._seconds, None, "too short")
+            return Moment(self.seconds, None, "too short")
         try:
             recording = read_audio((self._rate, self._last))
             check_speech(recording)
-            first, last = speech_span(recording.samples)
-            if level_range(recording.samples[first:last], recording.sample_rate) < NO_VOICE_DB:
-                return Moment(self._seconds, None, "background")
-            return Moment(self._seconds, self._classifier.predict(recording))
-        except SilenceError:
-            return Moment(self._seconds, None, "silence")
-        except TooShortError:
-            return Moment(self._seconds, None, "too short")
+        except (SilenceError, TooShortError) as error:
+            return Moment(self.seconds, None, "silence" if isinstance(error, SilenceError) else "too short")
+        first, last = speech_span(recording.samples)
+        if level_range(recording.samples[first:last], recording.sample_rate) < NO_VOICE_DB:
+            return Moment(self.seconds, None, "background")
+        return Moment(self.seconds, self._classifier.predict(recording))

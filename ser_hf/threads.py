@@ -1,8 +1,7 @@
 """How many threads numerical libraries may start, and how those wait: set once for the whole process, by the commands.
 
 Left to themselves, libraries count the machine's cores, not those that a container or `taskset` leaves to the process,
-and OpenMP's threads spin while they wait for each other: two processes on the same cores are then many times slower
-than one after the other. Threads that fall asleep at once are woken for every small operation of a network instead.
+and OpenMP's threads spin while they wait: two processes on the same cores are then many times slower than one by one.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ import os
 from pathlib import Path
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# How long a thread of OpenMP waits awake, in turns of a loop (GNU's, some 10 to 50 microseconds). On two cores, one
-# clip was answered a tenth to a fifth sooner than with 0 by one process, and up to a fifth later by two at once; with
-# 10,000, two took 1.7 times as long.
+# How long a thread of OpenMP waits awake, in turns of a loop (GNU's, some 10 to 50 microseconds): with 0, one process
+# took up to a fifth longer for a clip; with 10,000, two at once took 1.7 times as long.
 TURNS_AWAKE = 1000
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -48,11 +46,9 @@ def available_cores() -> int:
 
 
 def _container_share() -> float | None:
-    """The processor time, in cores, that the control group of a container allows; None without a limit."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
-        try:
-            quota, period = " ".join((CGROUPS / name).read_text() for name in names).split()
-        except (OSError, ValueError):
-            continue
-        return None if quota in ("max", "-1") else max(1.0, int(quota) / int(period))
-    return None
+    """The processor time, in cores, that the control group (version 2) of a container allows; None without a limit."""
+    try:
+        quota, period = (CGROUPS / "cpu.max").read_text().split()
+        return None if quota == "max" else max(1.0, int(quota) / int(period))
+    except (OSError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -19,10 +20,8 @@ from ser_hf.audio import (
     InvalidSamplesError,
     TooLongError,
     UnreadableAudioError,
-    check_speech,
     load_audio,
     read_audio,
-    trim_silence,
 )
 from tests.properties import any_bytes_are_sound_or_refused, whole_files
 from tests.synthetic import as_file, claim_samples, encode, likeness, make_clip, tone
@@ -39,22 +38,17 @@ class TestRatesAndChannels:
         samples = load_audio(as_file(tone(rate=rate), subtype="FLOAT", sample_rate=rate))
         assert len(samples) == pytest.approx(SAMPLE_RATE, abs=1)
         middle = slice(1000, 15000)
+        assert len(load_audio({"array": tone(rate=rate), "sampling_rate": rate})) == pytest.approx(SAMPLE_RATE, abs=1)
         assert np.abs(samples[middle] - tone()[middle]).max() < 1e-3
 
-    def test_a_telephone_recording_is_told(self):
+    def test_low_rate_gets_a_warning(self):
         (warning,) = read_audio(as_file(tone(rate=8000), sample_rate=8000)).warnings
         assert "8000 Hz" in warning
-        assert "4000 Hz" in warning
 
     def test_eight_channels_become_their_mean(self, clip):
         gains = np.linspace(0.1, 1.0, 8)
         samples = load_audio(as_file(clip[:, None] * gains, subtype="FLOAT"))
         assert np.abs(samples - clip * gains.mean()).max() < 1e-6
-
-    def test_other_sample_rate_on_request(self, clip):
-        recording = read_audio(as_file(clip), sample_rate=48_000)
-        assert recording.sample_rate == 48_000
-        assert recording.duration == pytest.approx(3.0, abs=1e-3)
 
     def test_absurd_sample_rate_is_refused(self, clip):
         header = bytearray(as_file(clip))
@@ -74,14 +68,6 @@ class TestRatesAndChannels:
             samples = load_audio(path)
             assert samples.shape == ours.shape
             assert np.abs(samples - ours).max() <= 1.5 / 32768, path.name
-
-    @pytest.mark.slow
-    def test_every_real_clip_is_speech_without_warnings(self, real_data):
-        for path in sorted((real_data / "ravdess").glob("Actor_*/*.flac")):
-            recording = read_audio(path)
-            check_speech(recording)
-            assert recording.warnings == (), path.name
-            assert len(trim_silence(recording.samples)) > 0.5 * SAMPLE_RATE, path.name
 
 
 class TestArrays:
@@ -117,19 +103,7 @@ class TestArrays:
         ]
         for number, source in enumerate(sources):
             assert np.abs(load_audio(source) - clip).max() < 1e-7, number
-
-    def test_an_array_of_another_rate_is_resampled(self):
-        assert len(load_audio({"array": tone(rate=48_000), "sampling_rate": 48_000})) == SAMPLE_RATE
-
-    def test_the_name_comes_from_the_path(self, clip):
-        assert read_audio({"path": "a/b.wav", "bytes": as_file(clip)}).name == "a/b.wav"
-        assert read_audio(clip).name == "recording"
-
-    def test_the_source_is_not_changed(self, clip):
-        source = 3 * clip
-        before = source.copy()
-        load_audio(source)
-        assert np.array_equal(source, before)
+        assert read_audio({"path": "a/b.wav", "bytes": content}).name == "a/b.wav"
 
     @pytest.mark.parametrize(
         "samples",
@@ -147,23 +121,49 @@ class TestArrays:
 
 
 class TestBadInput:
-    def test_missing_file(self, tmp_path):
-        with pytest.raises(UnreadableAudioError, match=r"gone\.wav: there is no such file"):
-            read_audio(tmp_path / "gone.wav")
-
-    def test_folder(self, tmp_path):
-        with pytest.raises(UnreadableAudioError, match="a folder, not a recording"):
-            read_audio(tmp_path)
-
-    @pytest.mark.parametrize("path", ["a\0b.wav", "a" * 5000])
-    def test_impossible_path(self, path):
-        with pytest.raises(UnreadableAudioError):
-            read_audio(path)
-
-    def test_named_pipe_does_not_block(self, tmp_path):
+    def test_bad_paths_are_named(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.wav")
-        with pytest.raises(UnreadableAudioError, match="not a file"):
-            read_audio(tmp_path / "pipe.wav")
+        (tmp_path / "empty.wav").touch()
+        (tmp_path / "text.wav").write_text("This is not a recording.\n" * 50)
+        for name in ("gone.wav", "pipe.wav", "text.wav", ".", "a\0b.wav", "a" * 5000):
+            with pytest.raises(UnreadableAudioError, match=re.escape(str(tmp_path / name))):
+                read_audio(tmp_path / name)
+        with pytest.raises(EmptyAudioError, match=r"empty\.wav"):
+            read_audio(tmp_path / "empty.wav")
+
+    @pytest.mark.parametrize("container", ["WAV", "FLAC"])
+    def test_no_samples(self, container, clip):
+        for source in (b"", as_file(clip)[:44], np.zeros(0, np.float32)):
+            with pytest.raises(EmptyAudioError):
+                read_audio(source)
+        for source in (as_file(np.zeros(0, np.float32), container), as_file(clip)[:30]):
+            with pytest.raises(AudioError, match="recording: "):
+                read_audio(source)
+
+    def test_levels_beyond_full_scale(self, clip):
+        clip = clip / np.abs(clip).max()
+        assert read_audio(as_file(clip)).warnings == ()
+        (warning,) = read_audio(as_file(np.clip(30 * clip, -1, 1))).warnings
+        assert "clipped" in warning
+        loud = 5 * clip
+        recording = read_audio(loud)
+        assert np.abs(recording.samples - clip).max() < 1e-6
+        assert "5 times full scale" in recording.warnings[0]
+        assert np.array_equal(loud, 5 * clip)  # the source is not changed
+
+    def test_too_long(self, tmp_path, clip):
+        soundfile.write(tmp_path / "long.flac", np.zeros(5 * SAMPLE_RATE, np.int16), SAMPLE_RATE)
+        streamed = encode(tone(5, 48_000), "webm", "libopus", 48_000, {"live": "1"})
+        claims_hours = claim_samples(as_file(clip, "FLAC"), 10 * 3600 * SAMPLE_RATE)
+        long = [tmp_path / "long.flac", (SAMPLE_RATE, tone(5)), tone(5), encode(tone(5), "ipod", "aac")]
+        for source in (*long, streamed, claims_hours):
+            with pytest.raises(TooLongError, match="at most 2 s"):
+                read_audio(source, max_seconds=2)
+        assert read_audio(tmp_path / "long.flac", max_seconds=5).duration == 5
+        assert read_audio(streamed).duration == pytest.approx(5, abs=0.1)
+        recording = read_audio(claims_hours)
+        assert recording.duration == pytest.approx(3.0, abs=0.6)
+        assert "cut off" in recording.warnings[0]
 
     def test_forbidden_file(self, clip):
         with tempfile.TemporaryDirectory() as folder:
@@ -179,27 +179,6 @@ class TestBadInput:
                     read_audio(path)
             finally:
                 os.seteuid(user)
-
-    def test_empty_file(self, tmp_path):
-        (tmp_path / "empty.wav").touch()
-        with pytest.raises(EmptyAudioError, match=r"empty\.wav: the file is empty"):
-            read_audio(tmp_path / "empty.wav")
-        with pytest.raises(EmptyAudioError):
-            read_audio(b"")
-
-    @pytest.mark.parametrize("container", ["WAV", "FLAC"])
-    def test_file_without_samples(self, container):
-        with pytest.raises(AudioError, match="recording: "):
-            read_audio(as_file(np.zeros(0, np.float32), container))
-
-    def test_array_without_samples(self):
-        with pytest.raises(EmptyAudioError):
-            read_audio(np.zeros(0, np.float32))
-
-    def test_text_named_wav(self, tmp_path):
-        (tmp_path / "notes.wav").write_text("This is not a recording.\n" * 50)
-        with pytest.raises(UnreadableAudioError, match=r"notes\.wav: not an audio file"):
-            read_audio(tmp_path / "notes.wav")
 
     def test_playlists_are_not_followed(self, tmp_path, clip):
         (tmp_path / "secret.wav").write_bytes(as_file(clip))
@@ -253,63 +232,14 @@ class TestBadInput:
         (warning,) = recording.warnings
         assert "cut off" in warning
 
-    def test_wav_cut_within_its_header(self, clip):
-        with pytest.raises(AudioError):
-            read_audio(as_file(clip)[:30])
-        with pytest.raises(EmptyAudioError):
-            read_audio(as_file(clip)[:44])
-
     @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF])
     def test_streamed_wav_of_unknown_length_is_not_cut_off(self, clip, size):
         content = bytearray(as_file(clip))
         content[4:8] = content[40:44] = size.to_bytes(4, "little")
-        recording = read_audio(bytes(content), max_seconds=10)
-        assert len(recording.samples) == len(clip)
-        assert recording.warnings == ()
-
-    def test_streamed_flac_of_unknown_length(self, clip):
-        recording = read_audio(claim_samples(as_file(clip, "FLAC"), 0), max_seconds=10)
-        assert len(recording.samples) == len(clip)
-        assert recording.warnings == ()
-
-    def test_too_long(self, tmp_path):
-        path = tmp_path / "long.flac"
-        soundfile.write(path, np.zeros(60 * SAMPLE_RATE, np.int16), SAMPLE_RATE)
-        with pytest.raises(TooLongError, match=r"long\.flac: 60 s long; at most 10 s"):
-            read_audio(path, max_seconds=10)
-        assert read_audio(path, max_seconds=60).duration == 60
-        with pytest.raises(TooLongError):
-            read_audio(encode(tone(5), "ipod", "aac"), max_seconds=4)
-        with pytest.raises(TooLongError):
-            read_audio((SAMPLE_RATE, tone(5)), max_seconds=4)
-        with pytest.raises(TooLongError):
-            load_audio(tone(5), max_seconds=4)
-
-    def test_too_long_although_the_header_says_otherwise(self):
-        content = encode(tone(5, 48_000), "webm", "libopus", 48_000, {"live": "1"})
-        with pytest.raises(TooLongError, match="more than 2 s"):
-            read_audio(content, max_seconds=2)
-        assert read_audio(content).duration == pytest.approx(5, abs=0.1)
-
-    def test_header_that_claims_hours(self, clip):
-        content = claim_samples(as_file(clip, "FLAC"), 10 * 3600 * SAMPLE_RATE)
-        with pytest.raises(TooLongError, match="36000 s"):
-            read_audio(content, max_seconds=60)
-        recording = read_audio(content)
-        assert recording.duration == pytest.approx(3.0, abs=0.6)
-        assert "cut off" in recording.warnings[0]
-
-    def test_clipped_recording_is_told(self, clip):
-        loud = np.clip(30 * clip, -1, 1)
-        (warning,) = read_audio(as_file(loud)).warnings
-        assert "clipped" in warning
-        assert read_audio(as_file(clip / np.abs(clip).max())).warnings == ()
-
-    def test_beyond_full_scale_is_scaled_down(self, clip):
-        loud = 5 * clip / np.abs(clip).max()
-        recording = read_audio(as_file(loud, subtype="FLOAT"))
-        assert np.abs(recording.samples - loud / 5).max() < 1e-6
-        assert "5 times full scale" in recording.warnings[0]
+        for source in (bytes(content), claim_samples(as_file(clip, "FLAC"), 0)):
+            recording = read_audio(source, max_seconds=10)
+            assert len(recording.samples) == len(clip)
+            assert recording.warnings == ()
 
     @given(
         kind=st.sampled_from(sorted(whole_files())),

@@ -33,10 +33,6 @@ def clip() -> np.ndarray:
 
 
 class TestCheckSpeech:
-    def test_speech_passes(self, clip):
-        check_speech(read_audio(clip))
-        check_speech(read_audio(clip * 0.006 / np.abs(clip).max()))  # as quiet as the quietest clip of RAVDESS
-
     @pytest.mark.parametrize("offset", [0.0, 0.2])
     def test_silence(self, offset):
         noise = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE) * 0.9 * SILENCE_PEAK + offset
@@ -44,25 +40,24 @@ class TestCheckSpeech:
             with pytest.raises(SilenceError, match="recording: silence"):
                 check_speech(read_audio(samples))
 
-    def test_clip_of_50_ms(self):
-        with pytest.raises(TooShortError, match=r"recording: 0\.05 s of sound; at least 0\.25 s"):
-            check_speech(read_audio(tone(0.05)))
-
-    def test_sound_of_50_ms_within_silence(self):
-        samples = np.concatenate([np.zeros(SAMPLE_RATE), tone(0.05), np.zeros(SAMPLE_RATE)])
-        with pytest.raises(TooShortError):
-            check_speech(read_audio(samples))
-
-    def test_shortest_sound_that_is_answered(self):
-        check_speech(read_audio(tone(MIN_SECONDS)))
-
-    def test_rate_of_the_recording_counts(self):
+    def test_check_speech_heeds_the_sample_rate(self):
         check_speech(Recording(tone(0.3, rate=8000), 8000, "a.wav"))
         with pytest.raises(TooShortError, match=r"a\.wav"):
             check_speech(Recording(tone(0.2, rate=48_000), 48_000, "a.wav"))
 
+    def test_too_short(self, clip):
+        check_speech(read_audio(clip * 0.006 / np.abs(clip).max()))  # as quiet as the quietest clip of RAVDESS
+        check_speech(read_audio(tone(MIN_SECONDS)))
+        silence = np.zeros(SAMPLE_RATE)
+        for samples in (tone(0.05), np.concatenate([silence, tone(0.05), silence])):
+            with pytest.raises(TooShortError, match="recording"):
+                check_speech(read_audio(samples))
+
 
 class TestSpeechSpan:
+    def test_digital_silence_is_kept_whole(self):
+        assert speech_span(np.zeros(5000, np.float32)) == (0, 5000)
+
     @given(st.integers(0, 8000), st.integers(400, 16_000), st.integers(0, 8000), st.integers(0, 9))
     def test_a_loud_tone_is_never_cut(self, before, length, after, seed):
         samples = np.random.default_rng(seed).normal(0, 1e-4, before + length + after)
@@ -81,25 +76,14 @@ class TestSpeechSpan:
         if values:
             assert start < end
 
-    def test_all_zero_is_kept_whole(self):
-        assert speech_span(np.zeros(5000, np.float32)) == (0, 5000)
-
-    def test_level_does_not_matter(self, clip):
-        assert speech_span(clip) == speech_span(0.1 * clip)
-
-    def test_top_db_decides_what_is_silence(self):
-        samples = np.concatenate([tone(level=0.5), tone(level=0.5 / 30)])  # 30 times is 29.5 dB
-        assert speech_span(samples, top_db=40)[1] == len(samples)
-        assert speech_span(samples, top_db=20)[1] < SAMPLE_RATE + 400
-
     @pytest.mark.parametrize(("options", "limit"), [({}, 40), ({"top_db": 20}, 20), ({"top_db": 60}, 60)])
-    def test_a_frame_counts_down_to_so_many_db_below_the_loudest(self, options, limit):
+    def test_frames_count_down_to_top_db(self, options, limit):
         for below, counts in ((limit - 0.4, True), (limit + 0.4, False)):
             samples = np.concatenate([np.full(SAMPLE_RATE, level) for level in (0.5, 0.5 * 10 ** (-below / 20))])
             assert (speech_span(samples, **options)[1] > 1.9 * SAMPLE_RATE) == counts
             assert (len(trim_silence(samples, **options)) > 1.9 * SAMPLE_RATE) == counts
 
-    def test_frames_are_as_long_as_the_rate_has_it(self):
+    def test_frames_heed_the_sample_rate(self):
         samples = np.zeros(8000)
         samples[2000:3600] = 0.5
         start, end = speech_span(samples, sample_rate=8000)
@@ -113,11 +97,6 @@ class TestSpeechSpan:
         starts, power = frame_power(np.full(1000, 0.5))
         assert starts.tolist() == [0, 160, 320, 480, 640]
         assert power == pytest.approx([100, 100, 100, 100, 90])
-
-    def test_trim_silence_keeps_the_voice_of_a_clip(self, clip):
-        trimmed = trim_silence(clip)
-        assert len(trimmed) == pytest.approx(0.6 * len(clip), abs=2000)
-        assert np.abs(trimmed).max() == np.abs(clip).max()
 
 
 class TestSlidingWindows:
@@ -174,7 +153,7 @@ class TestLongRecordings:
     window_seconds=st.sampled_from([1.0, 3.0, 5.0]),
 )
 @example(parts=[(False, 30.0), (True, 0.3)], window_seconds=5.0)
-def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(parts, window_seconds):
+def test_speech_windows_fit_and_hold_the_loudest_moment(parts, window_seconds):
     rng = np.random.default_rng(0)
     samples = np.concatenate(
         [rng.normal(0, 0.1 if voice else 1e-5, round(s * SAMPLE_RATE)).astype(np.float32) for voice, s in parts]
@@ -190,7 +169,7 @@ def test_windows_lie_in_the_recording_fit_the_model_and_hold_the_loudest_moment(
         assert windows == [(first, last)]
 
 
-def test_windows_overlap_by_half_and_leave_out_what_is_40_db_below_the_voice():
+def test_speech_windows_overlap_and_skip_silence():
     rng = np.random.default_rng(0)
     voice = np.sign(rng.normal(size=12 * SAMPLE_RATE)).astype(np.float32)
     starts = np.array([0, 2, 4, 6, 8])

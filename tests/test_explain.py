@@ -60,9 +60,16 @@ def svm() -> EmotionClassifier:
     return EmotionClassifier(ClassicalModel(pipeline, config), "svm", window_seconds=5.0)
 
 
-def test_the_stretch_that_made_the_answer_counts_most(loudest):
+def explain(function, classifier: EmotionClassifier, clip: Recording) -> list:
+    prediction = classifier.predict(clip)
+    return function(classifier, clip, prediction.label, prediction.timeline)
+
+
+def test_occlusion_finds_what_drove_the_prediction(loudest):
     clip = beep(3.0, (1.05, 1.15, 0.8))
-    stretches = occlusion(loudest, clip, loudest.predict(clip))
+    before = clip.samples.copy()
+    stretches = explain(occlusion, loudest, clip)
+    np.testing.assert_array_equal(clip.samples, before)
     most = max(stretches, key=lambda stretch: stretch.evidence)
     assert most.start < 1.05 < 1.15 < most.end
     assert most.complete == pytest.approx(0.81, abs=0.02)
@@ -72,18 +79,17 @@ def test_the_stretch_that_made_the_answer_counts_most(loudest):
     assert all(stretch.evidence == pytest.approx(0, abs=1e-6) for stretch in others)
 
 
-def test_a_stretch_against_the_answer_has_evidence_below_zero(loudest):
+def test_occlusion_finds_what_speaks_against_it(loudest):
     clip = beep(3.0, (1.0, 1.2, 0.4))
-    prediction = loudest.predict(clip)
-    assert prediction.label == "calm"
-    assert min(stretch.evidence for stretch in occlusion(loudest, clip, prediction)) < -0.1
+    assert loudest.predict(clip).label == "calm"
+    assert min(stretch.evidence for stretch in explain(occlusion, loudest, clip)) < -0.1
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 3.9])
-def test_stretches_cover_the_sound_and_nothing_else(loudest, seconds):
+def test_occlusion_covers_the_sound_and_nothing_else(loudest, seconds):
     clip = recording(np.pad(make_clip("happy", seconds=seconds), (SAMPLE_RATE, SAMPLE_RATE))[: 4 * SAMPLE_RATE])
     first, last = (place / SAMPLE_RATE for place in speech_span(clip.samples))
-    stretches = occlusion(loudest, clip, loudest.predict(clip))
+    stretches = explain(occlusion, loudest, clip)
     assert stretches[0].start == pytest.approx(first)
     assert stretches[-1].end == pytest.approx(last)
     for before, after in pairwise(stretches):
@@ -91,51 +97,32 @@ def test_stretches_cover_the_sound_and_nothing_else(loudest, seconds):
     assert all(stretch.end - stretch.start <= STRETCH_SECONDS + 1e-9 for stretch in stretches)
 
 
-def test_of_a_long_recording_the_decisive_window_is_looked_at(loudest):
+def test_occlusion_looks_at_the_decisive_window(loudest):
     clip = beep(14.0, (9.0, 9.2, 0.9))
     prediction = loudest.predict(clip)
-    segment = decisive_segment(prediction)
+    segment = decisive_segment(prediction.label, prediction.timeline)
     assert segment.scores[prediction.label] == max(one.scores[prediction.label] for one in prediction.timeline)
-    for stretch in occlusion(loudest, clip, prediction):
+    for stretch in explain(occlusion, loudest, clip):
         assert segment.start <= stretch.start < stretch.end <= segment.end + 1e-9
 
 
-def test_the_recording_is_left_as_it_was(loudest):
-    clip = beep(2.0, (1.0, 1.2, 0.8))
-    before = clip.samples.copy()
-    occlusion(loudest, clip, loudest.predict(clip))
-    np.testing.assert_array_equal(clip.samples, before)
-
-
-def test_unusual_properties_of_a_voice_are_named_with_the_most_unusual_first(svm):
-    clip = recording(make_clip("neutral", actor=1, seconds=1.5))
-    louder = recording(np.clip(clip.samples * 9, -1, 1))
-    standouts = standout_features(svm, louder, svm.predict(louder))
-    by_name = {standout.name: standout for standout in standouts}
-    assert by_name["energy_mean"].words.startswith("a loud voice (")
-    assert by_name["energy_mean"].deviation >= UNUSUAL
-    distances = [abs(standout.deviation) for standout in standouts]
-    assert distances == sorted(distances, reverse=True)
-    assert min(distances) >= UNUSUAL
-    quieter = recording(clip.samples * 0.05)
-    names = {one.name: one.words for one in standout_features(svm, quieter, svm.predict(quieter))}
-    assert names["energy_mean"].startswith("a quiet voice (")
-
-
-def test_deviations_are_those_of_the_training_clips(svm):
-    clip = recording(make_clip("surprised", actor=2, seconds=1.5) * 0.05)
+@pytest.mark.parametrize(("gain", "words"), [(9, "a loud voice ("), (0.05, "a quiet voice (")])
+def test_standouts_are_far_from_the_training_clips(svm, gain, words):
+    clip = recording(np.clip(make_clip("neutral", actor=1, seconds=1.5) * gain, -1, 1))
     values = dict(zip(feature_names(GROUPS), extract(clip.samples, GROUPS), strict=True))
     usual = svm.model.feature_statistics()
-    found = {standout.name: standout.deviation for standout in standout_features(svm, clip, svm.predict(clip))}
+    standouts = explain(standout_features, svm, clip)
     expected = {name: (values[name] - usual[name][0]) / usual[name][1] for name in MEASURES}
-    assert found == pytest.approx({name: z for name, z in expected.items() if abs(z) >= UNUSUAL}, rel=1e-3)
+    expected = {name: z for name, z in expected.items() if abs(z) >= UNUSUAL}
+    assert {one.name: one.deviation for one in standouts} == pytest.approx(expected, rel=1e-3)
+    assert {one.name: one.words for one in standouts}["energy_mean"].startswith(words)
+    assert [one.name for one in standouts] == sorted(expected, key=lambda name: -abs(expected[name]))
 
 
-def test_what_is_not_voiced_has_no_pitch_to_speak_of(svm):
+def test_standouts_of_noise_have_no_pitch(svm):
     noise = recording(np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE))
-    assert "pitch_mean" not in {one.name for one in standout_features(svm, noise, svm.predict(noise))}
+    assert "pitch_mean" not in {one.name for one in explain(standout_features, svm, noise)}
 
 
-def test_a_model_without_features_has_no_standouts(loudest):
-    clip = beep(2.0, (1.0, 1.2, 0.8))
-    assert standout_features(loudest, clip, loudest.predict(clip)) == []
+def test_model_without_features_has_no_standouts(loudest):
+    assert explain(standout_features, loudest, beep(2.0, (1.0, 1.2, 0.8))) == []

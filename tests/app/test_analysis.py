@@ -101,18 +101,17 @@ def test_explanation_is_that_of_the_library_for_the_answer_given(analyser, recor
     path = str(recordings / file)
     explanation = analyser.explain(path, analyser.analyse(path))
     prediction = analyser.model.predict(path)
-    expected = occlusion(analyser.model, explanation.recording, prediction)
+    expected = occlusion(analyser.model, explanation.recording, prediction.label, prediction.timeline)
     assert [one["start"] for one in explanation.stretches] == pytest.approx([one.start for one in expected], abs=1e-3)
     assert [one["without"] for one in explanation.stretches] == pytest.approx(
         [one.without for one in expected], abs=1e-3
     )
-    segment = decisive_segment(prediction)
+    segment = decisive_segment(prediction.label, prediction.timeline)
     for stretch in explanation.stretches:
         assert segment.start <= stretch["start"] < stretch["end"] <= segment.end + 1e-3
-    words = [
-        one.words
-        for one in standout_features(analyser.baseline, explanation.recording, analyser.baseline.predict(path))
-    ]
+    baseline = analyser.baseline.predict(path)
+    standouts = standout_features(analyser.baseline, explanation.recording, baseline.label, baseline.timeline)
+    words = [one.words for one in standouts]
     assert [one["words"] for one in explanation.standouts] == words
     json.dumps([explanation.stretches, explanation.standouts])
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "evaluate": (evaluate, "predict_table", "--model {0}/svm --corpora ravdess --data_dir {0}/data --output_dir", 2),
     "compare": (compare, "read_run", "{0}/run0 {0}/run1 --output", 2),
     "publish": (publish, "build_dataset", "--dry_run --dataset user/clips --data_dir {0}/data --output", 2),
-    "predict": (predict, "answer", "{0}/data --model {0}/svm --output", 2),
+    "predict": (predict, "predict_rows", "{0}/data --model {0}/svm --output", 2),
 }
 
 
