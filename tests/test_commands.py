@@ -35,7 +35,7 @@ def test_no_command_is_missing_here():
     }
     # The start of a Space is a text in the module that writes it.
     assert started - {"train.publishing.space"} | {
-        "tests.app.load",
+        "tests.qa.load",
         "tests.fuzz",
         "tests.hostile",
         "tests.hub_server",
@@ -75,7 +75,7 @@ def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
     near |= {"train.evaluate": "corpora", "train.baseline": "protocol", "train.finetune": "num_layers"}
     near |= {"train.robustness": "data_dir", "tests.hub_server": "root", "train.experiments": "report_only"}
     near |= {
-        "tests.app.load": "clients",
+        "tests.qa.load": "clients",
         "tests.hostile": "doors",
         "tests.mutants": "processes",
         "tests.train.killed": "kills",

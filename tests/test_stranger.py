@@ -85,7 +85,7 @@ NOT_RUN = {
         ],
         MEASURED,
     ),
-    ".venv/bin/python -m tests.app.load --clients 50 --seconds 120": "tests/app/test_load.py has fewer clients",
+    ".venv/bin/python -m tests.qa.load --clients 50 --seconds 120": "make qa runs it",
     ".venv/bin/python -m app.examples.make": "it needs espeak-ng: tests/app/test_examples.py runs it where that is",
     # In sentences.
     **dict.fromkeys(["pip install .", "pip install '.[torch]'", "pip install '.[scale]'", "ser-hf predict"], NETWORK),

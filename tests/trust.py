@@ -65,7 +65,7 @@ PARTS = {
     "load": Part(
         "The page under load",
         "Every request is answered or refused in words, memory stays flat, and clients that hang stop nobody.",
-        "-m tests.app.load --clients 50 --seconds 120",
+        "-m tests.qa.load --clients 50 --seconds 120",
     ),
     "kills": Part(
         "Trainings that were killed",

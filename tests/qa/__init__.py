@@ -1,0 +1,1 @@
+"""Tools that `make qa` runs: load, kill, fuzz and mutation testing."""
