@@ -126,10 +126,10 @@ def remove_leftovers(uploads: Path, seconds: float) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Load both models, warm them up and serve the page; returns the exit status."""
     arguments = build_parser().parse_args(argv)
-    for number in ENDINGS:
-        signal.signal(number, signal.default_int_handler)
     parent = os.environ.get("GRADIO_TEMP_DIR")
     try:
+        for number in ENDINGS:
+            signal.signal(number, signal.default_int_handler)
         limits = Limits.from_environment()
         if parent:
             Path(parent).mkdir(parents=True, exist_ok=True)

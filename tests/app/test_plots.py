@@ -6,10 +6,9 @@ import plotly.graph_objects as go
 import pytest
 
 from app.plots import COLUMNS, N_MELS, TOP_DB, mel_row, mel_spectrogram, recording_figure, timeline_scores
-from app.views import COUNTS, symbol
+from app.views import symbol
 from ser_hf.audio import SAMPLE_RATE, read_audio
 from ser_hf.labels import LABELS
-from ser_hf.marks import EMOTION_COLORS
 
 
 def noise(seconds: float) -> np.ndarray:
@@ -166,21 +165,6 @@ def test_hovering_shows_both_models_and_dashes_in_silence():
     assert {trace.hoverinfo for trace in others} == {"none"}  # "skip" would leave them without the line of the moment
 
 
-def test_timeline_takes_labels_of_one_model_alone():
-    other = ["bored", *LABELS[1:]]
-    answer = make_answer(8.0, windows((0, 4), (4, 8)), windows((0, 4), (4, 8), labels=other))
-    areas = areas_of(recording_figure(noise(8), answer), "model")
-    assert areas[f"{symbol('bored')} bored"].text[10] == "– · 65 %"
-    assert areas[f"{symbol(LABELS[0])} {LABELS[0]}"].text[10] == "65 % · –"
-
-
-def test_legend_names_each_emotion_once_in_its_colour():
-    figure = recording_figure(noise(17), LONG)
-    areas = [trace for trace in figure.data if "stackgroup" in trace and trace.stackgroup]
-    legend = [(trace.name, trace.fillcolor) for trace in areas if trace.showlegend is not False]
-    assert legend == [(f"{symbol(label)} {label}", EMOTION_COLORS[label]) for label in LABELS]
-
-
 def test_figure_outlines_what_counted_most():
     stretches = [stretch(0.2, 0.5), stretch(1.0, 2.5), stretch(1.2, -4.0), stretch(2.0, 1.0)]
     figure = recording_figure(noise(3), make_answer(3.0), stretches)
@@ -189,11 +173,6 @@ def test_figure_outlines_what_counted_most():
     assert list(bars.y) == [0.5, 2.5, 1.0]  # evidence against the label is not drawn
     panel = f"{heatmap_of(figure).yaxis} domain"
     assert {(shape.x0, shape.x1, shape.yref) for shape in figure.layout.shapes} == {(1.0, 1.4, panel)}
-
-
-@pytest.mark.parametrize("stretches", [[], [stretch(1.0, COUNTS - 0.01), stretch(2.0, -3.0)]])
-def test_figure_outlines_nothing_where_no_stretch_counts(stretches):
-    assert not recording_figure(noise(3), make_answer(3.0), stretches).layout.shapes
 
 
 @pytest.mark.parametrize(
