@@ -1,4 +1,4 @@
-"""What the page answers: one recording, both models, as plain JSON. Nothing here knows of Gradio."""
+"""What the page answers: the predictions of both models for one recording, as plain JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ser_hf.prediction import Prediction, Segment
 
 Answer = dict[str, Any]
 
+REASONS = {SilenceError: "silence", TooShortError: "too short", TooLongError: "too long"}
 OUT_OF_MEMORY = "The page is short of memory. Try a shorter recording, or again in some minutes."
 
 
@@ -59,7 +60,7 @@ class Analyser:
             ``warnings`` and ``timeline``; or ``file``, ``reason`` and ``error``.
         """
         if not path:
-            return _refusal("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
+            return refused("", "nothing", "There is no recording yet. Record a sentence, or upload a file.")
         name = Path(path).name
         try:
             size = Path(path).stat().st_size
@@ -81,7 +82,7 @@ class Analyser:
         megabytes = size / 1e6
         if megabytes <= self.limits.megabytes:
             return None
-        return _refusal(
+        return refused(
             name, "too large", f"The file has {megabytes:.0f} MB; at most {self.limits.megabytes} MB are taken."
         )
 
@@ -93,11 +94,11 @@ class Analyser:
             answers = [self.model.predict(recording), self.baseline.predict(recording)]
         except AudioError as error:
             shown = source if isinstance(source, (str, Path)) else name
-            return _refusal(name, _reason(error), str(error).replace(str(shown), name))
+            return refused(name, REASONS.get(type(error), "unreadable"), str(error).replace(str(shown), name))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _refusal(name, "out of memory", OUT_OF_MEMORY)
+            return refused(name, "out of memory", OUT_OF_MEMORY)
         shared = [warning for warning in answers[0].warnings if warning in answers[1].warnings]
         return {
             "file": name,
@@ -119,11 +120,8 @@ def _part(classifier: EmotionClassifier, prediction: Prediction, shared: list[st
     return {
         "name": classifier.name,
         "window_seconds": classifier.window_seconds,
-        "label": answer["label"],
-        "confident": answer["confident"],
-        "scores": answer["scores"],
+        **{key: answer[key] for key in ("label", "confident", "scores", "timeline")},
         "warnings": [warning for warning in answer["warnings"] if warning not in shared],
-        "timeline": answer["timeline"],
     }
 
 
@@ -132,10 +130,6 @@ def _timeline(part: Answer) -> tuple[str, list[Segment]]:
     return part["label"], [Segment(**segment) for segment in part["timeline"]]
 
 
-def _reason(error: AudioError) -> str:
-    kinds = {SilenceError: "silence", TooShortError: "too short", TooLongError: "too long"}
-    return kinds.get(type(error), "unreadable")
-
-
-def _refusal(file: str, reason: str, error: str) -> Answer:
+def refused(file: str, reason: str, error: str) -> Answer:
+    """The answer that is a refusal."""
     return {"file": file, "reason": reason, "error": error}

@@ -1,4 +1,4 @@
-"""The demo: a page that says what a voice expresses, by two models side by side.
+"""The demo: a page that classifies the emotion of a voice, by two models side by side.
 
 Examples:
 
@@ -21,12 +21,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
-if __package__ in (None, ""):  # run by its path, as a Hugging Face Space does
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 if __name__ == "__main__":  # what is imported below takes seconds, and has nothing yet to clean up
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
@@ -112,12 +111,12 @@ async def _sweep(uploads: Path, seconds: int) -> None:
         await asyncio.to_thread(remove_leftovers, uploads, seconds)
 
 
-def remove_leftovers(uploads: Path, seconds: float, now: float | None = None) -> None:
-    """Remove uploads that broke off and were last written to ``seconds`` ago: Gradio deletes only those that ended.
+def remove_leftovers(uploads: Path, seconds: float) -> None:
+    """Remove files of uploads that broke off and were last written to ``seconds`` ago.
 
-    What ended lies in folders of its own.
+    Gradio deletes those alone that ended, which lie in folders of their own.
     """
-    now = time.time() if now is None else now
+    now = time.time()
     for path in uploads.iterdir() if uploads.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):
             if path.is_file() and now - path.stat().st_mtime > seconds:
@@ -127,9 +126,16 @@ def remove_leftovers(uploads: Path, seconds: float, now: float | None = None) ->
 def main(argv: Sequence[str] | None = None) -> int:
     """Load both models, warm them up and serve the page; returns the exit status."""
     arguments = build_parser().parse_args(argv)
+    parent = os.environ.get("GRADIO_TEMP_DIR")
     try:
+        for number in ENDINGS:
+            signal.signal(number, signal.default_int_handler)
         limits = Limits.from_environment()
-        with _interruptible(), _own_uploads():
+        if parent:
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        # A folder for this page's uploads alone, gone with it: Gradio leaves them behind when visitors are there.
+        with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
+            os.environ["GRADIO_TEMP_DIR"] = folder
             _serve(arguments, limits)
     except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
@@ -146,86 +152,33 @@ def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
     address = launch(page, limits, arguments.host, arguments.port, ending)
     print(f"Loading {arguments.model} and {arguments.baseline}", flush=True)
     try:
-        loaded = Analyser(
-            EmotionClassifier.from_pretrained(arguments.model),
-            EmotionClassifier.from_pretrained(arguments.baseline),
-            limits,
-        )
+        model, baseline = map(EmotionClassifier.from_pretrained, (arguments.model, arguments.baseline))
+        loaded = Analyser(model, baseline, limits)
         loaded.warm_up()
         analyser.set_result(loaded)
         print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
         threading.Event().wait()
     finally:
+        for number in ENDINGS:  # a second one would end it no sooner, and leave voices behind
+            signal.signal(number, signal.SIG_IGN)
         if not analyser.done():  # so that nobody waits for ever
             analyser.set_exception(gr.Error(ENDING, print_exception=False))
-        _end(page, ending)
-
-
-def _end(page: gr.Blocks, ending: Ending) -> None:
-    """Let running requests finish for a while, tell who waits longer, and close the page."""
-    for number in ENDINGS:  # asked twice it would end no sooner, and leave voices behind
-        signal.signal(number, signal.SIG_IGN)
-    ending.begin()
-    ending.wait(GRACE_SECONDS)
-    ending.tell()
-    page.close(verbose=False)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """A termination does what an interruption does, until the end of the block."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
-    try:
-        yield
-    finally:
-        for number, handled in before.items():
-            signal.signal(number, handled)
-
-
-@contextlib.contextmanager
-def _own_uploads() -> Iterator[None]:
-    """A folder for this page's uploads alone, gone with the page: Gradio leaves them behind when visitors are there."""
-    parent = os.environ.get("GRADIO_TEMP_DIR")
-    if parent:
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        try:
-            yield
-        finally:
-            if parent is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = parent
+        ending.end(GRACE_SECONDS)
+        page.close(verbose=False)
 
 
 def build_parser() -> CommandParser:
     """The command line; its defaults come from the environment, then from the bundled models."""
-    environment = os.environ.get
     parser = CommandParser(prog="python -m app.app", doc=__doc__)
-    parser.add_argument(
-        "--model",
-        metavar="DIR|HUB_ID",
-        default=environment("SER_HF_MODEL") or DEFAULT_MODEL,
-        help="the model that answers (default: $SER_HF_MODEL, else models/ser-whisper)",
+    options: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
+        ("--model", "SER_HF_MODEL", DEFAULT_MODEL, {"metavar": "DIR|HUB_ID", "help": "the model that predicts"}),
+        ("--baseline", "SER_HF_BASELINE", DEFAULT_BASELINE, {"metavar": "DIR|HUB_ID", "help": "the model beside it"}),
+        ("--host", "GRADIO_SERVER_NAME", HOST, {"help": "address to listen on; 0.0.0.0 is all of them"}),
+        ("--port", "GRADIO_SERVER_PORT", PORT, {"type": int, "help": "port to listen on"}),
     )
-    parser.add_argument(
-        "--baseline",
-        metavar="DIR|HUB_ID",
-        default=environment("SER_HF_BASELINE") or DEFAULT_BASELINE,
-        help="the model beside it (default: $SER_HF_BASELINE, else models/ser-svm)",
-    )
-    parser.add_argument(
-        "--host",
-        default=environment("GRADIO_SERVER_NAME") or HOST,
-        help=f"address to listen on; 0.0.0.0 is all of them (default: $GRADIO_SERVER_NAME, else {HOST})",
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=environment("GRADIO_SERVER_PORT") or PORT,
-        help=f"port to listen on (default: $GRADIO_SERVER_PORT, else {PORT})",
-    )
+    for option, variable, default, settings in options:
+        settings["help"] += f" (default: ${variable}, else {getattr(default, 'name', default)})"
+        parser.add_argument(option, default=os.environ.get(variable) or default, **settings)
     return parser
 
 

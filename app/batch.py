@@ -1,7 +1,8 @@
-"""Many recordings at once, in files of their own or in zip archives: one row each. Nothing here knows of Gradio."""
+"""The batch tab: many recordings at once, in files of their own or in zip archives, as rows, as HTML and as CSV."""
 
 from __future__ import annotations
 
+import csv
 import io
 import time
 import zipfile
@@ -9,12 +10,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from app.analysis import Analyser, Answer
+from app.analysis import Analyser, Answer, refused
 from app.limits import Limits
+from app.views import REFUSALS, refusal, render
 from ser_hf.audio import UnreadableAudioError
 from ser_hf.predict import AUDIO_SUFFIXES
 
@@ -25,9 +26,17 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # no sound begins so; the secon
 # zipfile unpacks the other methods without a bound: a few kB of bzip2 would fill the memory.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # of an entry's flags
-PIECE = 1 << 20  # bytes read at once; a list of 10,000 files is about as long
+LONGEST_LIST = 1 << 20  # bytes: some 10,000 files
 # What zipfile raises on damaged bytes; RuntimeError stands for NotImplementedError too.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError)
+
+HEADS = ("Recording", "Neural network", "Baseline", "Length", "Remarks")
+COLUMNS = (
+    *("file", "label", "confidence", "confident"),
+    *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
+)
+# With these a spreadsheet takes a text for a formula, and runs what a stranger wrote into the name of a file.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 @dataclass(frozen=True)
@@ -45,20 +54,15 @@ class Recording:
     read: Callable[[], Any]
 
 
-def nothing(done: int, total: int, name: str) -> None:
-    """Report to nobody."""
-
-
 def run_batch(
     analyser: Analyser,
     files: Sequence[str] | None,
-    report: Callable[[int, int, str], None] = nothing,
+    report: Callable[[int, int, str], object] = lambda done, total, name: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Batch:
-    """Say of every recording what the voice in it expresses, or in words why there is no answer.
+    """Predict the emotion of every recording, or say why there is no prediction.
 
-    Files are taken in the order given, an archive's recordings in the archive's; an archive is known by its content.
-    Nothing is unpacked to disk, and of each entry no more than one recording may have is held in memory. What the
+    Files are taken in the order given, an archive's recordings in the archive's. Nothing is unpacked to disk. What the
     limits leave out is told in a last row without a file name.
 
     Args:
@@ -83,17 +87,18 @@ def run_batch(
     rows: list[Answer] = []
     room = limits.batch_megabytes * 1e6
     for recording in find_recordings(files, limits):
-        rest = _rest(limits, len(rows), total, late=clock() >= deadline)
-        if rest:
+        if rest := _rest(limits, len(rows), total, late=clock() >= deadline):
             rows.append(rest)
             break
-        if isinstance(recording, dict):
-            row = recording
-        elif refused := _too_much(analyser, recording, room):
-            row = refused
+        if isinstance(recording, Recording):
+            row = analyser.too_large(recording.name, recording.size)
+            if not row and recording.size > room:
+                row = _over(recording.name, limits)
+            if not row:
+                room -= recording.size
+                row = _row(analyser, recording)
         else:
-            room -= recording.size
-            row = _row(analyser, recording)
+            row = recording
         rows.append(row)
         report(len(rows), min(total, limits.batch_files), row["file"])
     answers = [row for row in rows if "error" not in row]
@@ -108,8 +113,7 @@ def run_batch(
 def find_recordings(files: Sequence[str], limits: Limits) -> Iterator[Recording | Answer]:
     """The recordings in files and archives, in order; an archive that gives none is one refusal.
 
-    Archives together may have ``limits.batch_megabytes`` as they come, and each a list of files as long as one `PIECE`:
-    so they cannot hold so much that listing it takes for ever.
+    An archive is known by its content. Together they may have ``limits.batch_megabytes`` as they come.
     """
     room = limits.batch_megabytes * 1e6
     for path in files:
@@ -133,25 +137,24 @@ def _in_archive(path: str, name: str) -> Iterator[Recording | Answer]:
     empty = True
     try:
         with _Archive(path) as file, zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                if _is_recording(entry):
-                    empty = False
-                    inner = f"{name}/{entry.filename}"
-                    yield Recording(inner, entry.file_size, partial(_unpack, archive, entry, inner))
+            for entry in filter(_is_recording, archive.infolist()):
+                empty = False
+                inner = f"{name}/{entry.filename}"
+                yield Recording(inner, entry.file_size, partial(_unpack, archive, entry, inner))
     except UnreadableAudioError as error:
-        yield _refusal(name, "unreadable", str(error))
+        yield refused(name, "unreadable", str(error))
     except DAMAGE:
-        yield _refusal(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
+        yield refused(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
     else:
         if empty:
-            yield _refusal(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
+            yield refused(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
 
 
 class _Archive(io.FileIO):
     """A zip archive whose list of files, which zipfile reads at once, is refused where it is too long to go through."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > PIECE:
+        if size is not None and size > LONGEST_LIST:
             raise UnreadableAudioError(f"{Path(self.name).name}: an archive of too many files. Pack fewer into one.")
         return super().read(size)
 
@@ -171,24 +174,17 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Answ
         raise UnreadableAudioError(f"{name}: compressed in an unusual way. Pack it again as an ordinary zip archive.")
     try:
         with archive.open(entry) as file:
-            pieces = iter(partial(file.read, PIECE), b"")
-            data = b"".join(islice(pieces, entry.file_size // PIECE + 1))
+            data = file.read(entry.file_size + 1)
     except DAMAGE:
-        data = None
-    if data is None or len(data) != entry.file_size:
+        data = b""
+    if len(data) != entry.file_size:
         raise UnreadableAudioError(f"{name}: damaged inside the archive. Pack it again.")
     return {"path": name, "bytes": data}
 
 
-def _too_much(analyser: Analyser, recording: Recording, room: float) -> Answer | None:
-    """The refusal of what is larger than one recording may be, or than what is left of the batch."""
-    refusal = analyser.too_large(recording.name, recording.size)
-    return refusal or (_over(recording.name, analyser.limits) if recording.size > room else None)
-
-
 def _over(name: str, limits: Limits) -> Answer:
     error = f"With this the batch has more than {limits.batch_megabytes} MB, the most that are taken at once."
-    return _refusal(name, "batch too large", f"{error} Send it in another batch.")
+    return refused(name, "batch too large", f"{error} Send it in another batch.")
 
 
 def _rest(limits: Limits, done: int, total: int, late: bool) -> Answer | None:
@@ -199,18 +195,19 @@ def _rest(limits: Limits, done: int, total: int, late: bool) -> Answer | None:
         reason, limit = "out of time", f"the {limits.batch_minutes} min that one batch may take were over"
     else:
         return None
-    return _refusal("", reason, f"Left out: {total - done} more, as {limit}. Send them as another batch.")
+    return refused("", reason, f"Left out: {total - done} more, as {limit}. Send them as another batch.")
 
 
 def _row(analyser: Analyser, recording: Recording) -> Answer:
     try:
         source = recording.read()
     except UnreadableAudioError as error:
-        return _refusal(recording.name, "unreadable", str(error))
+        return refused(recording.name, "unreadable", str(error))
     answer = analyser.answer(source, recording.name)
     if "error" in answer:
         return answer
     model, baseline = answer["model"], answer["baseline"]
+    of_baseline = [f"baseline: {warning}" for warning in baseline["warnings"]]
     return {
         "file": answer["file"],
         "label": model["label"],
@@ -221,15 +218,44 @@ def _row(analyser: Analyser, recording: Recording) -> Answer:
         "baseline_confident": baseline["confident"],
         "agree": answer["agree"],
         "duration": answer["duration"],
-        "warnings": [
-            *answer["warnings"],
-            *model["warnings"],
-            *(f"baseline: {warning}" for warning in baseline["warnings"]),
-        ],
+        "warnings": answer["warnings"] + model["warnings"] + of_baseline,
         "scores": model["scores"],
         "baseline_scores": baseline["scores"],
     }
 
 
-def _refusal(file: str, reason: str, error: str) -> Answer:
-    return {"file": file, "reason": reason, "error": error}
+def batch_html(batch: Batch) -> str:
+    """What `run_batch` returns, as a self-contained piece of the page."""
+    if "error" in batch:
+        return refusal(REFUSALS["nothing"][0], batch["error"])
+    agreed = sum(row.get("agree", False) for row in batch["rows"])
+    return render("batch.html", batch=batch, heads=HEADS, agreed=agreed)
+
+
+def write_csv(batch: Batch, labels: Sequence[str], path: Path) -> None:
+    """Write what `run_batch` returns as one table, one row per recording.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Args:
+        batch: the rows.
+        labels: of the models; each has a column of probabilities of the model and one of the baseline.
+        path: the file to write.
+    """
+    table = []
+    for row in batch["rows"]:
+        cells = {column: row[column] for column in (*COLUMNS, "error") if column in row}
+        cells["warnings"] = "; ".join(row.get("warnings", ()))
+        for prefix, scores in (("p_", "scores"), ("baseline_p_", "baseline_scores")):
+            cells |= {f"{prefix}{label}": score for label, score in row.get(scores, {}).items()}
+        table.append({column: _no_formula(cell) for column, cell in cells.items()})
+    probabilities = [f"{prefix}{label}" for prefix in ("p_", "baseline_p_") for label in labels]
+    others = [column for cells in table for column in cells if "p_" in column]  # labels of the baseline alone
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys([*COLUMNS, *probabilities, *others, "warnings", "error"])))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

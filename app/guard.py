@@ -1,7 +1,6 @@
-"""What stands before Gradio, which serves more than this page uses, and answers some of what it is sent with nothing.
+"""What Gradio lacks on a shared machine: limits on requests, and a last word to those who wait when the page ends.
 
-Only what the page uses is let through, within limits of size and time; no address is asked that a visitor names; what
-breaks Gradio is answered in words; and who still waits when the page ends is told so.
+Gradio itself checks paths and names of files, the size of each upload, origins, and addresses that it would proxy.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import contextlib
 import json
 import logging
 import os
-import threading
-import time
 import traceback
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
@@ -26,16 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.limits import Limits
 
 API = "gradio_api"
-UPLOAD = f"/{API}/upload"
-# By the first part of their path. Not among them, for example: monitoring, log-in, fetching for others (`proxy=`),
-# recordings of video, which Gradio keeps where nobody deletes them.
+UPLOAD, FILE = f"/{API}/upload", f"/{API}/file="
+STREAMS = (QUEUE := f"/{API}/queue/data", f"/{API}/call/")
+# By the first part of their path, all that the page uses. Of the rest, video recordings, deep links and calls of
+# components leave files that nobody deletes, and custom components print to the terminal.
 SERVED = {"", "assets", "config", "favicon.ico", "manifest.json", "robots.txt", "static", "svelte", "theme.css", API}
 SERVED_API = {
     *("app_id", "call", "cancel", "heartbeat", "info", "openapi.json", "queue", "reset", "run", "startup-events"),
     *("stream", "theme.css", "upload", "upload_progress"),
 }
-FILE = "file="
-STREAMS = (f"/{API}/queue/data", f"/{API}/call/")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 NOT_SERVED = "This page does not serve that. Its API is described at /?view=api."
@@ -47,60 +43,53 @@ logger = logging.getLogger(__name__)
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """One short line for the operator: what failed and where. Whoever forges requests is not to fill the terminal."""
+    """Log in one short line what failed and where: forged requests must not fill the terminal."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     logger.warning("%.200s: %.500s in %s, line %s", what, repr(error), place.filename, place.lineno)
 
 
-class Ending:
-    """How the page ends: nothing new begins, what runs may go on for a while, and then the rest is told.
+class _EndingError(Exception):
+    """The page ended before an answer was there."""
 
-    Requests are counted by the server's thread, and `begin`, `wait` and `tell` are called by another.
+
+@dataclass
+class Ending:
+    """How the page ends: nothing new begins, what runs may go on for a while, and the rest is told.
+
+    Attributes:
+        begun: uploads and predictions are refused.
+        over: nobody waits any longer.
+        waiting: the requests that wait for a prediction.
     """
 
-    def __init__(self) -> None:
-        self.begun = False
-        self.told = asyncio.Event()
-        self.waiting = 0
-        self._nobody_waits = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+    begun: bool = False
+    over: bool = False
+    waiting: set[asyncio.Task] = field(default_factory=set)
 
-    @contextlib.contextmanager
-    def one_waits(self) -> Iterator[None]:
-        """Somebody waits for an answer inside of ``with``."""
-        self._loop = asyncio.get_running_loop()
-        self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
-            if self.begun and not self.waiting:
-                self._nobody_waits.set()
-
-    def begin(self) -> None:
-        """Refuse what is new from now on."""
+    def end(self, seconds: float) -> None:
+        """Let running predictions finish within ``seconds``; to be called by a thread that is not the server's."""
         self.begun = True
-        if not self.waiting:
-            self._nobody_waits.set()
+        if tasks := list(self.waiting):
+            asyncio.run_coroutine_threadsafe(self.wait_and_cancel(seconds), tasks[0].get_loop()).result()
+        self.over = True
 
-    def wait(self, seconds: float) -> bool:
-        """Let the others get their answers; returns whether all have."""
-        return self._nobody_waits.wait(seconds)
-
-    def tell(self) -> None:
-        """Tell those who still wait, and let them go."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.told.set)
+    async def wait_and_cancel(self, seconds: float) -> None:
+        """Wait for the predictions that run, and cancel those that take longer than ``seconds``."""
+        if self.waiting:
+            await asyncio.wait(self.waiting, timeout=seconds)
+        self.over = True
+        for task in self.waiting:
+            task.cancel()
 
 
 class Guard:
     """ASGI middleware around Gradio's routes.
 
     Args:
-        app: what it stands before.
+        app: the routes.
         limits: of sizes and times.
         uploads: the folder that uploads lie in.
-        ending: tells when the page ends.
+        ending: knows when the page ends.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, uploads: Path, ending: Ending) -> None:
@@ -120,103 +109,88 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
+        status, words, last = 400, NOT_UNDERSTOOD, b""
         try:
-            refusal = await self._refusal(scope, path)
-            if refusal is not None:
+            if refusal := await self._refusal(scope, path):
                 await refusal(scope, receive, send_on)
-            elif scope["method"] == "GET" and path.startswith(STREAMS):
-                if not await self._stream(scope, receive, send_on):
-                    await (self._told(path, send) if started else _words(503, ENDING, path)(scope, receive, send_on))
+            elif scope["method"] == "POST":
+                async with asyncio.timeout(self.limits.keep_seconds):
+                    await self.app(scope, self._limited(path, receive), send_on)
+            elif path.startswith(STREAMS):
+                await self._stream(scope, receive, send_on)
             else:
-                await self.app(scope, self._limited(scope, path, receive), send_on)
+                await self.app(scope, receive, send_on)
+            return
         except ClientDisconnect:
-            pass
+            return
+        except TimeoutError:
+            status, words = 408, f"This took longer than {self.limits.keep_seconds} s to arrive."
+        except _EndingError:
+            status, words, last = 503, ENDING, _last_event(path)
         except Exception as error:  # of Gradio, on what it was not made for
             log_failure(f"{scope['method']} {path!r}", error)
-            if started:
-                await send({"type": "http.response.body", "body": b""})
-            else:
-                await _words(400, NOT_UNDERSTOOD, path)(scope, receive, send_on)
+        if started:
+            await send({"type": "http.response.body", "body": last})
+        else:
+            await _words(status, words, path)(scope, receive, send_on)
 
     async def _refusal(self, scope: Scope, path: str) -> Response | None:
         """What is answered at once, if anything."""
         if not is_served(path):
             return _words(404, NOT_SERVED, path)
-        if _named_file(path).lower().startswith(("http:", "https:")):
+        if path.removeprefix(FILE).lower().startswith(("http:", "https:")):  # Gradio would fetch it from public hosts
             return _words(403, NO_ADDRESS, path)
-        if scope["method"] != "POST":
-            return None
-        if self.ending.begun:
+        if self.ending.over or (self.ending.begun and scope["method"] == "POST"):
             return _words(503, ENDING, path)
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._most_bytes(path):
-            return _words(413, self._too_large(path), path)
-        if path == UPLOAD and await asyncio.to_thread(_size, self.uploads) > 1e6 * self.limits.uploads_megabytes:
-            return _words(503, "There are too many uploads here now. Try again in some minutes.", path)
+        if scope["method"] == "POST":
+            length = dict(scope["headers"]).get(b"content-length", b"")
+            most, words = self._most_bytes(path)
+            if length.isdigit() and int(length) > most:
+                return _words(413, words, path)
+            if path == UPLOAD and await asyncio.to_thread(_size, self.uploads) > 1e6 * self.limits.uploads_megabytes:
+                return _words(503, "There are too many uploads here now. Try again in some minutes.", path)
         return None
 
-    def _limited(self, scope: Scope, path: str, receive: Receive) -> Receive:
-        """Receives a request's body as far as it is neither too large nor too slow."""
-        deadline, size = time.monotonic() + self.limits.keep_seconds, 0
-        ended = False
+    def _limited(self, path: str, receive: Receive) -> Receive:
+        """Receives a request's body as far as it is not too large, whatever length was announced."""
+        most, words = self._most_bytes(path)
 
         async def receive_limited() -> Message:
-            nonlocal size, ended
-            if ended:  # what comes now is that the client has gone, for which an answer may wait
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
-            except TimeoutError:
-                raise HTTPException(408, f"This took longer than {self.limits.keep_seconds} s to arrive.") from None
-            ended = not message.get("more_body", False)
-            size += len(message.get("body", b""))
-            if size > self._most_bytes(path):
-                raise HTTPException(413, self._too_large(path))
+            nonlocal most
+            message = await receive()
+            most -= len(message.get("body", b""))
+            if most < 0:
+                raise HTTPException(413, words)
             return message
 
         return receive_limited
 
-    def _most_bytes(self, path: str) -> float:
-        # With a tenth more for what surrounds the files. What is no upload names files, or returns rows of a batch.
-        return 1.1e6 * self.limits.batch_megabytes if path == UPLOAD else self.limits.json_bytes
+    def _most_bytes(self, path: str) -> tuple[float, str]:
+        """The largest body that is taken, and what whoever sends more is told."""
+        if path == UPLOAD:  # with a tenth more for what surrounds the files
+            most = self.limits.batch_megabytes
+            return 1.1e6 * most, f"This upload is too large: at most {most} MB are taken at once."
+        most = self.limits.json_bytes  # names of files, or rows of a batch
+        return most, f"This request is too large: at most {most / 1e6:.0f} MB are taken. Upload files first."
 
-    def _too_large(self, path: str) -> str:
-        if path == UPLOAD:
-            return f"This upload is too large: at most {self.limits.batch_megabytes} MB are taken at once."
-        return (
-            f"This request is too large: at most {self.limits.json_bytes / 1e6:.0f} MB are taken. Upload files first."
-        )
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send an answer that may take long; raises `_EndingError` where the page ends before."""
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """An answer that may take long; returns whether it came to its end, or the page's end came before."""
+        async def send_until_over(message: Message) -> None:
+            if self.ending.over:  # on being cancelled, Gradio tells visitors of its tasks
+                raise _EndingError
+            await send(message)
 
-        async def send_until_told(message: Message) -> None:
-            if not self.ending.told.is_set():  # on being cancelled, Gradio tells visitors of its tasks
-                await send(message)
-
-        with self.ending.one_waits():
-            answer = asyncio.ensure_future(self.app(scope, receive, send_until_told))
-            told = asyncio.ensure_future(self.ending.told.wait())
-            try:
-                await asyncio.wait({answer, told}, return_when=asyncio.FIRST_COMPLETED)
-                if answer.done():
-                    answer.result()
-                    return True
-            finally:
-                told.cancel()
-                answer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await answer
-            return False
-
-    async def _told(self, path: str, send: Send) -> None:
-        """The end of a stream of answers, in Gradio's two forms of it."""
-        message = json.dumps(ENDING)
-        if path.startswith(STREAMS[0]):
-            said = f'data: {{"msg": "unexpected_error", "message": {message}, "success": false}}\n\n'
-        else:
-            said = f"event: error\ndata: {message}\n\n"
-        await send({"type": "http.response.body", "body": said.encode()})
+        task = asyncio.ensure_future(self.app(scope, receive, send_until_over))
+        self.ending.waiting.add(task)
+        try:
+            await task
+        except (Exception, asyncio.CancelledError) as error:
+            if self.ending.over:
+                raise _EndingError from error
+            raise
+        finally:
+            self.ending.waiting.discard(task)
 
 
 def is_served(path: str) -> bool:
@@ -224,11 +198,7 @@ def is_served(path: str) -> bool:
     first, _, rest = path.lstrip("/").partition("/")
     if first != API:
         return first in SERVED
-    return rest.startswith(FILE) or rest.partition("/")[0] in SERVED_API
-
-
-def _named_file(path: str) -> str:
-    return path.removeprefix(f"/{API}/{FILE}")
+    return path.startswith(FILE) or rest.partition("/")[0] in SERVED_API
 
 
 def _size(folder: Path) -> int:
@@ -239,6 +209,14 @@ def _size(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 size += os.stat(os.path.join(place, name)).st_size
     return size
+
+
+def _last_event(path: str) -> bytes:
+    """The end of a stream of answers, in Gradio's two forms of it."""
+    if path.startswith(QUEUE):
+        message = json.dumps({"msg": "unexpected_error", "message": ENDING, "success": False})
+        return f"data: {message}\n\n".encode()
+    return f"event: error\ndata: {json.dumps(ENDING)}\n\n".encode()
 
 
 def _words(status: int, words: str, path: str) -> Response:

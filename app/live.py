@@ -1,4 +1,4 @@
-"""The live tab: a microphone that streams, and an answer that follows the voice. Nothing here knows of Gradio."""
+"""The live tab: a microphone that streams, and a prediction that follows the voice."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html import escape
 
-from app.elements import bars, color, percent, refusal, symbol, top
+from app.views import refusal, render
 from ser_hf.audio import AudioError, EmptyAudioError, read_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.streaming import Moment, SpeechStream
@@ -56,12 +55,12 @@ def start(classifier: EmotionClassifier) -> Listening:
 def hear(
     listening: Listening | None, chunk: str | None, max_seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> str | None:
-    """Hear the next piece of sound, empty its file, and return what the page shows; None where nothing changes.
+    """Take the next piece of sound, empty its file, and return what the page shows; None where nothing changes.
 
     Args:
         chunk: a file with the next piece, of half a second or less.
         max_seconds: after which listening stops by itself.
-        clock: seconds. Where answers fall behind the voice, on a busy machine, every other piece is heard unanswered.
+        clock: seconds. Where predictions fall behind the voice, on a busy machine, every other piece gets none.
     """
     if chunk is None:
         return None
@@ -110,48 +109,16 @@ def stop(listening: Listening | None, max_seconds: float) -> str:
 
 
 def live_html(listening: Listening, max_seconds: float) -> str:
-    """The latest answer, and the course of the answers before it."""
-    answered = [moment.prediction for moment in listening.moments if moment.prediction]
-    now = listening.moments[-1]
-    if not answered:
-        return f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p></div>'
-    prediction = answered[-1]
-    past = "" if now.prediction else " ser-past"
-    return (
-        f'<div class="ser-live"><p class="ser-state">{_state(listening, max_seconds)}</p>'
-        f'<div class="ser-now{past}">'
-        f"{top(prediction.label, prediction.scores[prediction.label], prediction.confident)}"
-        f"{bars(prediction.scores, prediction.label)}</div>{_course(listening)}</div>"
-    )
-
-
-def _state(listening: Listening, max_seconds: float) -> str:
-    now = listening.moments[-1]
-    if listening.stopped:
-        limit = f"{max_seconds:.0f} s are over, and l" if now.seconds >= max_seconds else "L"
-        return f"{limit}istening has stopped after {now.seconds:.0f} s. Nothing of it was kept."
-    if now.prediction is None:
-        return REASONS[now.reason]
-    return f"Listening: {now.seconds:.0f} s"
-
-
-def _course(listening: Listening) -> str:
-    """One column a moment: its height is the probability of the answer, its colour and symbol are the emotion's."""
-    blank = "<span></span>" * (SHOWN_MOMENTS - len(listening.moments))  # the latest is at the right
-    columns = blank + "".join(_column(moment) for moment in listening.moments)
-    words = ", ".join(dict.fromkeys(m.prediction.label for m in listening.moments if m.prediction))
-    return (
-        f'<div class="ser-course" role="img" aria-label="The latest predictions, oldest first: {escape(words)}">'
-        f"{columns}</div>"
-    )
-
-
-def _column(moment: Moment) -> str:
-    if moment.prediction is None:
-        return "<span></span>"
-    label = moment.prediction.label
-    share = moment.prediction.scores[label]
-    return (
-        f'<span title="{escape(label)} {percent(share)}"><i style="height:{100 * share:.0f}%;'
-        f'background:{color(label)}"></i><small>{symbol(label)}</small></span>'
+    """The latest prediction, and the course of those before it."""
+    course = [moment.prediction for moment in listening.moments]
+    predictions = [prediction for prediction in course if prediction]
+    return render(
+        "live.html",
+        now=listening.moments[-1],
+        prediction=predictions[-1] if predictions else None,
+        course=[None] * (SHOWN_MOMENTS - len(course)) + course,
+        labels=list(dict.fromkeys(prediction.label for prediction in predictions)),
+        stopped=listening.stopped,
+        max_seconds=max_seconds,
+        reasons=REASONS,
     )

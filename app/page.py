@@ -13,9 +13,7 @@ from gradio import processing_utils
 from app import live, views
 from app.about import Described, about_html
 from app.analysis import OUT_OF_MEMORY, Analyser, Answer, is_out_of_memory
-from app.batch import Batch, run_batch
-from app.batch_csv import write_csv
-from app.batch_views import batch_html
+from app.batch import Batch, batch_html, run_batch, write_csv
 from app.examples import examples
 from app.guard import log_failure
 from app.limits import Limits
@@ -78,7 +76,7 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
     with Page(
         title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
     ) as page:
-        gr.HTML(views.header_html(), elem_id="header", padding=False)
+        gr.HTML(views.HEADER, elem_id="header", padding=False)
         loading = gr.HTML(views.LOADING, visible=False, elem_id="loading", padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):

@@ -1,4 +1,4 @@
-"""The figure of one recording: its sound, what of it drove the answer, and what each model hears as time goes on."""
+"""The figure of one recording: its sound, what of it drove the prediction, and each model's predictions over time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import librosa
 import numpy as np
 import plotly.graph_objects as go
 
 from app.analysis import Answer
-from app.elements import color, percent, symbol
-from app.spectrogram import HOP, N_MELS, TOP_DB, mel_row, mel_spectrogram
+from app.views import COUNTS, PARTS, color, counted_most, has_timeline, percent, symbol
 from ser_hf.audio import SAMPLE_RATE
 
-PARTS = {"model": "Neural network", "baseline": "Baseline"}
-COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the answer less is not pointed at
 CURVE_POINTS = 750  # of each of the two curves around the waveform
 MOMENTS = 501  # of a timeline
+N_FFT, HOP, COLUMNS = 1024, 160, 800  # of the spectrogram; a recording of more columns has longer ones
+N_MELS, TOP_HZ = 64, 8000.0
+TOP_DB = 80  # what is farther below the loudest is drawn as silence
 FREQUENCIES = {250: "250 Hz", 1000: "1 kHz", 4000: "4 kHz"}
 
 # The text and the bars take the theme's ink from plots.css; these show on white and on black alike.
@@ -39,20 +40,12 @@ class _Panel:
     title: str = ""
 
 
-def has_timeline(answer: Answer) -> bool:
-    """Whether a model heard the recording in more than one window."""
-    return "error" not in answer and any(len(answer[part]["timeline"]) > 1 for part in PARTS)
-
-
 def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[dict[str, Any]] = ()) -> go.Figure:
     """Waveform, what counted, spectrogram and timelines, one below the other, on one axis of time in seconds.
 
-    What counted is a row of bars right above the spectrogram: how far the log-odds of the answer fall when a stretch
-    is silenced. Where stretches overlap, the larger is seen; one whose silence makes the answer likelier is no
-    reason for it, and is not drawn. The stretch that counted most is outlined on the spectrogram (`counted_most`).
-
-    The timelines are there only if a model heard more than one window. Hovering over any panel then shows what both
-    models give each emotion at that moment, a dash in silence.
+    What counted is a row of bars: how far the log-odds of the predicted label fall when a stretch is silenced. Evidence
+    against it is not drawn. The timelines are there only if a model was run on more than one window; hovering over any
+    panel then shows the probabilities of both models at that moment, a dash in silence.
 
     Args:
         samples: float32 mono at 16 kHz, shape (n,), at least one.
@@ -72,20 +65,6 @@ def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[di
     if most is not None:
         _outline(figure, most, answer["duration"], spectrogram_axis)
     return figure
-
-
-def counted_most(stretches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The stretch that is the strongest evidence for the answer, if one is to be pointed at."""
-    most = max(stretches, key=lambda stretch: stretch["evidence"], default=None)
-    return most if most is not None and most["evidence"] >= COUNTS else None
-
-
-def describe(answer: Answer) -> str:
-    """What the figure shows, for those who do not see it; plain text, to be escaped."""
-    text = f"Waveform and spectrogram of {answer['duration']:.1f} seconds of sound"
-    if has_timeline(answer):
-        text += ", and below them the predictions of each model over time"
-    return f"{text}."
 
 
 def timeline_scores(timeline: list[Answer], labels: Sequence[str], times: np.ndarray) -> np.ndarray:
@@ -135,17 +114,33 @@ def _counted(stretches: Sequence[dict[str, Any]], label: str) -> _Panel:
     return _Panel([bars], axis, height=36, above=26, title=f"What counted for {symbol(label)} {label}")
 
 
+def mel_spectrogram(samples: np.ndarray) -> tuple[np.ndarray, int]:
+    """The power of a recording in 64 mel bands up to 8 kHz, in about 800 columns at the most.
+
+    Args:
+        samples: float32 mono at 16 kHz, shape (n,).
+
+    Returns:
+        uint8 (64, columns), the lowest band first, in dB from 0 to 80, which is the loudest; and the samples from the
+        middle of one column to that of the next, the first being at the first sample.
+    """
+    hop = max(HOP, len(samples) // COLUMNS)
+    power = librosa.feature.melspectrogram(
+        y=samples, sr=SAMPLE_RATE, n_fft=max(N_FFT, 2 * hop), hop_length=hop, n_mels=N_MELS, fmax=TOP_HZ
+    )
+    return np.rint(librosa.power_to_db(power, ref=np.max, top_db=TOP_DB) + TOP_DB).astype(np.uint8), hop
+
+
+def mel_row(hertz: float) -> float:
+    """Where among the rows of `mel_spectrogram` a frequency lies; 0 is the middle of the lowest band."""
+    centres = librosa.mel_frequencies(N_MELS + 2, fmax=TOP_HZ)[1:-1]
+    return float(np.interp(hertz, centres, np.arange(N_MELS)))
+
+
 def _spectrogram(samples: np.ndarray, above: int) -> _Panel:
-    levels, pooled = mel_spectrogram(samples)
+    levels, hop = mel_spectrogram(samples)
     heatmap = go.Heatmap(
-        z=levels,
-        zmin=0,
-        zmax=TOP_DB,
-        x0=(pooled - 1) / 2 * HOP / SAMPLE_RATE,
-        dx=pooled * HOP / SAMPLE_RATE,
-        colorscale="Magma",
-        showscale=False,
-        hoverinfo="none",
+        z=levels, zmin=0, zmax=TOP_DB, dx=hop / SAMPLE_RATE, colorscale="Magma", showscale=False, hoverinfo="none"
     )
     axis = {"range": [-0.5, N_MELS - 0.5], "showgrid": False}
     ticks = {"tickvals": [mel_row(hertz) for hertz in FREQUENCIES], "ticktext": list(FREQUENCIES.values())}

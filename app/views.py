@@ -1,21 +1,25 @@
-"""What the page shows: HTML for a prediction, and the texts around it."""
+"""What the page shows: texts, and HTML from the templates in ``templates/``."""
 
 from __future__ import annotations
 
-from html import escape
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
 
 from app.analysis import Answer, Explanation
-from app.elements import bars, emotion, model_name, percent, refusal, top, warnings
 from app.limits import Limits
-from app.plots import counted_most, describe
+from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
 from ser_hf.streaming import HEARD_SECONDS
 
+TEMPLATES = Path(__file__).parent / "templates"
+PARTS = {"model": "Neural network", "baseline": "Baseline"}  # of an answer
+OTHER_COLOR, OTHER_SYMBOL = "#777777", "?"  # of a label that is none of ours, in another model
+COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the prediction less is not pointed at
+
 TITLE = "What does this voice express?"
-INTRO = (
-    "Two models classify the <em>acted</em> expression of a voice: a neural network, and a baseline on engineered "
-    "features such as pitch and loudness. Each shows its label, its confidence and what drove it. Neither knows what a "
-    "person feels."
-)
 ANALYZE_API = (
     "Predicts the emotion of one recording. Returns file, duration (s), warnings, agree and, for model and baseline "
     "each, name, window_seconds, label, confident (whether the probability reaches the threshold), scores (label to "
@@ -39,6 +43,11 @@ REFUSALS = {
     "out of memory": ("There is no room for this now", ""),
     "unreadable": ("This cannot be read as sound", "Any common audio format will do: wav, mp3, flac, ogg, m4a, webm."),
 }
+HEADER = (
+    f'<header class="ser-header"><h1>{TITLE}</h1><p>Two models classify the <em>acted</em> expression of a voice: a '
+    "neural network, and a baseline on engineered features such as pitch and loudness. Each shows its label, its "
+    "confidence and what drove it. Neither knows what a person feels.</p></header>"
+)
 LOADING = (
     '<p class="ser-loading" role="status">The models are still loading. Choose a recording already: it is analysed '
     "as soon as they are there.</p>"
@@ -71,78 +80,88 @@ def batch_note(limits: Limits) -> str:
     )
 
 
-def header_html() -> str:
-    """The page's name and what it does."""
-    return f'<header class="ser-header"><h1>{TITLE}</h1><p>{INTRO}</p></header>'
+def percent(share: float) -> str:
+    """A share in [0, 1] as it is read."""
+    return f"{100 * share:.0f} %"
 
 
-def reasons_html(answer: Answer, explanation: Explanation) -> str:
-    """What drove the predictions, in words."""
-    return (
-        f'<p class="ser-note">{escape(describe(answer))}</p>'
-        '<div class="ser-cards ser-reasons"><section class="ser-card"><h3>What drove the network</h3>'
-        f"<p>{_decisive(answer, explanation)}</p></section>"
-        f'<section class="ser-card"><h3>What is unusual about this voice</h3>{_unusual(explanation)}</section></div>'
-    )
+def color(label: str) -> str:
+    """The emotion's colour, #RRGGBB."""
+    return EMOTION_COLORS.get(label, OTHER_COLOR)
 
 
-def _decisive(answer: Answer, explanation: Explanation) -> str:
-    most = counted_most(explanation.stretches)
-    label = emotion(answer["model"]["label"])
-    if most is None:
-        return f"On no stretch by itself: whichever is silenced, {label} stays about as likely."
-    where = " in the window around it" if len(answer["model"]["timeline"]) > 1 else ""
-    return (
-        f"The stretch from {most['start']:.1f} to {most['end']:.1f} s counted most: when it is silenced, {label} goes "
-        f"from {percent(most['complete'])} to {percent(most['without'])}{where}."
-    )
+def symbol(label: str) -> str:
+    """The emotion's symbol; the variation selector keeps browsers from drawing an emoji instead."""
+    return f"{EMOTION_SYMBOLS.get(label, OTHER_SYMBOL)}\ufe0e"
 
 
-def _unusual(explanation: Explanation) -> str:
-    if not explanation.standouts:
-        return "<p>Nothing that a listener could name: pitch, loudness and rate are as in most training clips.</p>"
-    items = "".join(f"<li>{escape(one['words'][0].upper() + one['words'][1:])}</li>" for one in explanation.standouts)
-    return (
-        f"<p>Compared with the training clips of the baseline:</p><ul class='ser-list'>{items}</ul>"
-        "<p class='ser-note'>These are a few of many features; which of them decided is not known.</p>"
-    )
+def ink(background: str) -> str:
+    """Black or white, whichever stands out more from a #RRGGBB colour (WCAG 2.2 relative luminance)."""
+    channels = [int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def model_name(name: str) -> str:
+    """What a model is called in a heading: without the forty digits of a commit on the Hub, which the answer holds."""
+    return re.sub(r"@[0-9a-f]{40}$", "", name)
+
+
+def capital(sentence: str) -> str:
+    """A sentence with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def length_of(seconds: float) -> str:
+    """A length in minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _source(name: str) -> str:
+    """A template, in which line breaks beside tags are no spaces: they would be seen between words and symbols."""
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    return re.sub(r"\n\s*", " ", re.sub(r"(?<=[>}])\n\s*|\n\s*(?=[<{])", "", text.strip()))
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FunctionLoader(_source), autoescape=True, undefined=jinja2.StrictUndefined
+)
+ENVIRONMENT.filters |= {one.__name__: one for one in (percent, color, symbol, ink, model_name, capital, length_of)}
+
+
+def render(template: str, **values: Any) -> str:
+    """A self-contained piece of the page; what ``values`` hold is escaped."""
+    return ENVIRONMENT.get_template(template).render(values)
+
+
+def refusal(title: str, *texts: str) -> str:
+    """Why there is no prediction."""
+    return render("refusal.html", title=title, texts=texts)
 
 
 def answer_html(answer: Answer) -> str:
-    """A prediction, or why there is none, as a self-contained piece of the page."""
+    """A prediction, or why there is none."""
     if "error" in answer:
         title, advice = REFUSALS[answer["reason"]]
         return refusal(title, answer["error"], advice)
-    cards = "".join(
-        _card(title, answer[part]) for title, part in (("Neural network", "model"), ("Baseline", "baseline"))
-    )
-    return (
-        f'<div class="ser-answer" role="status">{_verdict(answer)}{warnings(answer["warnings"])}'
-        f'<div class="ser-cards">{cards}</div></div>'
-    )
+    return render("answer.html", answer=answer, parts=PARTS)
 
 
-def _verdict(answer: Answer) -> str:
-    model, baseline = answer["model"], answer["baseline"]
-    label, beside = emotion(model["label"]), emotion(baseline["label"])
-    kind = "ser-agree" if answer["agree"] else "ser-disagree"
-    if not model["confident"]:
-        text, kind = f"Low confidence: {label} is the network's closest label", "ser-unsure"
-        text += f". The baseline predicts {beside}" if baseline["confident"] else ". The baseline's is low, too"
-    elif answer["agree"]:
-        text = f"Both models predict {label}"
-    elif baseline["confident"]:
-        text = f"The models disagree: the network predicts {label}, the baseline {beside}"
-    else:
-        text = f"The network predicts {label}. The baseline has low confidence: {beside} is closest"
-    length = f"{answer['duration']:.1f} s"
-    return f'<p class="ser-verdict {kind}">{text} <span class="ser-file">{escape(answer["file"])}, {length}</span></p>'
+def reasons_html(answer: Answer, explanation: Explanation) -> str:
+    """What the figure shows, for those who do not see it, and what drove the predictions, in words."""
+    most = counted_most(explanation.stretches)
+    timeline = has_timeline(answer)
+    return render("reasons.html", answer=answer, timeline=timeline, most=most, standouts=explanation.standouts)
 
 
-def _card(title: str, part: Answer) -> str:
-    label, scores = part["label"], part["scores"]
-    return (
-        f'<section class="ser-card" aria-label="{escape(title)}"><h3>{escape(title)} '
-        f"<small>{escape(model_name(part['name']))}</small></h3>"
-        f"{top(label, scores[label], part['confident'])}{bars(scores, label)}{warnings(part['warnings'])}</section>"
-    )
+def has_timeline(answer: Answer) -> bool:
+    """Whether a model was run on more than one window of the recording."""
+    return any(len(answer[part]["timeline"]) > 1 for part in PARTS)
+
+
+def counted_most(stretches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The stretch that is the strongest evidence for the predicted label, if one is to be pointed at."""
+    most = max(stretches, key=lambda stretch: stretch["evidence"], default=None)
+    return most if most is not None and most["evidence"] >= COUNTS else None

@@ -24,7 +24,7 @@ COMMANDS = (
         "docs.licences",
         "docs.screenshots",
     ),
-    "tests.app.load",
+    "tests.qa.load",
     *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("experiments.probe", "experiments.short_windows"),
     *("train.finetune", "train.leaderboard", "train.publish", "train.robustness"),

@@ -31,7 +31,7 @@ def test_no_command_is_missing_here():
     }
     # The start of a Space is a text in the module that writes it.
     assert started - {"train.publishing.space"} | {
-        "tests.app.load",
+        "tests.qa.load",
         "tests.hub_server",
     } == set(COMMANDS)
 

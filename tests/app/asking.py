@@ -26,8 +26,18 @@ def words_of(response: httpx.Response) -> str:
     return response.text
 
 
+def file_at(path: object, **more: object) -> dict[str, object]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
+
+
 def upload(http: httpx.Client, name: str, content: bytes, field: str = "files") -> httpx.Response:
     return http.post("gradio_api/upload", files={field: (name, content)})
+
+
+def ask(http: httpx.Client, path: object, **more: object) -> str:
+    """The address of the answer to an upload."""
+    body = {"data": [file_at(path, **more)]}
+    return f"gradio_api/call/analyze/{http.post('gradio_api/call/analyze', json=body).json()['event_id']}"
 
 
 def first_lines(http: httpx.Client, path: str, count: int) -> list[str]:

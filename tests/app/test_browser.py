@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from app.analysis import Analyser
 from app.app import launch
-from app.examples import examples
 from app.page import build
 from tests.app.browser import find_chromium, free_port, launch_chromium
 from tests.synthetic import encode, make_clip
@@ -65,10 +64,7 @@ def upload(page: Page, path: Path) -> None:
     chooser.set_input_files(path)
 
 
-# --- Before the models are there
-
-
-def test_visitors_are_told_while_models_are_loaded_and_their_recordings_wait(browser, analyser, recordings):
+def test_page_waits_for_the_models_and_says_so(browser, analyser, recordings):
     loaded: Future[Analyser] = Future()
     app = build(loaded.result, analyser.limits, is_loading=lambda: not loaded.done())
     address = launch(app, analyser.limits, port=free_port())
@@ -87,16 +83,7 @@ def test_visitors_are_told_while_models_are_loaded_and_their_recordings_wait(bro
         app.close()
 
 
-def test_nothing_is_said_of_loading_once_the_models_are_there(page):
-    open_tab(page, "About")
-    expect(page.locator(".ser-about")).to_be_visible()  # what is shown last
-    expect(page.locator("#loading")).to_be_hidden()
-
-
-# --- Analyse
-
-
-def test_upload_is_answered_by_both_models(page, recordings, analyser):
+def test_upload_shows_both_predictions(page, recordings, analyser):
     upload(page, recordings / "clip.wav")
     expected = analyser.analyse(str(recordings / "clip.wav"))
     cards = page.locator("#result .ser-card")
@@ -119,14 +106,14 @@ def test_upload_is_answered_by_both_models(page, recordings, analyser):
         ("studio.flac", "flac", "flac", 96_000),
     ],
 )
-def test_formats_of_phones_and_browsers_are_answered(page, tmp_path, name, container, codec, sample_rate):
+def test_upload_takes_formats_of_phones_and_browsers(page, tmp_path, name, container, codec, sample_rate):
     path = tmp_path / name
     path.write_bytes(encode(make_clip("happy", sample_rate=sample_rate), container, codec, sample_rate))
     upload(page, path)
     expect(page.locator("#result .ser-card")).to_have_count(2)
 
 
-def test_a_recording_of_a_browser_may_be_dropped_too(page):
+def test_upload_takes_a_dropped_recording(page):
     upload_tab = page.locator("#voice").get_by_label("Upload file")
     upload_tab.click()
     content = list(encode(make_clip("happy", sample_rate=48_000), "webm", "libopus", 48_000))
@@ -143,13 +130,12 @@ def test_a_recording_of_a_browser_may_be_dropped_too(page):
     expect(page.locator("#result .ser-file")).to_contain_text("dropped.webm")
 
 
-def test_long_recording_gets_timelines_and_hovering_tells_the_moment(page, recordings):
+def test_hovering_a_timeline_shows_the_moment(page, recordings):
     upload(page, recordings / "long.flac")
     figure = page.locator("#figure")
     expect(figure.locator(".main-svg").first).to_be_visible()
     expect(figure).to_contain_text("tiny-baseline")
     expect(page.locator("#result .ser-warnings").first).to_contain_text("windows")
-    box = figure.locator(".main-svg").first.bounding_box()
     figure.scroll_into_view_if_needed()
     box = figure.locator(".main-svg").first.bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.55 * box["height"])
@@ -158,7 +144,7 @@ def test_long_recording_gets_timelines_and_hovering_tells_the_moment(page, recor
     expect(figure.locator(".hoverlayer")).to_contain_text("%")
 
 
-def test_recording_from_the_microphone_is_answered_when_it_stops(page):
+def test_microphone_is_analysed_when_it_stops(page):
     page.locator("#voice .record-button").click()
     page.wait_for_timeout(2500)
     page.locator("#voice .stop-button").click()
@@ -166,21 +152,7 @@ def test_recording_from_the_microphone_is_answered_when_it_stops(page):
     expect(page.locator("#result .ser-file")).to_contain_text(" s")
 
 
-@pytest.mark.parametrize(
-    ("file", "words"), [("bad.wav", "cannot be read as sound"), ("silence.wav", "silence"), ("short.wav", "too short")]
-)
-def test_what_cannot_be_answered_is_said_beside_it(page, recordings, file, words):
-    upload(page, recordings / file)
-    expect(page.locator(".ser-refusal")).to_contain_text(words)
-    expect(page.locator("#result .ser-card")).to_have_count(0)
-
-
-def test_button_without_a_recording_says_what_to_do(page):
-    page.locator("#analyse-button").click()
-    expect(page.locator(".ser-refusal")).to_contain_text("Record a sentence")
-
-
-def test_bad_file_after_a_good_one_takes_its_answer_away(page, recordings):
+def test_bad_file_replaces_the_result_of_a_good_one(page, recordings):
     upload(page, recordings / "long.flac")
     expect(page.locator("#figure .main-svg").first).to_be_visible()
     page.locator("#voice").get_by_label("Clear").click()
@@ -192,17 +164,7 @@ def test_bad_file_after_a_good_one_takes_its_answer_away(page, recordings):
     expect(page.locator("#figure")).not_to_be_visible()
 
 
-def test_every_example_is_answered_or_refused_by_one_click(page, analyser):
-    for clip in examples():
-        page.locator("#examples").get_by_text(clip.title, exact=True).click()
-        answer = analyser.analyse(str(clip.path))
-        if "error" in answer:
-            expect(page.locator(".ser-refusal")).to_be_visible()
-        else:
-            expect(page.locator("#result .ser-file")).to_contain_text(answer["file"])
-
-
-def test_keyboard_alone_reaches_an_answer(page, analyser):
+def test_keyboard_alone_reaches_a_prediction(page, analyser):
     button = page.locator("#examples button").first
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -214,10 +176,7 @@ def test_keyboard_alone_reaches_an_answer(page, analyser):
     expect(page.locator("#result .ser-card")).to_have_count(2)
 
 
-# --- Live
-
-
-def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
+def test_live_follows_the_microphone_until_it_stops(page):
     open_tab(page, "Live")
     page.locator("#microphone .record-button").first.click()
     expect(page.locator("#now .ser-course")).to_be_visible()
@@ -234,7 +193,7 @@ def test_live_answer_follows_the_microphone_and_a_stop_stops(page):
     assert page.locator("#now").inner_html() == shown
 
 
-def test_who_records_before_the_recorder_has_arrived_is_heard_once_it_has(page):
+def test_live_waits_for_a_recorder_that_arrives_late(page):
     """Gradio shows its button before the recorder has arrived, and a click meanwhile seems to record and does not."""
     held: list[Route] = []
     line = {"slow": True}
@@ -249,10 +208,7 @@ def test_who_records_before_the_recorder_has_arrived_is_heard_once_it_has(page):
     expect(page.locator("#now .ser-course")).to_be_visible()
 
 
-# --- Batch
-
-
-def test_batch_answers_files_and_archives_and_names_the_bad_ones(page, recordings, tmp_path):
+def test_batch_shows_and_downloads_its_rows(page, recordings, tmp_path):
     archive = tmp_path / "voices.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(recordings / "clip.wav", "inner/clip.wav")
@@ -272,20 +228,9 @@ def test_batch_answers_files_and_archives_and_names_the_bad_ones(page, recording
     assert download.value.suggested_filename.endswith(".csv")
 
 
-def test_batch_without_files_says_what_to_do(page):
-    open_tab(page, "Batch")
-    page.locator("#batch-button").click()
-    expect(page.locator("#table .ser-refusal")).to_contain_text("no files")
-
-
-# --- the whole page
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_tab_fits_its_width_in_its_theme_and_fetches_nothing_elsewhere(
-    browser, address, recordings, theme, width
-):
+def test_tabs_fit_width_and_theme_and_fetch_nothing(browser, address, recordings, theme, width):
     page = browser.new_page(viewport={"width": width, "height": 844})
     page.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
@@ -303,16 +248,3 @@ def test_every_tab_fits_its_width_in_its_theme_and_fetches_nothing_elsewhere(
         assert (brightness > 384) == (theme == "dark"), ink
     assert [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))] == []
     page.close()
-
-
-def test_every_picture_has_words_and_every_field_a_name(page, recordings):
-    upload(page, recordings / "long.flac")
-    expect(page.locator("#figure .main-svg").first).to_be_visible()
-    open_tab(page, "About")
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll(".ser-about svg, .ser-about img, .ser-course")]
-            .filter((one) => one.getAttribute("aria-hidden") !== "true" && !one.getAttribute("aria-label")
-                && !one.getAttribute("alt") && !one.querySelector("title"))
-            .map((one) => one.outerHTML.slice(0, 200))"""
-    )
-    assert unnamed == []

@@ -29,25 +29,18 @@ class Visitor:
     async def _send(self, message: dict) -> None:
         self.sent.append(message)
 
-    @property
-    def status(self) -> int:
-        return self.sent[0]["status"]
-
-    @property
-    def text(self) -> str:
-        return b"".join(message.get("body", b"") for message in self.sent).decode()
-
-    @property
-    def is_over(self) -> bool:
-        return self.task.done() and not self.sent[-1].get("more_body", False)
+    async def read(self) -> tuple[int, str]:
+        """Status and body of the whole answer."""
+        await self.task
+        assert not self.sent[-1].get("more_body", False)
+        return self.sent[0]["status"], b"".join(message.get("body", b"") for message in self.sent).decode()
 
 
 class Page:
     """Answers when it is let; before that it has begun, or not even that."""
 
     def __init__(self, begins: bool = True) -> None:
-        self.begins, self.let, self.was_left = begins, asyncio.Event(), False
-        self.ending = Ending()
+        self.begins, self.let, self.ending = begins, asyncio.Event(), Ending()
         self.guard = Guard(self.answer, Limits(), Path(), self.ending)
 
     async def answer(self, scope, receive, send) -> None:
@@ -57,7 +50,6 @@ class Page:
         try:
             await self.let.wait()
         except asyncio.CancelledError:
-            self.was_left = True
             await send({"type": "http.response.body", "body": b"Cancelled by <Task>", "more_body": True})  # as Gradio
             raise
         if not self.begins:
@@ -65,76 +57,48 @@ class Page:
         await send({"type": "http.response.body", "body": b"event: complete\n\n"})
 
 
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("path", [CALL, QUEUE])
 @pytest.mark.parametrize("begins", [True, False])
-def test_who_waits_when_the_time_is_over_is_told_in_words(path, begins):
+def test_ending_tells_who_waits_too_long(path, begins):
     async def run() -> None:
         page = Page(begins)
         visitor = Visitor(page.guard, path)
-        await settle()
-        page.ending.begin()
-        assert not page.ending.wait(0)
-        page.ending.tell()
-        await visitor.task
-        assert visitor.is_over
-        assert page.was_left
-        assert page.ending.wait(0)
+        await asyncio.sleep(0.01)
+        await asyncio.to_thread(page.ending.end, 0.01)
+        status, text = await visitor.read()
         if not begins:
-            assert visitor.status == 503
-            assert json.loads(visitor.text)["detail"] == ENDING
+            assert (status, json.loads(text)["detail"]) == (503, ENDING)
         elif path == CALL:
-            assert visitor.text == f"event: error\ndata: {json.dumps(ENDING)}\n\n"
+            assert text == f"event: error\ndata: {json.dumps(ENDING)}\n\n"
         else:
-            message = json.loads(visitor.text.removeprefix("data: "))
+            message = json.loads(text.removeprefix("data: "))
             assert message == {"msg": "unexpected_error", "message": ENDING, "success": False}
+        assert not page.ending.waiting
 
     asyncio.run(run())
 
 
-def test_who_is_answered_in_time_is_not_told_and_the_page_waits_for_no_more():
+def test_ending_waits_for_answers_and_lets_nothing_begin():
     async def run() -> None:
         page = Page()
-        visitors = [Visitor(page.guard, CALL), Visitor(page.guard, QUEUE)]
-        await settle()
-        page.ending.begin()
-        assert not page.ending.wait(0)
+        visitors = [Visitor(page.guard, path) for path in (CALL, QUEUE)]
+        await asyncio.sleep(0.01)
+        end = asyncio.create_task(asyncio.to_thread(page.ending.end, 60))
+        await asyncio.sleep(0.01)
+        for path in ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/analyze"):
+            status, text = await Visitor(page.guard, path, "POST").read()
+            assert status == 503
+            assert ENDING in text
         page.let.set()
         for visitor in visitors:
-            await visitor.task
-            assert visitor.text == "event: complete\n\n"
-        assert page.ending.wait(0)
+            assert await visitor.read() == (200, "event: complete\n\n")
+        await end
+        assert (await Visitor(page.guard, CALL).read())[0] == 503
 
     asyncio.run(run())
 
 
-def test_nothing_new_begins_and_late_comers_for_an_answer_are_told():
-    async def run() -> None:
-        page = Page()
-        page.ending.begin()
-        assert page.ending.wait(0)
-        for path in ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/analyze"):
-            visitor = Visitor(page.guard, path, "POST")
-            await visitor.task
-            assert visitor.status == 503
-            assert ENDING in visitor.text
-        first = Visitor(page.guard, CALL)
-        await settle()
-        page.ending.tell()
-        await first.task
-        late = Visitor(page.guard, CALL)
-        await late.task
-        assert late.is_over
-        assert ENDING in late.text
-
-    asyncio.run(run())
-
-
-def test_what_breaks_behind_the_guard_is_one_line_for_the_operator_and_words_for_the_visitor(caplog, monkeypatch):
+def test_guard_logs_a_failure_in_one_line(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("app.guard"), "disabled", False)  # as another test may leave it
     caplog.set_level(logging.WARNING, "app.guard")
 
@@ -146,10 +110,7 @@ def test_what_breaks_behind_the_guard_is_one_line_for_the_operator_and_words_for
     async def run() -> None:
         guard = Guard(broken, Limits(), Path(), Ending())
         for path, status in ((CALL, 400), (QUEUE, 200), ("/gradio_api/info", 400)):
-            visitor = Visitor(guard, path)
-            await visitor.task
-            assert visitor.is_over
-            assert visitor.status == status
+            assert (await Visitor(guard, path).read())[0] == status
 
     asyncio.run(run())
     assert [record.getMessage().count("\n") for record in caplog.records] == [0, 0, 0]

@@ -4,7 +4,9 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import httpx
@@ -19,31 +21,55 @@ from app.app import launch
 from app.batch import run_batch
 from app.examples import examples
 from app.limits import Limits
-from app.page import BROKEN, build
+from app.page import BROKEN, Page, build
 from ser_hf.classifier import EmotionClassifier
+from tests.app.asking import ask, upload
 from tests.app.browser import free_port
 
 
-@pytest.fixture(scope="module")
-def client(address: str) -> Iterator[Client]:
+@contextmanager
+def client_of(address: str) -> Iterator[Client]:
     client = Client(address, verbose=False, analytics_enabled=False)
     yield client
     client.close()
 
 
-def test_api_returns_the_answer_as_json(client, analyser, recordings):
-    answer = client.predict(handle_file(str(recordings / "clip.wav")), api_name="/analyze")
-    assert answer == analyser.analyse(str(recordings / "clip.wav"))
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[Client]:
+    with client_of(address) as client:
+        yield client
 
 
-def test_api_refuses_in_words(client, recordings):
-    answer = client.predict(handle_file(str(recordings / "bad.wav")), api_name="/analyze")
-    assert answer["reason"] == "unreadable"
-    assert "bad.wav" in answer["error"]
+@contextmanager
+def served(analyser: Analyser, limits: Limits) -> Iterator[tuple[Page, str]]:
+    """A page with these limits, and its address."""
+    page = build(lambda: replace(analyser, limits=limits), limits)
+    yield page, launch(page, limits, port=free_port())
+    page.close()
 
 
-def test_it_is_built_where_ffmpeg_came_without_ffprobe(analyser, tmp_path, monkeypatch):
-    """Gradio looks for the one and asks the other: the page ended as it began."""
+def test_api_returns_answers_and_batches_as_json(client, analyser, recordings):
+    files = [str(recordings / name) for name in ("clip.wav", "bad.wav", "silence.wav")]
+    for file in files:
+        assert client.predict(handle_file(file), api_name="/analyze") == analyser.analyse(file)
+    assert client.predict(list(map(handle_file, files)), api_name="/batch") == run_batch(analyser, files)
+
+
+def test_api_documents_its_two_endpoints(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/analyze", "/batch"]
+    for endpoint, keys in (("/analyze", ["scores", "timeline", "reason"]), ("/batch", ["rows", "baseline", "reason"])):
+        assert all(key in endpoints[endpoint]["description"] for key in keys)
+
+
+def test_api_reports_an_upload_that_was_deleted(http):
+    (path,) = upload(http, "clip.wav", b"gone").json()
+    Path(path).unlink()
+    assert "clip.wav: there is no such file" in http.get(ask(http, path)).text
+
+
+def test_page_is_built_without_ffprobe(analyser, tmp_path, monkeypatch):
+    """Gradio looks for ffmpeg and asks ffprobe: the page ended as it began."""
     (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
     (tmp_path / "ffmpeg").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -56,46 +82,28 @@ def test_page_fetches_nothing_from_elsewhere(address):
         assert host not in page.split("<body")[0].replace('rel="preconnect"', "")
 
 
-def test_api_answers_a_batch_as_json(client, analyser, recordings):
-    files = [str(recordings / name) for name in ("clip.wav", "bad.wav", "silence.wav")]
-    answer = client.predict([handle_file(file) for file in files], api_name="/batch")
-    assert answer == run_batch(analyser, files)
-
-
-def test_api_has_two_documented_endpoints(client):
-    endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/analyze", "/batch"]
-    for endpoint, keys in (("/analyze", ["scores", "timeline", "reason"]), ("/batch", ["rows", "baseline", "reason"])):
-        for key in keys:
-            assert key in endpoints[endpoint]["description"], (endpoint, key)
-
-
 @pytest.mark.slow
-def test_a_hundred_requests_from_ten_clients_are_all_answered_rightly(address, analyser, recordings):
-    names = ["clip.wav", "silence.wav", "bad.wav", "short.wav", "clip.wav"] * 2
+def test_ten_clients_at_once_get_the_right_answers(address, analyser, recordings):
+    names = ["clip.wav", "silence.wav", "bad.wav", "short.wav", "clip.wav"]
     expected = {name: analyser.analyse(str(recordings / name)) for name in names}
-    wrong = []
+    answers = []
 
     def visit():
-        client = Client(address, verbose=False, analytics_enabled=False)
-        for name in names:
-            answer = client.predict(handle_file(str(recordings / name)), api_name="/analyze")
-            if answer != expected[name]:
-                wrong.append(answer)
-        client.close()
+        with client_of(address) as client:
+            for name in names:
+                answers.append((name, client.predict(handle_file(str(recordings / name)), api_name="/analyze")))
 
     visitors = [threading.Thread(target=visit) for _ in range(10)]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
         visitor.join()
-    assert wrong == []
+    assert len(answers) == 50
+    assert all(answer == expected[name] for name, answer in answers)
 
 
 @pytest.mark.parametrize(("error", "words"), [(MemoryError(), OUT_OF_MEMORY), (KeyError("bug"), BROKEN)], ids=repr)
-def test_work_that_fails_is_answered_in_words_and_the_next_request_as_ever(
-    client, recordings, monkeypatch, capfd, caplog, error, words
-):
+def test_page_survives_a_failure(client, recordings, monkeypatch, capfd, caplog, error, words):
     clip = handle_file(str(recordings / "clip.wav"))
     with monkeypatch.context() as broken:
         broken.setattr(Analyser, "analyse", Mock(side_effect=error))
@@ -106,7 +114,7 @@ def test_work_that_fails_is_answered_in_words_and_the_next_request_as_ever(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_want_of_memory_for_one_recording_costs_a_batch_no_other(client, recordings, monkeypatch):
+def test_batch_survives_want_of_memory(client, recordings, monkeypatch):
     predict, calls = EmotionClassifier.predict, iter(range(10))
 
     def predict_with_luck(self, recording):
@@ -119,22 +127,17 @@ def test_want_of_memory_for_one_recording_costs_a_batch_no_other(client, recordi
     assert [row.get("reason") for row in batch["rows"]] == ["out of memory", None]
 
 
-def test_no_more_visitors_are_remembered_than_the_limit_says(analyser):
+def test_page_remembers_no_more_visitors_than_its_limit(analyser):
     """Gradio keeps a copy of the page for each session with what was sent last, and each request may name a new one."""
-    limits = Limits(sessions=3)
-    page = build(lambda: analyser, limits)
-    address = launch(page, limits, port=free_port())
-    try:
+    with served(analyser, Limits(sessions=3)) as (page, address):
         for number in range(6):
             body = {"data": [None], "fn_index": 0, "session_hash": f"visitor-{number}"}
             assert httpx.post(f"{address}gradio_api/queue/join", json=body, timeout=60).status_code == 200
         assert len(page.app.state_holder.session_data) <= 3
-    finally:
-        page.close()
 
 
-def test_no_statistics_are_summed_up_that_nobody_sees(client, recordings, monkeypatch):
-    """Each request would take longer than the one before."""
+def test_page_sums_up_no_statistics(client, recordings, monkeypatch):
+    """Each request would take longer than the one before, for a monitor that is not served."""
     summed = Mock()
     monkeypatch.setattr(Queue, "_get_df", summed)
     for _ in range(3):
@@ -142,27 +145,17 @@ def test_no_statistics_are_summed_up_that_nobody_sees(client, recordings, monkey
     assert not summed.called
 
 
-def test_a_full_queue_refuses_in_words(analyser, recordings):
-    """One at work and one waiting is all that this page takes; the others are told so, and none waits for ever."""
-    limits = Limits(queue=1, at_once=1)
-    page = build(lambda: replace(analyser, limits=limits), limits)
-    address = launch(page, limits, port=free_port())
-    client = Client(address, verbose=False, analytics_enabled=False)
-    try:
+def test_full_queue_refuses_in_words(analyser, recordings):
+    """One at work and one waiting is all that this page takes."""
+    with served(analyser, Limits(queue=1, at_once=1)) as (_, address), client_of(address) as client:
         jobs = [client.submit(handle_file(str(recordings / "long.flac")), api_name="/analyze") for _ in range(12)]
         refused = [str(job.exception(timeout=120)) for job in jobs if job.exception(timeout=120)]
-        assert len(refused) < len(jobs)
-        assert refused
-        assert all("queue" in words.lower() for words in refused), refused
-    finally:
-        client.close()
-        page.close()
+    assert 0 < len(refused) < len(jobs)
+    assert all("queue" in words.lower() for words in refused), refused
 
 
 def test_examples_outlive_the_voices_of_visitors(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     page = build(lambda: None, Limits())
-    names = sorted(clip.path.name for clip in examples())
-    assert sorted(path.name for path in tmp_path.rglob("*.flac")) == names
     delete_files_created_by_app(page, age=None)
-    assert sorted(path.name for path in tmp_path.rglob("*.flac")) == names
+    assert sorted(path.name for path in tmp_path.rglob("*.flac")) == sorted(clip.path.name for clip in examples())

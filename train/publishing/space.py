@@ -15,7 +15,7 @@ APP_FILE = "space.py"
 PACKAGES = ("app", "ser_hf")
 NOTICES = ("LICENSE", "NOTICE")
 # Where git does not say what belongs to the project.
-SUFFIXES = {".py", ".json", ".css", ".js", ".flac", ".md"}
+SUFFIXES = {".py", ".json", ".css", ".html", ".js", ".flac", ".md"}
 LARGEST_FILE = 10_000_000  # bytes; the Hub takes larger ones only as LFS files, of which the page needs none
 
 TITLE = "What does this voice express?"

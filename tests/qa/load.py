@@ -2,8 +2,8 @@
 
 Examples:
 
-    python -m tests.app.load --clients 50 --seconds 120
-    python -m tests.app.load --clients 4 --seconds 10
+    python -m tests.qa.load --clients 50 --seconds 120
+    python -m tests.qa.load --clients 4 --seconds 10
 
 Two more clients hang on purpose: one sends its upload a byte at a time, one asks for an answer and never reads it. A
 page with the bundled models is started for it. Exit status: 0 if every request was answered or refused in words, no
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(prog="python -m tests.app.load", doc=__doc__)
+    parser = CommandParser(prog="python -m tests.qa.load", doc=__doc__)
     parser.add_argument("--clients", type=int, default=50, help="that ask again and again (default: 50)")
     parser.add_argument("--seconds", type=float, default=120, help="after which none asks again (default: 120)")
     return parser
