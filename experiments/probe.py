@@ -24,19 +24,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from experiments.conditions import Condition, as_recorded, room
 from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio, trim_silence
 from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
 from ser_hf.command_line import CommandParser
-from ser_hf.conditions import Condition, as_recorded, room
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.files import write_text
 from ser_hf.labels import LABELS
+from ser_hf.markdown import percent, table
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, pretrained_folder
 from ser_hf.models.neural import NeuralModel
 from ser_hf.splits import SplitError, make_folds
 from train.finetune_arguments import PRETRAINED
-from train.reporting import percent, table
 
 BATCH, REGULARISATION = 32, 0.01
 LEVELS_DB = (LEVEL_CENTRE_DB - 16, LEVEL_CENTRE_DB + 16)  # that are drawn from, as --level_range_db 32 does

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ser_hf.names import unknown_name
-from tests.commands import COMMANDS, check, examples, module_of, parser_of
+from tests.commands import COMMANDS, OLD_NAMES, check, examples, module_of, parser_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,7 @@ def shown(command: str, words: list[str], capsys) -> tuple[int, str, str]:
 
 
 def test_no_command_is_missing_here():
-    folders = ("ser_hf", "app", "train", "benchmarks", "experiments", "docs")
+    folders = ("ser_hf", "app", "train", "experiments", "docs")
     modules = [path for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")]
     started = {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__main__")
@@ -34,7 +34,7 @@ def test_no_command_is_missing_here():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     # The start of a Space is a text in the module that writes it.
-    assert started - {"train.publishing.space"} | {
+    assert started - {"train.publishing.space", *OLD_NAMES} | {
         "tests.app.load",
         "tests.fuzz",
         "tests.hostile",
@@ -71,15 +71,15 @@ def test_examples_of_the_help_are_right(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
-    near = {"ser_hf": "version", "ser_hf.predict": "format", "app.app": "baseline", "benchmarks.page": "rounds"}
+    near = {"ser_hf": "version", "ser_hf.predict": "format", "app.app": "baseline"}
     near |= {"train.evaluate": "corpora", "train.baseline": "protocol", "train.finetune": "num_layers"}
-    near |= {"train.robustness": "data_dir", "tests.hub_server": "root", "train.experiments": "report_only"}
+    near |= {"experiments.robustness": "data_dir", "tests.hub_server": "root", "experiments.search": "report_only"}
     near |= {
         "tests.app.load": "clients",
         "tests.hostile": "doors",
         "tests.mutants": "processes",
         "tests.train.killed": "kills",
-        "train.leaderboard": "protocols",
+        "experiments.leaderboard": "protocols",
         "train.publish": "dry_run",
     }
     option = near.get(command, "output")
@@ -127,8 +127,8 @@ def test_a_mistyped_choice_is_answered_with_the_nearest(line, told, capsys):
         ("train.baseline --corpora ravdes", "there is no corpus 'ravdes'; did you mean 'ravdess'?"),
         ("train.baseline --features mfc,pitch", "there is no group 'mfc'; did you mean 'mfcc'?"),
         ("train.evaluate --model models/ser-svn --corpora emodb --output_dir x", "did you mean 'models/ser-svm'?"),
-        ("train.leaderboard --rows wisper", "did you mean 'whisper'?"),
-        ("train.experiments --names fine-tune", "did you mean 'fine-tuned'?"),
+        ("experiments.leaderboard --rows wisper", "did you mean 'whisper'?"),
+        ("experiments.search --names fine-tune", "did you mean 'fine-tuned'?"),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(line, told, capsys, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ SUITE = "it runs this suite, or a part of it, once more"
 RAY = "it makes a cluster of machines: tests/test_scale.py has one of two nodes on this machine"
 PROCESSES = "sixty epochs on the real corpus: tests/train/test_distributed.py has the same launchers"
 DOCKER = "it needs Docker: tests/test_dockerfile.py carries out the Dockerfile as far as that can be without"
-MEASURED = "minutes of a machine that does nothing else: tests/test_benchmarks.py has the same tables of tiny models"
+MEASURED = "minutes of a machine that does nothing else: tests/test_experiments.py has their arithmetic"
 BROWSER = "minutes in a Chromium, which may not be there: tests/app/test_browser.py drives the same page"
 NETWORK = "it asks the package index: tests/test_packaging.py installs what it would from here"
 PROSE = "named in a sentence, to be filled in: "
@@ -93,10 +93,10 @@ NOT_RUN = {
     "python -m app.app --model": f"{PROSE}tests/test_hub_and_back.py",
     "python -m ser_hf.predict --model": f"{PROSE}tests/test_hub_and_back.py",
     "python -m ser_hf --help": "tests/test_main.py runs it",
-    "python -m train.robustness": f"{PROSE}tests/train/test_robustness.py",
-    "python -m train.experiments": "hours: tests/train/test_experiments.py",
+    "python -m train.robustness": f"{PROSE}tests/test_experiments.py",
+    "python -m train.experiments": "hours: tests/test_experiments.py",
     "python -m experiments.probe": "minutes, on real corpora",
-    "make leaderboard": "hours: tests/train/test_leaderboard.py",
+    "make leaderboard": "hours: tests/test_experiments.py",
     "make audit": "it needs the network: tests/test_audit.py",
     "python -m docs.licences": "tests/docs/test_licences.py runs it",
     "python -m tests.hostile": "tests/test_hostile.py sends the same table",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.machine import describe
+from experiments.measuring import describe
 from tests import mutants, trust
 
 

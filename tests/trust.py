@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe
+from experiments.measuring import describe
 from ser_hf.command_line import CommandParser
 from ser_hf.files import write_text
 from ser_hf.names import unknown_name

@@ -41,7 +41,7 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 def use_bfloat16(model: PreTrainedModel) -> None:
     """Let the feed-forward networks of a model that only answers compute in bfloat16, in place.
 
-    What is rounded was chosen by `python -m benchmarks.exactness`.
+    What is rounded was chosen by `python -m experiments.speed --only exactness`.
 
     Args:
         model: where it will run.

@@ -1,13 +1,12 @@
-"""What a stranger waits for: the minutes from a fresh clone to a first answer, to the page and to a first fold.
+"""Measure the minutes from a fresh clone to a first prediction, to the page and to a first fold.
 
 Examples:
 
-    python -m benchmarks.first_steps --data_dir data
-    python -m benchmarks.first_steps --data_dir data --base_model pretrained/whisper-base-encoder --folder elsewhere
+    python -m experiments.first_steps --data_dir data
+    python -m experiments.first_steps --data_dir data --base_model pretrained/whisper-base-encoder --folder elsewhere
 
-Takes a quarter of an hour, and is no part of `make bench`: it installs everything anew, so that the network, or pip's
-cache, has a say. Corpora and Whisper's weights are not downloaded but taken from where they are. Exit status: 0, 1 if a
-step failed.
+Takes a quarter of an hour, and is no part of `make bench`: it installs everything again, which depends on the network
+and on pip's cache. Corpora and Whisper's weights are not downloaded. Exit status: 0, 1 if a step failed.
 """
 
 from __future__ import annotations
@@ -20,37 +19,37 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.machine import describe
-from benchmarks.tables import Table
+from experiments.measuring import REPOSITORY, Table, describe
 from ser_hf.command_line import CommandParser
 from ser_hf.files import write_text
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 REPORT = REPOSITORY / "reports" / "first-steps.md"
 PYTHON = ".venv/bin/python"
 PAGE = ("make", "demo")
-PAGE_IS_THERE = "Listening on"
+LISTENING = "Listening on"
 RECIPES = {"SVM": ("train.baseline", "svm"), "network": ("train.finetune", "whisper")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Walk the steps in a clone and write the report; returns 1 if one failed."""
+    """Run the steps in a clone and write the report; returns 1 if one failed."""
     given = build_parser().parse_args(argv)
     environment = {**os.environ, "SER_HF_DATA": str(given.data_dir.resolve())}
     try:
         with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
-            table = walk(steps(given.base_model), Path(temporary) / "ser_hf", environment)
+            table = run_steps(steps(given.base_model), Path(temporary) / "ser_hf", environment)
     except subprocess.CalledProcessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    write_text(given.output, f"# First steps\n\nBy `python -m benchmarks.first_steps`, on\n\n> {describe()}\n\n{table}")
+    write_text(
+        given.output, f"# First steps\n\nBy `python -m experiments.first_steps`, on\n\n> {describe()}\n\n{table}"
+    )
     print(table)
     return 0
 
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(prog="python -m benchmarks.first_steps", doc=__doc__)
+    parser = CommandParser(prog="python -m experiments.first_steps", doc=__doc__)
     parser.add_argument("--data_dir", type=Path, metavar="DIR", required=True, help="folder with the corpora")
     parser.add_argument("--base_model", type=Path, metavar="DIR", help="Whisper's weights (default: from the Hub)")
     parser.add_argument(
@@ -61,7 +60,7 @@ def build_parser() -> CommandParser:
 
 
 def steps(base_model: Path | None) -> dict[str, tuple[str, ...]]:
-    """What is typed in the clone, one command after the other, by what it leads to."""
+    """The commands, in their order, by what they lead to."""
     copy = ("--base_model", str(base_model.resolve())) if base_model else ()
     folds = {
         f"first fold of the {name}": (
@@ -72,14 +71,14 @@ def steps(base_model: Path | None) -> dict[str, tuple[str, ...]]:
     }
     return {
         "installed": ("make", f"{PYTHON.split('/')[0]}/.demo-installed"),
-        "first answer": (PYTHON, "-m", "ser_hf.predict", "app/examples/changing.flac"),
+        "first prediction": (PYTHON, "-m", "ser_hf.predict", "app/examples/changing.flac"),
         "page": PAGE,
         **folds,
     }
 
 
-def walk(commands: Mapping[str, Sequence[str]], clone: Path, environment: Mapping[str, str]) -> str:
-    """Clone this repository, run the commands in it, and tell how long each took, as a Markdown table.
+def run_steps(commands: Mapping[str, Sequence[str]], clone: Path, environment: Mapping[str, str]) -> str:
+    """Clone this repository, run the commands in it, and return how long each took, as a Markdown table.
 
     Raises:
         subprocess.CalledProcessError: a command failed; what it printed stands above.
@@ -90,7 +89,7 @@ def walk(commands: Mapping[str, Sequence[str]], clone: Path, environment: Mappin
     for name, command in commands.items():
         started = time.perf_counter()
         print("$ " + " ".join(command), flush=True)
-        (_until_it_is_there if command == PAGE else _to_its_end)(command, clone, environment)
+        (_until_listening if command == PAGE else _to_the_end)(command, clone, environment)
         ended = time.perf_counter()
         shown = " ".join(Path(word).name if Path(word).is_absolute() else word for word in command)
         rows.append([name, f"`{shown}`", ended - started, (ended - begun) / 60])
@@ -99,19 +98,19 @@ def walk(commands: Mapping[str, Sequence[str]], clone: Path, environment: Mappin
     return table.markdown()
 
 
-def _to_its_end(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+def _to_the_end(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
     subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
-def _until_it_is_there(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-    """Run a command until it says that the page is there, and end it."""
+def _until_listening(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """Run a command until it says that the page is served, and end it."""
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as page:
         assert page.stdout is not None
-        there = any(PAGE_IS_THERE in line for line in page.stdout)
+        listening = any(LISTENING in line for line in page.stdout)
         os.killpg(page.pid, 15)
-    if not there:
+    if not listening:
         raise subprocess.CalledProcessError(page.returncode or 1, command)
 
 
