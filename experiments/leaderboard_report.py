@@ -77,7 +77,7 @@ def write_leaderboard(rows: Rows, jobs: Sequence[Job], kept_dir: Path, output: P
     Raises:
         RunError: a kept run cannot be read.
     """
-    runs: dict[str, ByRow] = {"actor": {}} | {job.protocol: {} for job in jobs}
+    runs: dict[str, ByRow] = {protocol: {} for protocol in ("actor", *(job.protocol for job in jobs))}
     for job in jobs:
         if (kept_dir / job.name).is_dir():
             runs[job.protocol][job.row] = read_run(kept_dir / job.name)

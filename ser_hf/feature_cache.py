@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from ser_hf.audio import load_audio
 from ser_hf.decoding import check_path
+from ser_hf.files import replacing
 
 
 def default_cache_dir() -> Path:
@@ -71,6 +71,5 @@ class FeatureCache:
         """
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
+            with replacing(self.path(content), shared=True) as part, open(part, "wb") as file:
                 np.savez(file, row=row)
-            os.replace(file.name, self.path(content))

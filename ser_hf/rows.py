@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from ser_hf.files import replacing
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
 PARQUET_ROWS_AT_ONCE = 256
@@ -73,12 +74,8 @@ def _replacing(output: Path) -> Iterator[Path]:
     if output.exists() and not output.is_file():  # a pipe or a device is written to as it is
         yield output
         return
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(output, shared=True) as part:
+        yield part
 
 
 class _TableWriter:
