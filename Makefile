@@ -2,7 +2,7 @@
 # make test   run the whole test suite
 # make qa     load, kill, fuzz and mutation testing, hours of it
 # make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
-# make bench   measure how fast it is, 35 minutes of it, and write reports/speed.md
+# make bench   measure its speed, half an hour of it, and write reports/speed.md
 # All work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
 PYTHON ?= python3
 VENV := .venv
@@ -28,11 +28,11 @@ qa: $(VENV)/.test-installed
 	$(BIN)/python -m tests.qa.mutants
 
 leaderboard: $(VENV)/.demo-installed
-	$(BIN)/python -m train.leaderboard $(LEADERBOARD_ARGS)
+	$(BIN)/python -m experiments.leaderboard $(LEADERBOARD_ARGS)
 
-# openSMILE, onnxruntime and a browser are measured, too, and are among what the tests need.
+# openSMILE, onnxruntime and a browser, which it needs, are among the requirements of the tests.
 bench: $(VENV)/.test-installed
-	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
+	$(BIN)/python -m experiments.speed $(BENCH_ARGS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Find out what a pretrained encoder's answers lean on that is no emotion, by changing one thing at a time.
+"""Measure what predictions from a pretrained encoder depend on that is not emotion, changing one thing at a time.
 
 Examples:
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,39 +23,34 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio, trim_silence
+from experiments.conditions import AS_RECORDED, CONDITIONS, Condition, room
+from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
 from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
 from ser_hf.command_line import CommandParser
-from ser_hf.conditions import Condition, as_recorded, room
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.files import write_text
 from ser_hf.labels import LABELS
+from ser_hf.markdown import percent, table
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, pretrained_folder
 from ser_hf.models.neural import NeuralModel
 from ser_hf.splits import SplitError, make_folds
 from train.finetune_arguments import PRETRAINED
-from train.reporting import percent, table
 
 BATCH, REGULARISATION = 32, 0.01
 LEVELS_DB = (LEVEL_CENTRE_DB - 16, LEVEL_CENTRE_DB + 16)  # that are drawn from, as --level_range_db 32 does
-AS_RECORDED = "as recorded"
-
-
-def _pad(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.pad(samples, (SAMPLE_RATE, 0))
 
 
 # Ways in which all clips of a corpus can come: name -> function(samples, rng).
 VERSIONS: dict[str, Condition] = {
-    AS_RECORDED: as_recorded,
+    AS_RECORDED: CONDITIONS[AS_RECORDED],
     "12 dB quieter": lambda samples, rng: apply_gain(samples, -12),
     "12 dB louder": lambda samples, rng: apply_gain(samples, 12),
     "all as loud": lambda samples, rng: set_level(samples, LEVEL_CENTRE_DB),
     "as loud as chance has it": lambda samples, rng: set_level(samples, rng.uniform(*LEVELS_DB)),
-    "silence cut": lambda samples, rng: trim_silence(samples),
+    "silence cut": CONDITIONS["silence cut"],
     "silence cut by chance": vary_silence,
-    "1 s of silence before": _pad,
+    "1 s of silence before": lambda samples, rng: np.pad(samples, (SAMPLE_RATE, 0)),
     "in a room": room,
 }
 
@@ -69,7 +63,7 @@ class Trial:
         train, test: of `VERSIONS`.
         statement: train on clips of RAVDESS's sentence of this number alone, 0 or 1.
         tested_statement: and test on those of this one.
-        normed: ask the layer behind the norm that ends an encoder, as the stock classifier does whose last layer it is.
+        normed: take the output after the norm that ends an encoder, as the stock classifier does of its last layer.
     """
 
     train: str
@@ -119,8 +113,8 @@ def build_parser() -> CommandParser:
     """The command line."""
     parser = CommandParser(prog="python -m experiments.probe", doc=__doc__)
     parser.add_argument("--base_model", metavar="DIR|HUB_ID", default=PRETRAINED, help="the encoder")
-    parser.add_argument("--layer", type=int, default=3, help="whose output is asked, counted from 1; not the last")
-    parser.add_argument("--window_seconds", type=float, default=4, help="seconds that the encoder hears at once")
+    parser.add_argument("--layer", type=int, default=3, help="whose output is taken, from 1; not the last")
+    parser.add_argument("--window_seconds", type=float, default=4, help="seconds of the encoder's input")
     parser.add_argument(
         "--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)"
     )
@@ -135,11 +129,13 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
         CorpusError, ModelError, SplitError, AudioError: a corpus or the encoder cannot be used.
     """
     ours, other = (load_corpus(name, data_dir) for name in ("ravdess", "emodb"))
-    # The last layer that a model keeps is heard behind the encoder's norm, one before it as it is.
-    hear = {normed: _asked(base_model, layer, layer + (not normed), window) for normed in (False, True)}
+    folder, models = str(pretrained_folder(base_model)), {}
+    for normed in (False, True):  # the states of the last layer that a model keeps are those after the encoder's norm
+        model, extractor = create_model(folder, num_layers=layer + (not normed), window=window)
+        models[normed] = NeuralModel(model.eval(), extractor)
     wanted = sorted({(name, trial.normed) for trial in TRIALS for name in (trial.train, trial.test)})
     states = {
-        (name, normed): tuple(hear[normed](clips, VERSIONS[name]) for clips in (ours, other))
+        (name, normed): tuple(mean_states(models[normed], layer, clips, VERSIONS[name]) for clips in (ours, other))
         for name, normed in tqdm(wanted, unit="version")
     }
     truth = np.array(other["emotion"])
@@ -156,13 +152,8 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
     return "\n\n".join(["# What the answers lean on", text, table(head, rows)]) + "\n"
 
 
-def _asked(base_model: str, layer: int, num_layers: int, window: float) -> Callable:
-    model, extractor = create_model(str(pretrained_folder(base_model)), num_layers=num_layers, window=window)
-    return partial(mean_states, NeuralModel(model.eval(), extractor), layer)
-
-
 def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable) -> np.ndarray:
-    """What a layer gives for every clip of a table under a change, averaged over time: float32 (clips, size)."""
+    """The output of a layer for every clip of a table under a change, averaged over time: float32 (clips, size)."""
     found = []
     for start in range(0, len(clips), BATCH):
         audio = clips[start : start + BATCH]["audio"]

@@ -12,10 +12,12 @@ Commands that train, measure and publish run in the folder of the repository, an
     python -m train.baseline --help      tune and fit a classical model
     python -m train.evaluate --help      evaluate a model on whole corpora
     python -m train.compare --help       a report on some runs
-    python -m train.robustness --help    the same clips in noise, cut short, over a telephone
     python -m train.publish --help       publish a model and its page on the Hub
-    python -m train.leaderboard --help   every recipe on every protocol
-    python -m train.experiments --help   what was tried to make the network better
+
+    python -m experiments.robustness --help     the same clips in noise, cut short, over a telephone
+    python -m experiments.leaderboard --help    every recipe on every protocol
+    python -m experiments.search --help         what was tried to improve the network
+    python -m experiments.speed --help          how fast the models are, beside stock ones
 """
 
 from __future__ import annotations

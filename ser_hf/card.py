@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ser_hf import markdown
 from ser_hf.card_arguments import argument_table
 from ser_hf.card_section import FIGURES, NO_FIGURE, Section, Table, words
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
@@ -242,6 +243,5 @@ def _temperature(config: dict[str, Any], recipe: Section | None) -> float | None
 
 def _markdown_table(table: Table) -> str:
     head, rows = table
-    numeric = [all(NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(head))]
-    lines = [head, ["---:" if column and right else "---" for column, right in enumerate(numeric)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    right = [column > 0 and all(NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(head))]
+    return markdown.table(head, rows, right)

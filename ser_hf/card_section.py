@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ser_hf import markdown
 from ser_hf.evidence import EVALUATION, Evaluation
 from ser_hf.marks import GENDER_NAMES
 from ser_hf.metrics import probability_matrix
@@ -255,12 +256,12 @@ def _group(name: str, group: dict[str, Any]) -> list[str]:
 
 def cell(share: float | None) -> str:
     """A share of 1 as a cell of a column of per cent, with one decimal."""
-    return NO_FIGURE if share is None else f"{100 * share:.1f}"
+    return markdown.percent(share, NO_FIGURE)
 
 
 def percent(share: float) -> str:
     """A share of 1 in per cent, with one decimal."""
-    return f"{100 * share:.1f} %"
+    return f"{markdown.percent(share)} %"
 
 
 def number(value: float | None, pattern: str = "{:.3f}") -> str:

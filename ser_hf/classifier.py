@@ -108,7 +108,7 @@ class EmotionClassifier:
                 torch where it is installed).
             precision: of a neural model that torch runs: "float32" gives what the stock pipeline gives; "bfloat16" in
                 its feed-forward networks is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of
-                that (`python -m benchmarks.exactness`); "auto" takes it there.
+                that (`python -m experiments.speed --only exactness`); "auto" takes it there.
 
         Raises:
             ModelError: there is no such folder or Hub id, or what is there cannot be used.

@@ -12,16 +12,6 @@ import numpy as np
 from ser_hf.labels import LABELS
 from ser_hf.metrics import score
 
-_DESCRIPTION = "Accuracy, balanced accuracy, macro F1, per-class figures, confusion matrix and calibration."
-_INPUTS = """
-Args:
-    predictions: class indices, one per clip.
-    references: the true class indices.
-    probabilities: optional, (n, k), rows that sum to 1; with them `ece` and `nll` are computed too.
-Returns:
-    accuracy, balanced_accuracy, macro_f1, per_class, confusion_matrix, labels, and ece and nll where possible.
-"""
-
 
 class EmotionMetrics(evaluate.Metric):
     """`evaluate.Metric` for emotion classification; ``evaluate.load`` would fetch code, this does not.
@@ -40,9 +30,9 @@ class EmotionMetrics(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description=_DESCRIPTION,
+            description="Accuracy, balanced accuracy, macro F1, per-class figures, confusion matrix and calibration.",
             citation="",
-            inputs_description=_INPUTS,
+            inputs_description="Class indices, and optionally `probabilities`: (n, k), rows that sum to 1.",
             features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 PART = ".part"  # behind the name of a file that is being written
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file."""
+def replacing(path: str | Path, shared: bool = False) -> Iterator[Path]:
+    """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file.
+
+    Args:
+        shared: other processes or threads may write the same path meanwhile.
+    """
     path = Path(path)
-    part = path.with_name(path.name + PART)
-    yield part
-    part.replace(path)
+    writer = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
+    part = path.with_name(f"{path.name}{writer}{PART}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -52,8 +60,4 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)  # of NumPy, which need not be imported here

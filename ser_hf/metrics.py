@@ -1,12 +1,11 @@
-"""What predictions are worth: accuracy, balanced accuracy, macro F1, calibration, per class and per speaker.
+"""Metrics of predictions: accuracy, balanced accuracy, macro F1, calibration, per class, speaker, gender and corpus.
 
-`EmotionMetrics`, the same figures as an `evaluate.Metric`, can be imported from here too.
+`ser_hf.emotion_metrics` has the same figures as an `evaluate.Metric`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,42 +18,17 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from ser_hf.statistics import (
     CALIBRATION_BINS,
     N_BOOTSTRAP,
-    AlignmentError,
     bootstrap_intervals,
     confidence_bins,
+    is_right,
     log_loss_terms,
-    mcnemar,
     speaker_ids,
 )
 
-__all__ = [
-    "AlignmentError",
-    "calibration_table",
-    "confidence_threshold",
-    "coverage_table",
-    "evaluate_predictions",
-    "expected_calibration_error",
-    "fit_temperature",
-    "mcnemar",
-    "probability_matrix",
-    "score",
-    "softmax",
-    "summary",
-]
-
 PROBABILITY_PREFIX = "p_"
-COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the answers that are given
+COVERAGES = tuple(percent / 100 for percent in range(100, 0, -10))  # shares of the clips, the most confident ones
 CONFIDENT_PRECISION = 0.75  # share of the confident predictions that are right, on held-out clips
 TEMPERATURE_RANGE = (0.05, 20.0)
-
-
-def __getattr__(name: str) -> Any:
-    # `import evaluate` takes seconds and brings in torch and transformers; only who asks for the Metric pays for it.
-    if name == "EmotionMetrics":
-        from ser_hf.emotion_metrics import EmotionMetrics
-
-        return EmotionMetrics
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -62,40 +36,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return scipy_softmax(np.asarray(logits, dtype=float), axis=-1)
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error in [0, 1] (Guo et al. 2017).
-
-    The confidence of an answer is its largest probability; in equal-width bins of confidence, the absolute gap between
-    mean confidence and accuracy is averaged, weighted by the answers in the bin.
-
-    Args:
-        probabilities: (n, k) rows that sum to 1.
-        labels: (n,) int class indices.
-    """
-    table = calibration_table(probabilities, labels, bins)
-    return sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in table) / len(labels)
-
-
-def calibration_table(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
-) -> list[dict[str, Any]]:
-    """What a reliability diagram shows (Guo et al. 2017): one row for each bin of confidence that has an answer.
+def calibration_table(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    """The contents of a reliability diagram (Guo et al. 2017): one row per bin of confidence that is not empty.
 
     Args:
         probabilities: (n, k) rows that sum to 1.
         labels: (n,) int class indices.
 
     Returns:
-        ``low`` and ``high`` (bounds of the bin in [0, 1]), ``n`` answers, their mean ``confidence`` and ``accuracy``.
+        ``low`` and ``high`` (bounds of the bin in [0, 1]), ``n`` predictions, their mean ``confidence`` and
+        ``accuracy``.
     """
-    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bin_of = confidence_bins(confidence, bins)
+    confidence, right = _confidence(probabilities, labels)
+    bin_of = confidence_bins(confidence)
     return [
         {
-            "low": index / bins,
-            "high": (index + 1) / bins,
+            "low": index / CALIBRATION_BINS,
+            "high": (index + 1) / CALIBRATION_BINS,
             "n": int((bin_of == index).sum()),
             "confidence": float(confidence[bin_of == index].mean()),
             "accuracy": float(right[bin_of == index].mean()),
@@ -104,34 +61,41 @@ def calibration_table(
     ]
 
 
-def coverage_table(
-    probabilities: np.ndarray, labels: np.ndarray, coverages: Sequence[float] = COVERAGES
-) -> list[dict[str, float]]:
-    """How often a model is right if it answers only where it is surest (risk and coverage, El-Yaniv & Wiener 2010).
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Expected calibration error in [0, 1] (Guo et al. 2017), with 15 bins of equal width; see `calibration_table`."""
+    table = calibration_table(probabilities, labels)
+    return sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in table) / len(labels)
+
+
+def coverage_table(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """Accuracy on the most confident share of the clips (risk and coverage, El-Yaniv & Wiener 2010).
 
     Args:
         probabilities: (n, k) rows that sum to 1, n > 0.
         labels: (n,) int class indices.
-        coverages: shares of the n that are answered, in (0, 1]; at least one clip is.
 
     Returns:
-        For each, ``coverage``, the ``accuracy`` of that share and its least ``confidence``. Of equally sure answers the
-        first are taken.
+        For each share of `COVERAGES`, ``coverage``, the ``accuracy`` of that share and its lowest ``confidence``. Of
+        equally confident predictions the first are taken.
     """
-    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
-    confidence = probabilities.max(axis=1)
+    confidence, right = _confidence(probabilities, labels)
     order = np.argsort(-confidence, kind="stable")
-    accuracy = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order]) / np.arange(1, len(labels) + 1)
-    rows = []
-    for coverage in coverages:
-        last = max(round(coverage * len(labels)), 1) - 1
-        least = float(confidence[order[last]])
-        rows.append({"coverage": coverage, "accuracy": float(accuracy[last]), "confidence": least})
-    return rows
+    accuracy = np.cumsum(right[order]) / np.arange(1, len(right) + 1)
+    lasts = [max(round(coverage * len(right)), 1) - 1 for coverage in COVERAGES]
+    return [
+        {"coverage": coverage, "accuracy": float(accuracy[last]), "confidence": float(confidence[order[last]])}
+        for coverage, last in zip(COVERAGES, lasts, strict=True)
+    ]
+
+
+def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest probability of each row, and whether it is that of the label."""
+    probabilities = np.asarray(probabilities, dtype=float)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == np.asarray(labels)
 
 
 def confidence_threshold(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The least confidence above which at least three quarters of the predictions are right.
+    """The lowest confidence above which at least three quarters of the predictions are right.
 
     Args:
         probabilities: (n, k) calibrated rows, n > 0, of clips that the model was not trained on.
@@ -141,12 +105,10 @@ def confidence_threshold(probabilities: np.ndarray, labels: np.ndarray, weights:
     Returns:
         A confidence in [0, 1], to four digits; 1 where no confidence is enough.
     """
-    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
-    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float)
-    confidence = probabilities.max(axis=1)
+    confidence, right = _confidence(probabilities, labels)
+    weights = np.ones(len(right)) if weights is None else np.asarray(weights, dtype=float)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order]
-    precision = np.cumsum(weights[order] * right) / np.cumsum(weights[order])
+    precision = np.cumsum(weights[order] * right[order]) / np.cumsum(weights[order])
     enough = np.flatnonzero(precision >= CONFIDENT_PRECISION)
     return round(float(confidence[order[enough[-1]]]), 4) if len(enough) else 1.0
 
@@ -155,7 +117,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray 
     """The temperature T that minimises the negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
     Above 1 for an overconfident model, below 1 for an underconfident one; within 0.05 .. 20. Log-probabilities serve as
-    logits. Answers are not changed, only how sure they are.
+    logits. Confidence changes, predicted labels do not.
 
     Args:
         logits: (n, k); of clips that the model was not trained on.
@@ -180,14 +142,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray 
 def score(
     labels: np.ndarray, predicted: np.ndarray, names: list[str], probabilities: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """All figures of one set of answers, ready for JSON.
+    """All metrics of one set of predictions, ready for JSON.
 
     Balanced accuracy (unweighted average recall, UAR) and macro F1 are means over the classes that occur in ``labels``.
 
     Args:
         labels, predicted: (n,) int class indices into ``names``, n > 0.
         names: the k class names.
-        probabilities: (n, k), rows that sum to 1; without them there is none of what follows from them.
+        probabilities: (n, k), rows that sum to 1; without them, the metrics of probabilities are left out.
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``macro_f1``; of the probabilities ``ece``, ``nll`` (nats), ``calibration``
@@ -234,8 +196,13 @@ def probability_matrix(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     return frame[columns].to_numpy(dtype=float), [column.removeprefix(PROBABILITY_PREFIX) for column in columns]
 
 
-def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> dict[str, Any]:
-    """Everything that is said of a run, from its table of predictions alone: the contents of ``metrics.json``.
+def label_indices(frame: pd.DataFrame, column: str = "emotion") -> np.ndarray:
+    """The labels of a column of a table of predictions as indices into those of `probability_matrix`, (n,) int."""
+    return pd.Index(probability_matrix(frame)[1]).get_indexer(frame[column].astype(str))
+
+
+def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) -> dict[str, Any]:
+    """The metrics of a run, from its table of predictions alone: the contents of ``metrics.json``.
 
     Args:
         frame: as `ser_hf.runs.read_predictions` returns it.
@@ -255,19 +222,13 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
     if frame.empty:
         raise ValueError("there are no predictions to evaluate")
     probabilities, names = probability_matrix(frame)
-    label_ids = {name: index for index, name in enumerate(names)}
-    labels = frame["emotion"].astype(str).map(label_ids).to_numpy()
-    predicted = frame["predicted"].astype(str).map(label_ids).to_numpy()
-    speakers = speaker_ids(frame)
-
+    labels, predicted = label_indices(frame), label_indices(frame, "predicted")
+    speakers, speaker_names = speaker_ids(frame), frame["speaker"].astype(str)
     figures = score(labels, predicted, names, probabilities)
-    figures["intervals"] = bootstrap_intervals(labels, predicted, probabilities, speakers, n_bootstrap, seed)
-
-    speaker_names = frame["speaker"].astype(str)
+    figures["intervals"] = bootstrap_intervals(labels, predicted, probabilities, speakers, n_bootstrap)
     if frame["corpus"].nunique() > 1:
         speaker_names = frame["corpus"].astype(str) + "/" + speaker_names
-        per_corpus = _per_corpus(frame, probabilities, labels)
-        figures["per_corpus"] = per_corpus
+        figures["per_corpus"] = per_corpus = _per_corpus(frame, probabilities, labels)
         figures["mean_over_corpora"] = {
             key: float(np.mean([group[key] for group in per_corpus.values()]))
             for key in ("accuracy", "balanced_accuracy", "ece")
@@ -275,11 +236,9 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
     per_fold = _per_group(frame, frame["fold"])
     per_speaker = _per_group(frame, speaker_names)
     genders = dict(zip(speaker_names, frame["gender"].astype(object).where(frame["gender"].notna(), None), strict=True))
-    for name, group in per_speaker.items():
-        group["gender"] = genders[name]
     figures["fold_mean_accuracy"] = float(np.mean([group["accuracy"] for group in per_fold.values()]))
     figures["per_fold"] = per_fold
-    figures["per_speaker"] = per_speaker
+    figures["per_speaker"] = {name: group | {"gender": genders[name]} for name, group in per_speaker.items()}
     figures["per_gender"] = _per_group(frame, frame["gender"])
     figures["per_intensity"] = _per_group(frame, frame["intensity"]) if "intensity" in frame else {}
     figures["n_clips"] = len(frame)
@@ -289,13 +248,8 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, se
 
 def _per_group(frame: pd.DataFrame, groups: pd.Series) -> dict[str, dict[str, Any]]:
     """Accuracy, balanced accuracy and number of clips of each group, by the group's name; unnamed rows are left out."""
-    right = pd.DataFrame(
-        {
-            "group": groups.to_numpy(),
-            "emotion": frame["emotion"].astype(str).to_numpy(),
-            "right": (frame["emotion"].astype(str) == frame["predicted"].astype(str)).to_numpy(),
-        }
-    )
+    emotions = frame["emotion"].astype(str).to_numpy()
+    right = pd.DataFrame({"group": groups.to_numpy(), "emotion": emotions, "right": is_right(frame)})
     by_group = right.groupby("group")["right"].agg(["mean", "size"])
     recall = right.groupby(["group", "emotion"])["right"].mean().groupby(level="group").mean()
     return {
@@ -309,21 +263,20 @@ def _per_corpus(frame: pd.DataFrame, probabilities: np.ndarray, labels: np.ndarr
     groups = _per_group(frame, frame["corpus"])
     for name, group in groups.items():
         rows = (frame["corpus"].astype(str) == name).to_numpy()
+        confidence, right = _confidence(probabilities[rows], labels[rows])
         group["ece"] = expected_calibration_error(probabilities[rows], labels[rows])
-        is_right = probabilities[rows].argmax(axis=1) == labels[rows]
-        group["auroc"] = _auroc(is_right, probabilities[rows].max(axis=1))
+        group["auroc"] = _auroc(right, confidence)
         if "distance" in frame and frame["distance"][rows].notna().all():
-            group["distance_auroc"] = _auroc(is_right, -frame["distance"][rows].to_numpy())
+            group["distance_auroc"] = _auroc(right, -frame["distance"][rows].to_numpy())
         if "confident" in frame:
-            confident = rows & frame["confident"].to_numpy(dtype=bool)
-            right = probabilities[confident].argmax(axis=1) == labels[confident]
-            group["confident_share"] = float(confident.sum() / rows.sum())
-            group["confident_accuracy"] = float(right.mean()) if len(right) else None
+            confident = frame["confident"][rows].to_numpy(dtype=bool)
+            group["confident_share"] = float(confident.mean())
+            group["confident_accuracy"] = float(right[confident].mean()) if confident.any() else None
     return groups
 
 
-def _auroc(is_right: np.ndarray, scores: np.ndarray) -> float | None:
-    return None if is_right.all() or not is_right.any() else float(roc_auc_score(is_right, scores))
+def _auroc(right: np.ndarray, scores: np.ndarray) -> float | None:
+    return None if right.all() or not right.any() else float(roc_auc_score(right, scores))
 
 
 def summary(metrics: dict[str, Any]) -> str:

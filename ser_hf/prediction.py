@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Out-of-domain scores. Many voices of other corpora lie between the two; beyond the second, hardly any of them, and
-# most sounds without a voice (`train.robustness` counts both).
+# most sounds without a voice (`experiments.robustness` counts both).
 UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
 

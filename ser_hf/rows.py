@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ser_hf.files import replacing
+
 if TYPE_CHECKING:
     from ser_hf.classifier import EmotionClassifier
 
@@ -166,10 +168,10 @@ def write_rows(
 
 
 def _place(output: Path) -> contextlib.AbstractContextManager[Path]:
-    """Where to write: beside a file that is replaced at the end; a pipe or a device is written to as it is."""
-    from ser_hf.files import replacing  # numpy
-
-    return contextlib.nullcontext(output) if output.exists() and not output.is_file() else replacing(output)
+    """Where to write what takes the place of ``output`` at the end; a pipe or device is written to as it is."""
+    if output.exists() and not output.is_file():
+        return contextlib.nullcontext(output)
+    return replacing(output, shared=True)
 
 
 @contextlib.contextmanager

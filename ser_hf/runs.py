@@ -1,4 +1,4 @@
-"""The run folder: what was run (run.json), what it answered (predictions.parquet) and what that is worth.
+"""The run folder: what was run (run.json), its predictions (predictions.parquet), metrics and plots.
 
 Whatever comes after a run (comparison, card, plots, tests) reads ``predictions.parquet`` and needs no model.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ import pandas as pd
 
 from ser_hf.files import PART, replacing, write_json
 from ser_hf.labels import LABELS
-from ser_hf.metrics import PROBABILITY_PREFIX, evaluate_predictions, probability_matrix
+from ser_hf.metrics import PROBABILITY_PREFIX, evaluate_predictions, label_indices, probability_matrix
+from ser_hf.threads import available_cores
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,11 +44,11 @@ class RunError(ValueError):
 
 
 def create_run(output_dir: str | Path, overwrite: bool = False, resume: bool = False) -> Path:
-    """Create a run folder, or take up one that exists.
+    """Create a run folder, or resume one that exists.
 
     Args:
         overwrite: delete an earlier run of that name first; a folder that is not a run is never deleted.
-        resume: keep what lies there and go on.
+        resume: keep what is in it.
 
     Raises:
         RunError: it exists and is not empty, is a file, or is no run folder and so neither overwritten nor resumed.
@@ -67,14 +68,14 @@ def create_run(output_dir: str | Path, overwrite: bool = False, resume: bool = F
         if not resume or begun or read_run_json(folder).get(DELETED):
             _empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Now rather than at the end: the code may be another by then, and a run that broke off is still known for a run.
+    # Now rather than at the end: the code may have changed by then, and an interrupted run is still known as a run.
     write_run_json(folder, **environment())
     return folder
 
 
 def _empty(folder: Path) -> None:
-    """Delete what is in a run folder; broken off, it is finished by whoever takes up the folder next."""
-    write_json(folder / RUN, {DELETED: True})  # else a run could go on with the half that is left of another
+    """Delete what is in a run folder; if that is interrupted, the next `create_run` finishes it."""
+    write_json(folder / RUN, {DELETED: True})  # so that no run resumes from the half that is left of another
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -84,11 +85,10 @@ def _empty(folder: Path) -> None:
 
 
 def write_run_json(folder: str | Path, **fields: Any) -> None:
-    """Write ``run.json``: what was asked for, and where and in how long it ran.
+    """Add fields to ``run.json``, or replace them.
 
-    Fields are ``command``, ``arguments`` (a dict), ``protocol``, ``model`` (the family), ``seed``,
-    ``corpus_fingerprint``, ``seconds`` and what else is worth keeping. Called again, it keeps earlier fields that are
-    not given anew. Those of `environment` are there since `create_run`.
+    They are ``command``, ``arguments`` (a dict), ``protocol``, ``model`` (the family), ``seed``,
+    ``corpus_fingerprint``, ``seconds`` and so on; `create_run` writes those of `environment`.
     """
     path = Path(folder) / RUN
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -110,7 +110,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor,
         "cpu_flags": flags,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
     }
 
 
@@ -125,27 +125,24 @@ def _git_commit() -> str | None:
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
+    # Only the code counts: a run folder that is being written must not make the run look uncommitted.
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "ser_hf", "train"])
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        # Only the code counts: a run folder that is being written must not make the run look uncommitted.
-        return commit + ("+dirty" if _git(root, "status", "--porcelain", "--", "ser_hf", "train") else "")
+        commit, changes = (
+            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in commands
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return commit + ("+dirty" if changes else "")
 
 
 def _processor() -> tuple[str, list[str]]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # not Linux
-        return platform.processor(), []
-    lines = [line.partition(":") for line in text.splitlines()]
-    values = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+        text = ""
+    values = dict(re.findall(r"^(model name|flags)\s*: (.*)$", text, re.MULTILINE))
     present = values.get("flags", "").split()
     return values.get("model name", platform.processor()), [flag for flag in CPU_FLAGS if flag in present]
 
@@ -153,7 +150,7 @@ def _processor() -> tuple[str, list[str]]:
 def prediction_frame(
     table: Dataset, indices: Sequence[int] | np.ndarray, fold: int, probabilities: np.ndarray
 ) -> pd.DataFrame:
-    """The answers to some clips of a clip table, one row a clip.
+    """The predictions for some clips of a clip table, one row per clip.
 
     Args:
         table: a clip table (see `ser_hf.corpora.load_corpus`).
@@ -173,11 +170,9 @@ def prediction_frame(
         )
     kept = [name for name in ("clip", "corpus", "speaker", "gender", "intensity") if name in table.column_names]
     frame = table.select_columns([*kept, "emotion"]).select(indices).to_pandas()
-    names = table.features["emotion"].names
-    emotions = [names[value] for value in frame["emotion"]]
     frame = frame[kept].assign(
         fold=np.full(len(indices), fold, dtype=np.int16),
-        emotion=emotions,
+        emotion=table.features["emotion"].int2str(frame["emotion"].tolist()),
         predicted=[LABELS[index] for index in probabilities.argmax(axis=1)],
     )
     columns = {PROBABILITY_PREFIX + label: probabilities[:, index] for index, label in enumerate(LABELS)}
@@ -201,7 +196,7 @@ def read_predictions(folder: str | Path, name: str = PREDICTIONS) -> pd.DataFram
 
     Raises:
         RunError: the folder or file is not there, columns are missing, a label is unknown, a clip is there twice, a
-            row's probabilities do not sum to 1, or the answer is not the most probable label.
+            row's probabilities do not sum to 1, or the predicted label is not the most probable one.
     """
     folder = Path(folder)
     path = folder / name
@@ -218,34 +213,33 @@ def read_predictions(folder: str | Path, name: str = PREDICTIONS) -> pd.DataFram
 
 
 def _check(frame: pd.DataFrame, path: Path) -> None:
+    def error(problem: str) -> RunError:
+        return RunError(f"{path}: {problem}")
+
+    def refuse(rows: np.ndarray, problem: str) -> None:
+        if rows.any():
+            corpus, clip = frame.loc[rows, ["corpus", "clip"]].iloc[0]
+            raise error(f"{problem.format(n=int(rows.sum()))}, such as {corpus}/{clip}")
+
     expected = [*CLIP_COLUMNS, *(PROBABILITY_PREFIX + label for label in LABELS)]
     missing = [column for column in expected if column not in frame.columns]
     if missing:
-        raise RunError(f"{path}: columns are missing: {', '.join(missing)}")
+        raise error(f"columns are missing: {', '.join(missing)}")
     if frame.empty:
-        raise RunError(f"{path}: there are no predictions in it")
+        raise error("there are no predictions in it")
     for column in ("emotion", "predicted"):
         unknown = sorted({str(value) for value in frame[column]} - set(LABELS))
         if unknown:
-            raise RunError(f"{path}: column {column} holds unknown labels: {', '.join(unknown)}")
+            raise error(f"column {column} holds unknown labels: {', '.join(unknown)}")
     probabilities, names = probability_matrix(frame)
     if names != list(LABELS):
-        raise RunError(f"{path}: the p_ columns must be those of {', '.join(LABELS)}, in this order")
-    clips = (frame["corpus"].astype(str) + "/" + frame["clip"].astype(str)).to_numpy()
-    twice = frame.duplicated(["corpus", "clip"]).to_numpy()
-    if twice.any():
-        raise RunError(f"{path}: {int(twice.sum())} clips are there more than once, such as {clips[twice][0]}")
+        raise error(f"the p_ columns must be those of {', '.join(LABELS)}, in this order")
+    refuse(frame.duplicated(["corpus", "clip"]).to_numpy(), "{n} clips are there more than once")
     # Written so that NaN fails too.
-    bad = ~((np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE) & (probabilities >= 0).all(axis=1))
-    if bad.any():
-        raise RunError(f"{path}: the probabilities of {int(bad.sum())} clips do not sum to 1, such as {clips[bad][0]}")
-    position = {label: index for index, label in enumerate(names)}
-    answered = probabilities[np.arange(len(frame)), frame["predicted"].astype(str).map(position).to_numpy()]
-    other = answered < probabilities.max(axis=1)
-    if other.any():
-        raise RunError(
-            f"{path}: {int(other.sum())} answers are not the most probable label, such as that to {clips[other][0]}"
-        )
+    sums_to_1 = (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE) & (probabilities >= 0).all(axis=1)
+    refuse(~sums_to_1, "the probabilities of {n} clips do not sum to 1")
+    of_predicted = probabilities[np.arange(len(frame)), label_indices(frame, "predicted")]
+    refuse(of_predicted < probabilities.max(axis=1), "{n} predictions are not the most probable label")
 
 
 def read_run_json(folder: str | Path) -> dict[str, Any]:
@@ -264,12 +258,12 @@ def read_run_json(folder: str | Path) -> dict[str, Any]:
 
 
 def finish_run(folder: str | Path, frames: Sequence[pd.DataFrame]) -> dict[str, Any]:
-    """Write ``predictions.parquet``, ``metrics.json`` and ``plots/`` of the folds' answers, and return the metrics.
+    """Write ``predictions.parquet``, ``metrics.json`` and ``plots/`` of the folds' predictions, and return the metrics.
 
     Args:
         frames: one table of `prediction_frame` per fold.
     """
-    from ser_hf import plots  # matplotlib, which who only reads runs does not need
+    from ser_hf import plots  # matplotlib, which reading runs does not need
 
     if not frames:
         raise RunError(f"{folder}: no fold was tested, so there is nothing to write")

@@ -1,7 +1,7 @@
-"""How far a figure may be trusted: bootstrap over speakers and McNemar's test, from tables of predictions.
+"""Confidence intervals by bootstrap over speakers, and McNemar's test, from tables of predictions.
 
-The clips of one voice resemble each other, so speakers, not clips, are the units that are resampled (cluster bootstrap,
-Field & Welsh 2007). A speaker is the pair of corpus and speaker name.
+The clips of one speaker resemble each other, so speakers, not clips, are resampled (cluster bootstrap, Field & Welsh
+2007). A speaker is the pair of corpus and speaker name.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from scipy.stats import binomtest
 
 CALIBRATION_BINS = 15
 N_BOOTSTRAP = 2000
-LEVEL = 0.95
+TAIL = (1 - 0.95) / 2  # beyond either end of an interval
 
 
 class AlignmentError(ValueError):
-    """Two tables of predictions that do not answer the same clips."""
+    """Two tables of predictions that are not of the same clips."""
 
 
-def confidence_bins(confidence: np.ndarray, bins: int = CALIBRATION_BINS) -> np.ndarray:
-    """The equal-width bin (0 .. bins - 1) of each confidence in [0, 1]; bin i holds (i / bins, (i + 1) / bins]."""
-    return np.clip(np.ceil(np.asarray(confidence) * bins).astype(int) - 1, 0, bins - 1)
+def is_right(frame: pd.DataFrame) -> np.ndarray:
+    """Whether each prediction of a table is right, (n,) bool."""
+    return (frame["emotion"].astype(str) == frame["predicted"].astype(str)).to_numpy()
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """The equal-width bin (0 .. 14) of each confidence in [0, 1]; bin i holds (i / 15, (i + 1) / 15]."""
+    last = CALIBRATION_BINS - 1
+    return np.clip(np.ceil(np.asarray(confidence) * CALIBRATION_BINS).astype(int) - 1, 0, last)
 
 
 def speaker_ids(frame: pd.DataFrame) -> np.ndarray:
@@ -37,10 +43,9 @@ def resampled_counts(n_speakers: int, n_bootstrap: int = N_BOOTSTRAP, seed: int 
     return np.random.default_rng(seed).multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n_bootstrap)
 
 
-def percentile_interval(values: np.ndarray, level: float = LEVEL) -> list[float]:
-    """The central percentile interval ``[low, high]`` of resampled values; what is NaN is left out."""
-    tail = (1 - level) / 2
-    return [float(bound) for bound in np.nanquantile(values, [tail, 1 - tail])]
+def percentile_interval(values: np.ndarray) -> list[float]:
+    """The central 95 % interval ``[low, high]`` of resampled values; NaN is left out."""
+    return np.nanquantile(values, [TAIL, 1 - TAIL]).tolist()
 
 
 def bootstrap_intervals(
@@ -49,7 +54,6 @@ def bootstrap_intervals(
     probabilities: np.ndarray,
     speakers: np.ndarray,
     n_bootstrap: int = N_BOOTSTRAP,
-    seed: int = 0,
 ) -> dict[str, list[float]]:
     """95 % percentile intervals of the main figures by bootstrap over speakers.
 
@@ -59,15 +63,14 @@ def bootstrap_intervals(
         speakers: (n,) int, 0 .. n_speakers - 1.
 
     Returns:
-        Name -> [low, high] of accuracy, balanced_accuracy, macro_f1, ece and nll; empty when there are fewer than two
-        speakers, because one voice says nothing about the next.
+        Name -> [low, high] of accuracy, balanced_accuracy, macro_f1, ece and nll; empty with fewer than two speakers.
     """
     n_speakers, n_classes = int(speakers.max()) + 1, probabilities.shape[1]
     if n_speakers < 2:
         return {}
     # Every figure is a function of sums over clips, and those sums are kept per speaker: a resample is then a weighted
     # sum over speakers, and 2000 of them are one matrix product.
-    drawn = resampled_counts(n_speakers, n_bootstrap, seed).astype(float)
+    drawn = resampled_counts(n_speakers, n_bootstrap).astype(float)
     confusion = np.zeros((n_speakers, n_classes, n_classes))
     np.add.at(confusion, (speakers, labels, predicted), 1)
     confidence = probabilities.max(axis=1)
@@ -90,30 +93,33 @@ def bootstrap_intervals(
     return {name: percentile_interval(value) for name, value in values.items()}
 
 
-def gender_gap(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> dict[str, Any]:
-    """How much more often women's clips are answered rightly than men's.
+def gender_gap(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) -> dict[str, Any]:
+    """Accuracy of women's clips minus accuracy of men's.
 
     Args:
         frame: as `ser_hf.runs.read_predictions` returns it, with ``gender`` "female" and "male".
 
     Returns:
-        ``difference`` of the accuracies (None where a gender has no clip) and its 95 % percentile ``interval`` by
-        bootstrap over the speakers of each gender (None where one has fewer than two).
+        ``difference`` (None where a gender has no clip) and its 95 % ``interval`` by bootstrap over the speakers of
+        each gender (None where one has fewer than two).
     """
-    right = (frame["emotion"].astype(str) == frame["predicted"].astype(str)).to_numpy(dtype=float)
-    accuracies, resampled, few = [], [], False
-    for offset, gender in enumerate(("female", "male")):
-        rows = (frame["gender"].astype(str) == gender).to_numpy()
-        if not rows.any():
-            return {"difference": None, "interval": None}
-        speakers = speaker_ids(frame[rows])
-        hits, clips = np.bincount(speakers, weights=right[rows]), np.bincount(speakers)
-        drawn = resampled_counts(len(clips), n_bootstrap, seed + offset)
-        accuracies.append(right[rows].mean())
-        resampled.append(drawn @ hits / (drawn @ clips))
-        few = few or len(clips) < 2
-    difference = float(accuracies[0] - accuracies[1])
-    return {"difference": difference, "interval": None if few else percentile_interval(resampled[0] - resampled[1])}
+    parts = [frame[(frame["gender"].astype(str) == gender).to_numpy()] for gender in ("female", "male")]
+    if any(part.empty for part in parts):
+        return {"difference": None, "interval": None}
+    women, men = (
+        _resampled_means(is_right(part).astype(float), speaker_ids(part), n_bootstrap, seed)
+        for seed, part in enumerate(parts)
+    )
+    few = any(speaker_ids(part).max() < 1 for part in parts)
+    difference = float(is_right(parts[0]).mean() - is_right(parts[1]).mean())
+    return {"difference": difference, "interval": None if few else percentile_interval(women - men)}
+
+
+def _resampled_means(values: np.ndarray, speakers: np.ndarray, n_bootstrap: int, seed: int = 0) -> np.ndarray:
+    """The mean over clips in each resample of the speakers, (n_bootstrap,)."""
+    clips = np.bincount(speakers)
+    drawn = resampled_counts(len(clips), n_bootstrap, seed)
+    return drawn @ np.bincount(speakers, weights=values) / (drawn @ clips)
 
 
 def log_loss_terms(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -158,7 +164,7 @@ def align(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> tuple[pd.DataFrame, p
     return a.reset_index(), b.reset_index()
 
 
-def mcnemar(frame_a: pd.DataFrame, frame_b: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> dict:
+def mcnemar(frame_a: pd.DataFrame, frame_b: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) -> dict[str, Any]:
     """Exact two-sided McNemar test (McNemar 1947) of two models on the same clips, with the difference in accuracy.
 
     Args:
@@ -173,16 +179,11 @@ def mcnemar(frame_a: pd.DataFrame, frame_b: pd.DataFrame, n_bootstrap: int = N_B
         AlignmentError: the tables do not hold the same clips.
     """
     a, b = align(frame_a, frame_b)
-    right_a = (a["predicted"].astype(str) == a["emotion"].astype(str)).to_numpy()
-    right_b = (b["predicted"].astype(str) == b["emotion"].astype(str)).to_numpy()
+    right_a, right_b, speakers = is_right(a), is_right(b), speaker_ids(a)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    speakers = speaker_ids(a)
-    n_speakers = int(speakers.max()) + 1
     interval = None
-    if n_speakers >= 2:
-        drawn = resampled_counts(n_speakers, n_bootstrap, seed)
-        gain = np.bincount(speakers, weights=right_a.astype(float) - right_b, minlength=n_speakers)
-        interval = percentile_interval(drawn @ gain / (drawn @ np.bincount(speakers, minlength=n_speakers)))
+    if speakers.max() >= 1:
+        interval = percentile_interval(_resampled_means(right_a.astype(float) - right_b, speakers, n_bootstrap))
     discordant = only_a + only_b
     return {
         "n": len(a),

@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-BENCHMARKS = (
-    *("answer", "bulk", "comparison", "exactness", "extraction", "first_steps", "page", "speed", "stages", "start"),
-    "training",
-)
 # Every module that a person starts.
 COMMANDS = (
     *(
@@ -20,15 +16,15 @@ COMMANDS = (
         "ser_hf.predict",
         "app.app",
         "app.examples.make",
-        *(f"benchmarks.{name}" for name in BENCHMARKS),
         "docs.licences",
         "docs.screenshots",
     ),
     "tests.qa.load",
-    *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
-    *("experiments.probe", "experiments.short_windows"),
-    *("train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
+    *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate"),
+    *("train.finetune", "train.publish"),
+    *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
 )
+OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/
 
 
 # What worked examples add is not here; tests/test_worked_examples.py runs their commands where it is.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import COMMANDS, check, examples, module_of, parser_of
+from tests.commands import COMMANDS, OLD_NAMES, check, examples, module_of, parser_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -22,7 +22,7 @@ def shown(command: str, words: list[str], capsys) -> tuple[int, str, str]:
 
 
 def test_no_command_is_missing_here():
-    folders = ("ser_hf", "app", "train", "benchmarks", "experiments", "docs")
+    folders = ("ser_hf", "app", "train", "experiments", "docs")
     modules = [path for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")]
     started = {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__main__")
@@ -30,7 +30,7 @@ def test_no_command_is_missing_here():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     # The start of a Space is a text in the module that writes it.
-    assert started - {"train.publishing.space"} | {
+    assert started - {"train.publishing.space", *OLD_NAMES} | {
         "tests.qa.load",
         "tests.hub_server",
     } == set(COMMANDS)
@@ -90,8 +90,8 @@ def test_help_all_lists_options_of_transformers(capsys):
         ("train.baseline --corpora ravdes", "ravdess"),
         ("train.baseline --features mfc,pitch", "mfcc"),
         ("train.evaluate --model models/ser-svn --corpora emodb --output_dir x", "models/ser-svm"),
-        ("train.leaderboard --rows wisper", "whisper"),
-        ("train.experiments --names fine-tune", "fine-tuned"),
+        ("experiments.leaderboard --rows wisper", "whisper"),
+        ("experiments.search --names fine-tune", "fine-tuned"),
     ],
 )
 def test_mistyped_name_gets_the_nearest(line, near, capsys, tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import leaderboard
 from ser_hf.metrics import evaluate_predictions
 from ser_hf.runs import read_predictions, read_run_json
-from train import leaderboard
 from train.compare import compare
 
 REPOSITORY = Path(__file__).resolve().parent.parent

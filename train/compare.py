@@ -1,4 +1,4 @@
-"""Compare runs: one Markdown report with tables, significance tests and pictures, from their predictions alone.
+"""Compare runs: one Markdown report with tables, significance tests and figures, from their predictions alone.
 
 Examples:
 
@@ -12,7 +12,7 @@ byte. Exit status: 0, or 2 for what the message says.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from ser_hf import plots
 from ser_hf.command_line import CommandParser
 from ser_hf.files import write_text
 from ser_hf.labels import LABELS
+from ser_hf.markdown import bracket, percent, table
 from ser_hf.marks import GENDER_NAMES
-from ser_hf.metrics import mcnemar
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.runs import RunError
-from ser_hf.statistics import AlignmentError, holm
-from train.reporting import Gallery, Run, bracket, p_value, percent, read_run, table
+from ser_hf.statistics import AlignmentError, holm, mcnemar
+from train.reporting import Gallery, Run, read_run
 
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
 SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
+FIGURES = {"confusion": "confusion matrix", "speakers": "accuracy per speaker", "reliability": "reliability diagram"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def build_parser() -> CommandParser:
 
 
 def compare(folders: Iterable[Path], output: Path) -> None:
-    """Write the report on some run folders to ``output``, and its pictures to ``<stem>_files`` beside it.
+    """Write the report on some run folders to ``output``, and its figures to ``<stem>_files`` beside it.
 
     Raises:
         RunError: a folder is no complete run, or two have the same name.
@@ -114,39 +115,35 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
 
 def section(group: list[Run], gallery: Gallery) -> list[str]:
     """The paragraphs of the report on runs of one protocol and the same clips."""
-    first = group[0]
+    first, metrics = group[0], {run.name: run.metrics for run in group}
     corpora = ", ".join(sorted(first.frame["corpus"].unique()))
     size = f"on {corpora}: {first.metrics['n_clips']} clips, {first.metrics['n_speakers']} speakers"
     known = PROTOCOLS.get(first.protocol)
     is_dependent = known is not None and not known.speaker_independent
     title = f"{first.protocol}{' (speaker-dependent)' if is_dependent else ''} {size}"
-
-    entries = [
-        {
-            "name": run.name,
-            "accuracy": run.metrics["accuracy"],
-            "interval": run.metrics["intervals"].get("accuracy"),
-            "metrics": run.metrics,
-        }
-        for run in group
-    ]
     parts = [f"## {title}", f"{known.description[0].upper()}{known.description[1:]}." if known else ""]
     heard = [run.name for run in group if run.facts.get("heard_in_training")]
     if heard:
         parts.append(f"**No test:** trained on these corpora: {', '.join(heard)}.")
-    parts += [main_table(group), *seed_table(group)]
-    bars = plots.comparison(entries, title, caution=is_dependent)
-    parts.append(gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"))
-    spread = plots.speaker_spread(entries, title)
-    parts.append(gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"))
-    parts += ["### Recall per emotion, %", recall_table(group)]
+    bars, spread = plots.comparison(metrics, title, caution=is_dependent), plots.speaker_spread(metrics, title)
+    parts += [
+        main_table(group),
+        *seed_table(group),
+        gallery.add(bars, f"{first.protocol}-accuracy", "accuracy of each run"),
+        gallery.add(spread, f"{first.protocol}-speakers", "accuracy per speaker"),
+        "### Recall per emotion, %",
+        recall_table(group),
+    ]
     if "per_corpus" in first.metrics:
-        parts += ["### Accuracy / UAR / ECE per corpus, %", corpus_table(group)]
-        title_of_doubts = "### Right from wrong predictions by confidence / out-of-domain score, AUROC, %"
-        parts += [title_of_doubts, doubt_table(group)]
+        parts += [
+            "### Accuracy / UAR / ECE per corpus, %",
+            corpus_table(group, ("accuracy", "balanced_accuracy", "ece"), with_size_and_mean=True),
+            "### Right from wrong predictions by confidence / out-of-domain score, AUROC, %",
+            corpus_table(group, ("auroc", "distance_auroc")),
+        ]
     if len(first.metrics["per_fold"]) > 1:
         parts += ["### Accuracy per fold, %", fold_table(group)]
-    curves = plots.coverage_curves([{"name": run.name, "coverage": run.metrics["coverage"]} for run in group], title)
+    curves = plots.coverage_curves(metrics, title)
     parts += [
         "### Accuracy on the most confident share of the clips, %",
         coverage_report(group),
@@ -155,13 +152,15 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     if len(group) > 1:
         parts += ["### Differences", difference_table(group)]
     for run in group:
-        parts += [
-            f"### {run.name}",
-            gallery.add(plots.confusion_matrix(run.metrics, run.name), f"{run.name}-confusion", "confusion matrix"),
-            gallery.add(plots.per_speaker(run.metrics, run.name), f"{run.name}-speakers", "accuracy per speaker"),
-            gallery.add(plots.reliability(run.frame, run.name), f"{run.name}-reliability", "reliability diagram"),
-        ]
+        parts.append(f"### {run.name}")
+        for name, figure in plots.run_figures(run.frame, run.metrics, run.name).items():
+            parts.append(gallery.add(figure, f"{run.name}-{name}", FIGURES[name]))
     return [part for part in parts if part]
+
+
+def by_run(group: list[Run], head: Sequence[str], cells: Callable[[dict[str, Any]], Iterable[str]]) -> str:
+    """A table with one row per run, whose ``cells`` are made of its metrics."""
+    return table(["run", *head], [[run.name, *cells(run.metrics)] for run in group])
 
 
 def main_table(group: list[Run]) -> str:
@@ -200,10 +199,8 @@ def seed_table(group: list[Run]) -> list[str]:
             means = averaged({key: float(np.mean([run.metrics[key] for run in runs])) for key in AVERAGED})
             spread = f"{min(accuracies):.1f} to {max(accuracies):.1f}"
             rows.append([name, str(len(runs)), means[0], spread, *means[1:]])
-    if not rows:
-        return []
     head = ["mean over seeds", "seeds", "accuracy", "from, to", "folds", "UAR", "macro F1", "ECE", "NLL"]
-    return [table(head, rows)]
+    return [table(head, rows)] if rows else []
 
 
 def averaged(metrics: dict[str, Any]) -> list[str]:
@@ -213,52 +210,41 @@ def averaged(metrics: dict[str, Any]) -> list[str]:
 
 def recall_table(group: list[Run]) -> str:
     """The recall of each emotion that occurs."""
-    labels = [label for label in LABELS if group[0].metrics["per_class"][label]["support"]]
-    head = ["run", *(f"{label} ({group[0].metrics['per_class'][label]['support']})" for label in labels)]
-    rows = [[run.name, *(percent(run.metrics["per_class"][label]["recall"]) for label in labels)] for run in group]
-    return table(head, rows)
+    support = {label: group[0].metrics["per_class"][label]["support"] for label in LABELS}
+    labels = [label for label in LABELS if support[label]]
+    head = [f"{label} ({support[label]})" for label in labels]
+    return by_run(group, head, lambda found: [percent(found["per_class"][label]["recall"]) for label in labels])
 
 
 def fold_table(group: list[Run]) -> str:
     """The accuracy of each fold."""
-    folds = sorted({int(fold) for run in group for fold in run.metrics["per_fold"]})
-    rows = []
-    for run in group:
-        values = [run.metrics["per_fold"].get(str(fold), {}).get("accuracy") for fold in folds]
-        rows.append([run.name, *(percent(value) for value in values)])
-    return table(["run", *(str(fold) for fold in folds)], rows)
+    folds = [str(fold) for fold in sorted({int(fold) for run in group for fold in run.metrics["per_fold"]})]
+    return by_run(
+        group, folds, lambda found: [percent(found["per_fold"].get(fold, {}).get("accuracy")) for fold in folds]
+    )
 
 
-def corpus_table(group: list[Run]) -> str:
-    """Accuracy, UAR and ECE on each corpus, and their means with the same weight for each."""
-    corpora = list(group[0].metrics["per_corpus"])
-    rows = []
-    for run in group:
-        columns = [*(run.metrics["per_corpus"][corpus] for corpus in corpora), run.metrics["mean_over_corpora"]]
-        cells = [[percent(one[key]) for key in ("accuracy", "balanced_accuracy", "ece")] for one in columns]
-        rows.append([run.name, *(" / ".join(cell) for cell in cells)])
-    head = [f"{corpus} ({group[0].metrics['per_corpus'][corpus]['n']})" for corpus in corpora]
-    return table(["run", *head, "mean"], rows)
+def corpus_table(group: list[Run], keys: Sequence[str], with_size_and_mean: bool = False) -> str:
+    """Some figures of each corpus; with their mean over the corpora, which all weigh the same, where that is wanted."""
+    sizes = {corpus: figures["n"] for corpus, figures in group[0].metrics["per_corpus"].items()}
+    head = [*(f"{corpus} ({n})" for corpus, n in sizes.items()), "mean"] if with_size_and_mean else list(sizes)
 
+    def cells(found: dict[str, Any]) -> Iterable[str]:
+        columns = [found["per_corpus"][corpus] for corpus in sizes]
+        columns += [found["mean_over_corpora"]] if with_size_and_mean else []
+        return (" / ".join(percent(one.get(key)) for key in keys) for one in columns)
 
-def doubt_table(group: list[Run]) -> str:
-    """How well confidence and the out-of-domain score separate right predictions from wrong ones, on each corpus."""
-    corpora = list(group[0].metrics["per_corpus"])
-    rows = []
-    for run in group:
-        columns = [run.metrics["per_corpus"][corpus] for corpus in corpora]
-        cells = [[percent(one.get(key)) for key in ("auroc", "distance_auroc")] for one in columns]
-        rows.append([run.name, *(" / ".join(cell) for cell in cells)])
-    return table(["run", *corpora], rows)
+    return by_run(group, head, cells)
 
 
 def coverage_report(group: list[Run]) -> str:
     """Accuracy of each run on its most confident clips."""
-    rows = []
-    for run in group:
-        found = {row["coverage"]: row["accuracy"] for row in run.metrics["coverage"]}
-        rows.append([run.name, *(percent(found[coverage]) for coverage in SHOWN_COVERAGES)])
-    return table(["run", *(f"{100 * coverage:.0f} %" for coverage in SHOWN_COVERAGES)], rows)
+
+    def cells(found: dict[str, Any]) -> Iterable[str]:
+        accuracies = {row["coverage"]: row["accuracy"] for row in found["coverage"]}
+        return (percent(accuracies[coverage]) for coverage in SHOWN_COVERAGES)
+
+    return by_run(group, [f"{100 * coverage:.0f} %" for coverage in SHOWN_COVERAGES], cells)
 
 
 def difference_table(group: list[Run]) -> str:
@@ -283,6 +269,11 @@ def difference_table(group: list[Run]) -> str:
     )
     head = ["first / second", "difference", "only right", "p", "p adjusted"]
     return note + "\n\n" + table(head, rows)
+
+
+def p_value(value: float) -> str:
+    """A p-value with four decimals."""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 if __name__ == "__main__":

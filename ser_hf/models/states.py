@@ -7,7 +7,6 @@ encoded once as it is and once for each augmented copy, and all runs with the sa
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.modeling_outputs import BaseModelOutput
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.files import replacing
 from ser_hf.models import ModelError
 
 FRAMES_PER_SECOND = 100  # of Whisper's spectrogram; the encoder makes one position of two
@@ -118,10 +118,9 @@ def cached_states(
                 encoded = lower_states(model, num_frozen, features.to(model.device)).to("cpu", torch.float16).numpy()
             for row, one in zip(rows, encoded, strict=True):
                 states[row] = one
-        part = file.with_name(f"{file.stem}-{os.getpid()}.partial.npy")
         np.save(lengths_file, np.array([len(one) for one in states]))
-        np.save(part, np.concatenate(states))
-        os.replace(part, file)
+        with replacing(file, shared=True) as part, open(part, "wb") as stream:
+            np.save(stream, np.concatenate(states))
     flat, ends = np.load(file, mmap_mode="r"), np.cumsum(np.load(lengths_file))
     return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 

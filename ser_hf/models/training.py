@@ -26,7 +26,8 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import Augmentation
 from ser_hf.augment.join import join_utterances
-from ser_hf.metrics import EmotionMetrics, softmax
+from ser_hf.emotion_metrics import EmotionMetrics
+from ser_hf.metrics import softmax
 from ser_hf.models import ModelError
 from ser_hf.models.building import parameter_groups
 from ser_hf.models.extractors import frequency_first, has_fixed_length

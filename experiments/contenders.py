@@ -1,4 +1,4 @@
-"""What is measured on: a clip of 4 s as files, and what people would use in our place, with random weights."""
+"""The models whose speed is compared, and the clip of 4 s that they predict; stock models have random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import librosa
 import numpy as np
 import opensmile
 import soundfile
-import soxr
 import torch
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,7 +28,6 @@ from transformers import (
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from app.examples import examples
-from benchmarks.tables import Settings
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
@@ -37,56 +35,50 @@ from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
 from ser_hf.models.precision import bfloat16_pays
 
 CLIP_SECONDS = 4
-ROWS = 1152  # as many clips as RAVDESS has to train on in a fold
+ROWS = 1152  # training clips of RAVDESS in a fold
 
 BFLOAT16, FLOAT32, ONNX, SVM = "ours, bfloat16", "ours, float32", "ours, ONNX", "our SVM"
 XLSR, WAV2VEC2, WHISPER = "stock XLSR-large shape", "stock wav2vec2-base shape", "stock Whisper-base shape, 30 s"
 TEXTBOOK, EGEMAPS = "librosa's MFCC + SVM", "eGeMAPS + SVM"
 STOCK = (XLSR, WAV2VEC2, WHISPER)
-OURS = (*((BFLOAT16,) if bfloat16_pays() else ()), FLOAT32)  # emulated, bfloat16 takes many times as long: nobody asks
+OURS = (*((BFLOAT16,) if bfloat16_pays() else ()), FLOAT32)  # emulated, bfloat16 takes many times as long
 CONTENDERS = (*OURS, ONNX, SVM, *STOCK, TEXTBOOK, EGEMAPS)
 
-_TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-_TINY |= {"conv_dim": (8,) * 7}
 _XLSR = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_TINY_WHISPER = {"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+_XLSR |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 _WHISPER = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048}
 
 
-def clip_file(work: Path, suffix: str = ".flac", sample_rate: int = SAMPLE_RATE) -> Path:
-    """A clip of 4 s, one channel, 16 bits, made of an example of the page."""
-    file = work / f"clip-{sample_rate}{suffix}"
+def clip_file(work: Path, suffix: str = ".flac") -> Path:
+    """A clip of 4 s at 16 kHz, one channel, 16 bits, made of an example of the page."""
+    file = work / f"clip{suffix}"
     if not file.exists():
         samples = np.resize(load_audio(examples()[0].path), CLIP_SECONDS * SAMPLE_RATE)
-        soundfile.write(file, soxr.resample(samples, SAMPLE_RATE, sample_rate), sample_rate, subtype="PCM_16")
+        soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16")
     return file
 
 
-def make_stock(name: str, tiny: bool) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+def make_stock(name: str) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
     """A stock model with random weights in the shape of a published one."""
     labels = {"num_labels": len(LABELS), "id2label": ID2LABEL, "label2id": LABEL2ID}
     if name == WHISPER:
-        config = WhisperConfig(**(_TINY_WHISPER if tiny else _WHISPER), **labels)
-        return WhisperForAudioClassification(config), WhisperFeatureExtractor()
-    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True} if name == XLSR else {}
-    config = Wav2Vec2Config(**(_TINY if tiny else _XLSR if name == XLSR else {}), **norms, **labels)
+        return WhisperForAudioClassification(WhisperConfig(**_WHISPER, **labels)), WhisperFeatureExtractor()
+    config = Wav2Vec2Config(**(_XLSR if name == XLSR else {}), **labels)
     return Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor(return_attention_mask=name == XLSR)
 
 
-def stock_folder(name: str, settings: Settings) -> Path:
-    """The folder of a model of `make_stock`, which is made when it is first asked for."""
-    folder = settings.work / f"{name.split(',')[0].replace(' ', '-')}{'-tiny' if settings.tiny else ''}"
+def stock_folder(name: str, work: Path) -> Path:
+    """The folder of a model of `make_stock`, which is made when it is first needed."""
+    folder = work / name.split(",")[0].replace(" ", "-")
     if not folder.exists():
         torch.manual_seed(0)
-        partial = folder.with_suffix(".partial")
-        for part in make_stock(name, settings.tiny):
-            part.save_pretrained(partial)
-        partial.rename(folder)
+        for part in make_stock(name):
+            part.save_pretrained(folder)
     return folder
 
 
 def onnx_folder(work: Path, model: Path = DEFAULT_MODEL) -> Path:
-    """A network with its ONNX beside it, in a copy: the repository holds none."""
+    """A copy of a network with its ONNX beside it: the repository holds none."""
     folder = work / f"{model.name}-onnx"
     if not (folder / ONNX_FILE).exists():
         shutil.copytree(model, folder, dirs_exist_ok=True)
@@ -95,18 +87,18 @@ def onnx_folder(work: Path, model: Path = DEFAULT_MODEL) -> Path:
 
 
 def precision_of(name: str) -> str:
-    """What ``--precision`` says for one of `OURS`."""
+    """The value of ``--precision`` for one of `OURS`."""
     return name.removeprefix("ours, ")
 
 
-def load(name: str, settings: Settings) -> Callable[[Path], Any]:
-    """A contender, ready to answer a file."""
+def load(name: str, work: Path) -> Callable[[Path], Any]:
+    """A contender as a function of a file."""
     if name in STOCK:
-        classify = pipeline("audio-classification", model=str(stock_folder(name, settings)), device="cpu")
+        classify = pipeline("audio-classification", model=str(stock_folder(name, work)), device="cpu")
         return lambda file: classify(_raw(file))  # a file's name would need the ffmpeg program, and more time
     if name == TEXTBOOK:
         fitted = _fitted_svm(2 * 40)
-        return lambda file: fitted.predict(textbook(file)[None])
+        return lambda file: fitted.predict(_textbook(file)[None])
     if name == EGEMAPS:
         smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
         fitted = _fitted_svm(len(smile.feature_names))
@@ -114,15 +106,8 @@ def load(name: str, settings: Settings) -> Callable[[Path], Any]:
     if name == SVM:
         return EmotionClassifier.from_pretrained(DEFAULT_BASELINE).predict
     if name == ONNX:
-        return EmotionClassifier.from_pretrained(onnx_folder(settings.work), runtime="onnx").predict
+        return EmotionClassifier.from_pretrained(onnx_folder(work), runtime="onnx").predict
     return EmotionClassifier.from_pretrained(DEFAULT_MODEL, precision=precision_of(name)).predict
-
-
-def textbook(file: Path) -> np.ndarray:
-    """Mean and deviation of 40 MFCCs, as tutorials take them."""
-    samples, rate = librosa.load(file, sr=None)
-    mfcc = librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=40)
-    return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)])
 
 
 def _raw(file: Path) -> dict[str, Any]:
@@ -130,8 +115,15 @@ def _raw(file: Path) -> dict[str, Any]:
     return {"raw": samples, "sampling_rate": rate}
 
 
+def _textbook(file: Path) -> np.ndarray:
+    """Mean and deviation of 40 MFCCs, as in tutorials."""
+    samples, rate = librosa.load(file, sr=None)
+    mfcc = librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=40)
+    return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)])
+
+
 def _fitted_svm(n_features: int) -> Any:
-    """An SVM on random rows: as good as no clip is alike, so that as good as all become support vectors."""
+    """An SVM on random rows, nearly all of which become support vectors."""
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(ROWS, n_features)), rng.integers(len(LABELS), size=ROWS)
     return make_pipeline(StandardScaler(), SVC()).fit(rows, labels)

@@ -1,4 +1,4 @@
-"""Named, fixed conditions that a recording may come in, to measure how well a model holds up in each.
+"""Named, fixed recording conditions, in which the robustness of a model is measured.
 
 A condition changes a clip that is tested; `ser_hf.augment` draws random changes for clips that train.
 """
@@ -30,28 +30,13 @@ def noise(snr_db: float) -> Condition:
 
 
 def coded(codec: str, bit_rate: int) -> Condition:
-    """Sent through a codec of `ser_hf.augment.CODECS` at so many bits a second."""
+    """Sent through a codec of `ser_hf.augment.CODECS` at so many bits per second."""
     return lambda samples, rng: apply_codec(samples, codec, bit_rate)
 
 
 def first(seconds: float) -> Condition:
-    """The beginning of the voice: what lies before the first sound is cut, for a clip may begin with a second of it."""
+    """The first seconds of the speech: the silence before it, which may last a second, is cut."""
     return lambda samples, rng: trim_silence(samples)[: round(seconds * SAMPLE_RATE)]
-
-
-def louder(gain_db: float) -> Condition:
-    """Louder or quieter by decibels, clipped at full scale."""
-    return lambda samples, rng: apply_gain(samples, gain_db)
-
-
-def as_recorded(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip itself."""
-    return samples
-
-
-def telephone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A telephone line: 300 to 3400 Hz, then mu-law at 8 kHz."""
-    return apply_codec(limit_band(samples), "mu-law")
 
 
 def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -60,27 +45,17 @@ def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def far_microphone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A microphone across a living room: more room than voice, a quarter of the amplitude, and pink noise."""
+    """A microphone across a living room: mostly reverberation, a quarter of the amplitude, and pink noise."""
     distant = apply_gain(add_room(samples, FAR_RT60, FAR_DRR_DB, rng), FAR_GAIN_DB)
     return np.clip(add_noise(distant, FAR_SNR_DB, rng, slope=1.0), -1.0, 1.0)
-
-
-def silence_around(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Digital silence before and after the clip."""
-    return np.pad(samples, round(SILENCE_SECONDS * SAMPLE_RATE))
-
-
-def silence_cut(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The voice alone, from its first sound to its last."""
-    return trim_silence(samples)
 
 
 # name -> function(samples, rng): float32 mono at 16 kHz to the same; only noise and rooms draw from the generator.
 CONDITIONS: MappingProxyType[str, Condition] = MappingProxyType(
     {
-        AS_RECORDED: as_recorded,
+        AS_RECORDED: lambda samples, rng: samples,
         **{f"noise {snr_db} dB": noise(snr_db) for snr_db in (30, 20, 10, 5, 0)},
-        "telephone": telephone,
+        "telephone": lambda samples, rng: apply_codec(limit_band(samples), "mu-law"),  # 300 to 3400 Hz, 8 kHz
         "mobile call": coded("amr", 12_200),
         "opus 16 kbit/s": coded("opus", 16_000),
         "opus 8 kbit/s": coded("opus", 8_000),
@@ -88,11 +63,11 @@ CONDITIONS: MappingProxyType[str, Condition] = MappingProxyType(
         "mp3 16 kbit/s": coded("mp3", 16_000),
         "room": room,
         "far microphone": far_microphone,
-        "half loudness": louder(-DOUBLE_DB),
-        "double loudness": louder(DOUBLE_DB),
+        "half loudness": lambda samples, rng: apply_gain(samples, -DOUBLE_DB),
+        "double loudness": lambda samples, rng: apply_gain(samples, DOUBLE_DB),
         **{f"first {seconds:g} s": first(seconds) for seconds in (0.5, 1.0, 1.5, 2.0, 3.0)},
-        "silence around": silence_around,
-        "silence cut": silence_cut,
+        "silence around": lambda samples, rng: np.pad(samples, round(SILENCE_SECONDS * SAMPLE_RATE)),
+        "silence cut": lambda samples, rng: trim_silence(samples),
     }
 )
 SOUND_SECONDS = 4.0
@@ -100,10 +75,10 @@ PAUSES, PAUSES_PEAK = "pauses", 0.1
 
 
 def pauses(samples: np.ndarray) -> np.ndarray:
-    """What is heard of the room before and after the voice in a clip, again and again, as loud as a voice would be.
+    """The background of a clip before and after its speech, repeated to 4 s and raised to the level of speech.
 
     Returns:
-        float32 of 4 s; digital silence where the clip is nothing but voice.
+        float32; digital silence where the clip is nothing but speech.
     """
     start, end = speech_span(samples)
     around = np.concatenate([samples[:start], samples[end:]])
