@@ -76,7 +76,7 @@ def test_imports_point_downward():
     }
     for module, path in MODULES.items():
         tops = {name.split(".")[0] for name in imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))}
-        forbidden = above.get(module.split(".")[0], set()) | {"tests", "benchmarks", "docs"}
+        forbidden = above.get(module.split(".")[0], set()) | {"tests", "docs"}
         assert not tops & forbidden, f"{module} imports {tops & forbidden}"
 
 

@@ -1,7 +1,7 @@
 """bfloat16 inference for the feed-forward networks of a transformer's layers, two thirds of their work.
 
 Attention, the front end and the head stay float32: rounding there moves the probabilities further
-(`python -m benchmarks.exactness`).
+(`python -m experiments.speed --only exactness`).
 """
 
 from __future__ import annotations
