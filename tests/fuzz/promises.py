@@ -8,24 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, read_audio
-from ser_hf.corpora import (
-    CorpusError,
-    ased,
-    cremad,
-    emodb,
-    emogator,
-    emovo,
-    korean_emotion_tts,
-    nemo,
-    ravdess,
-    savee,
-    tess,
-)
+from ser_hf.corpora import CORPORA, CorpusError, corpus_facts
 from tests.synthetic import as_file, encode, make_clip
 
 MAX_SECONDS = 30
-MODULES = (ravdess, tess, cremad, savee, emodb, emovo, nemo, ased, korean_emotion_tts, emogator)
-PARSERS = {module.__name__.split(".")[-1]: module.parse_name for module in MODULES}
+PARSERS = {name: corpus_facts(name).parse for name in CORPORA}
 NAMES = {
     "ravdess": "Actor_12/03-01-06-02-01-01-12.wav",
     "tess": "OAF_angry/OAF_back_angry.wav",
@@ -35,7 +22,7 @@ NAMES = {
     "emovo": "f1/dis-f1-b1.wav",
     "nemo": "samples/EB0_anger_1.wav",
     "ased": "01Neutral/n1-06-01-01-01.wav",
-    "korean_emotion_tts": "emotional-to-emotional/nea/wav/nea00001.wav",
+    "korean-emotion-tts": "emotional-to-emotional/nea/wav/nea00001.wav",
     "emogator": "data/mp3/000001-03-1.mp3",
 }
 
@@ -67,9 +54,8 @@ def any_name_is_a_clip_or_refused(name: str) -> None:
         if isinstance(clip, CorpusError):
             assert str(clip).startswith((name, str(Path(name)))), str(clip)
             continue
-        assert all(str(part).isascii() for part in clip), (corpus, clip)
-        official = "".join(clip) if corpus == "emodb" else getattr(clip, "clip", str(clip))
-        assert parse(official) == clip, (corpus, clip)
+        assert f"{clip.clip} {clip.speaker}".isascii(), (corpus, clip)
+        assert parse(corpus_facts(corpus).official_name(clip)) == clip, (corpus, clip)
 
 
 @functools.cache
