@@ -11,7 +11,8 @@ import pandas as pd
 from datasets import Dataset
 
 from ser_hf.corpora import clip_table
-from ser_hf.labels import LABELS, RAVDESS_EMOTIONS
+from ser_hf.corpora.ravdess import EMOTIONS as RAVDESS_EMOTIONS
+from ser_hf.labels import LABELS
 from ser_hf.metrics import softmax
 from ser_hf.runs import create_run, prediction_frame, write_predictions, write_run_json
 

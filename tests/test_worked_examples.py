@@ -53,7 +53,7 @@ def test_worked_example_runs(title, tmp_path, corpus_dir):
         for number, speaker in enumerate(("ben", "anna", "dan", "cleo", "finn", "eva"), start=1):
             for name, emotion in {"glad": "happy", "cross": "angry", "flat": "neutral"}.items():
                 for take in (1, 2):
-                    write_clip(data / "studio" / speaker / f"{name}-{take}.wav", emotion, number, take)
+                    write_clip(data / "studio" / speaker / f"{speaker}-{name}-{take}.wav", emotion, number, take)
     for block in re.findall(r"```\w+\n(.*?)```", SECTIONS[title], re.DOTALL):
         insert(block, tmp_path)
     (line,) = [line for line in examples(SECTIONS[title]) if line.startswith("python -m")]

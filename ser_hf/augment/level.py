@@ -1,4 +1,4 @@
-"""Changes of level and of place in time: gain, loudness set or kept, the silence around the voice, a shift."""
+"""Changes of level and length: gain, level set or kept, the silence around the voice, a crop."""
 
 from __future__ import annotations
 
@@ -46,16 +46,6 @@ def crop_speech(samples: np.ndarray, seconds: float, rng: np.random.Generator) -
         return samples
     start = int(rng.integers(start, end - length + 1))
     return samples[start : start + length]
-
-
-def shift_time(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """Move a clip later (earlier, if negative); what leaves at one end comes in at the other, so nothing is lost.
-
-    Args:
-        samples: float32 mono waveform at 16 kHz.
-        seconds: how far, rounded to whole samples.
-    """
-    return np.roll(samples, round(seconds * SAMPLE_RATE))
 
 
 def match_level(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Changes of speed, of pitch alone and of tempo alone.
+"""Changes of speed, and of pitch alone: a change of speed that a change of tempo undoes.
 
 Tempo is FFmpeg's ``atempo`` (waveform similarity overlap-add), which PyAV carries: it keeps the sharp onsets of speech
 that a phase vocoder smears, and costs half as much.
@@ -13,8 +13,7 @@ import soxr
 
 from ser_hf.audio import SAMPLE_RATE
 
-LONGEST_STRETCH = 2.0  # and shortest, its inverse: what atempo does in one pass
-LARGEST_SHIFT = 12.0  # semitones, which is that stretch
+LARGEST_SHIFT = 12.0  # semitones, which doubles the tempo: what atempo does in one pass
 # Silence around a clip, in samples: atempo begins half a window (1024 samples at 16 kHz) into what it is given, and may
 # drop as much as a window at the end.
 LEAD, TAIL = 512, 1024
@@ -31,26 +30,6 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
         return samples
     # The quick quality is enough here: what it leaves behind lies far below the noise that is added next.
     return soxr.resample(samples, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ").astype(np.float32)
-
-
-def stretch_time(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Make a clip last ``factor`` times as long at the same pitch.
-
-    Args:
-        samples: float32 mono waveform at 16 kHz.
-        factor: above 1 is slower and longer, below 1 faster and shorter; 0.5 to 2.
-
-    Returns:
-        float32, shape (round(factor * n),).
-
-    Raises:
-        ValueError: ``factor`` is out of range.
-    """
-    if not 1 / LONGEST_STRETCH <= factor <= LONGEST_STRETCH:
-        raise ValueError(f"a clip can be stretched by {1 / LONGEST_STRETCH:g} to {LONGEST_STRETCH:g}, not {factor:g}")
-    if factor == 1.0 or not samples.size:
-        return samples
-    return _fit(_atempo(np.pad(samples, (LEAD, TAIL)), 1 / factor), round(samples.size * factor))
 
 
 def shift_pitch(samples: np.ndarray, semitones: float) -> np.ndarray:
@@ -72,7 +51,8 @@ def shift_pitch(samples: np.ndarray, semitones: float) -> np.ndarray:
         return samples
     factor = 2 ** (semitones / 12)
     faster = np.pad(change_speed(samples, factor), (LEAD, TAIL))
-    return np.clip(_fit(_atempo(faster, 1 / factor), samples.size), -1.0, 1.0)
+    shifted = _atempo(faster, 1 / factor)[: samples.size]
+    return np.clip(np.pad(shifted, (0, samples.size - shifted.size)), -1.0, 1.0)
 
 
 def _atempo(samples: np.ndarray, tempo: float) -> np.ndarray:
@@ -95,8 +75,3 @@ def _atempo(samples: np.ndarray, tempo: float) -> np.ndarray:
             parts.append(sink.pull().to_ndarray()[0])
         except (av.EOFError, av.BlockingIOError):
             return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def _fit(samples: np.ndarray, size: int) -> np.ndarray:
-    """Cut a waveform at ``size`` samples, or fill it up with silence."""
-    return np.pad(samples[:size], (0, max(0, size - samples.size)))

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, List, Value
 
-from ser_hf.corpora import CorpusError
+from ser_hf.corpora.files import CorpusError
 from ser_hf.splits import TESTING_PROTOCOLS, column_names
 
 
@@ -30,20 +30,19 @@ def add_folds(table: Dataset, corpus: str, source: str | Path) -> Dataset:
             the table exactly once (clips that the table has not may be there).
     """
     path = _find(corpus, source)
-    told = _read(path, f"{source}: {folds_file(corpus)}")
-    counts = Counter(told["clip"])
+    columns = _read(path, f"{source}: {folds_file(corpus)}")
+    counts = Counter(columns["clip"])
     for clip in table["clip"]:
         if counts[clip] != 1:
             times = f"{counts[clip]} times" if counts[clip] else "not there"
             raise CorpusError(
                 f"{source}: clip {clip} is {times} in {folds_file(corpus)}; every clip must be there once"
             )
-    rows = {clip: row for row, clip in enumerate(told["clip"])}
+    rows = {clip: row for row, clip in enumerate(columns.pop("clip"))}
     order = [rows[clip] for clip in table["clip"]]
-    for name in told:
-        if name != "clip":
-            feature = Value("int64") if name.endswith("_test") else List(Value("int64"))
-            table = table.add_column(name, [told[name][row] for row in order], feature=feature)
+    for name, values in columns.items():
+        feature = Value("int64") if name.endswith("_test") else List(Value("int64"))
+        table = table.add_column(name, [values[row] for row in order], feature=feature)
     return table
 
 
@@ -73,32 +72,27 @@ def _read(path: Path, name: str) -> dict[str, list]:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise CorpusError(f"{name}: not a parquet file that can be read ({str(error).splitlines()[0]})") from error
-    if "clip" not in table.column_names or not _is(table["clip"], "string"):
-        raise CorpusError(f"{name}: has no column 'clip' of strings, by which clips are found")
-    told = {"clip": table["clip"].to_pylist()}
-    for protocol in TESTING_PROTOCOLS:
-        present = [column for column in column_names(protocol) if column in table.column_names]
-        if not present:
+        raise CorpusError(f"{name}: not a readable parquet file ({str(error).splitlines()[0]})") from error
+    read = {"clip": _column(table, "clip", pyarrow.string(), name)}
+    for test, validation in map(column_names, TESTING_PROTOCOLS):
+        if not {test, validation} & set(table.column_names):
             continue
-        if len(present) == 1:
-            raise CorpusError(f"{name}: has only {present[0]}; {' and '.join(column_names(protocol))} go together")
-        test, validation = (table[column] for column in present)
-        if not pyarrow.types.is_integer(test.type) or test.null_count:
-            raise CorpusError(f"{name}: {present[0]} must hold a whole number in every row")
-        if not _is(validation, "list") or not pyarrow.types.is_integer(validation.type.value_type):
-            raise CorpusError(f"{name}: {present[1]} must hold a list of whole numbers in every row")
-        told |= {present[0]: test.to_pylist(), present[1]: validation.to_pylist()}
-        unknown = {fold for folds in told[present[1]] for fold in folds or ()} - set(told[present[0]])
+        read[test] = _column(table, test, pyarrow.int64(), name)
+        read[validation] = _column(table, validation, pyarrow.list_(pyarrow.int64()), name)
+        if None in read[test]:
+            raise CorpusError(f"{name}: {test} must hold a fold in every row")
+        unknown = {fold for folds in read[validation] for fold in folds or ()} - set(read[test])
         if unknown:
-            raise CorpusError(
-                f"{name}: {present[1]} names fold {sorted(unknown, key=str)[0]}, which {present[0]} does not know"
-            )
-    if len(told) == 1:
+            raise CorpusError(f"{name}: {validation} names fold {sorted(unknown, key=str)[0]}, which {test} lacks")
+    if len(read) == 1:
         raise CorpusError(f"{name}: has no fold columns such as {column_names(TESTING_PROTOCOLS[0])[0]}")
-    return told
+    return read
 
 
-def _is(column: pyarrow.ChunkedArray, kind: str) -> bool:
-    """Whether a column is of Arrow's type "string" or "list", of which other writers use the large kinds."""
-    return getattr(pyarrow.types, f"is_{kind}")(column.type) or getattr(pyarrow.types, f"is_large_{kind}")(column.type)
+def _column(table: pyarrow.Table, column: str, kind: pyarrow.DataType, name: str) -> list:
+    if column not in table.column_names:
+        raise CorpusError(f"{name}: has no column {column!r}")
+    try:
+        return table[column].cast(kind).to_pylist()
+    except pyarrow.ArrowException:
+        raise CorpusError(f"{name}: {column} must be of type {kind}, not {table[column].type}") from None

@@ -20,10 +20,8 @@ from datasets import Dataset
 
 from ser_hf.names import unknown_name
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.splits.cross import cross_fold
 from ser_hf.splits.dealing import define, leave_one_out
-from ser_hf.splits.loco import loco_folds
-from ser_hf.splits.parts import Fold, SplitError
+from ser_hf.splits.folds import Fold, SplitError, cross_fold, development_folds, loco_folds, speakers_of
 
 TESTING_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_stored)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
@@ -41,11 +39,9 @@ def make_folds(
     Args:
         table: a clip table, of one corpus or of several; the columns `<protocol>_test` and `<protocol>_validation` are
             its own folds, which may be of any speakers (see `fold_columns`).
-        protocol: "actor" (folds 0 to 4: for RAVDESS those of Luna-Jimenez et al. 2022), "random" (stratified over the
-            clips of each corpus, speaker-dependent, folds 0 to 4), "emobox" (arXiv 2406.07162, folds 1 to 6, RAVDESS
-            alone), "loao" (leave one speaker out, fold = actor, one corpus alone), "full" (one fold 0: all rows train,
-            none validates or tests), "cross" (one fold 0: see `ser_hf.splits.cross.cross_fold`), "develop" (folds 0 to
-            4: see `development_folds`), or "loco" (leave one corpus out: see `ser_hf.splits.loco.loco_folds`).
+        protocol: one of `ser_hf.protocols.PROTOCOLS`. "actor", "random" and "develop" have folds 0 to 4, "emobox"
+            (RAVDESS alone) 1 to 6, "loao" (one corpus alone) one per speaker from 1, "loco" one per corpus, "full" and
+            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds` of `ser_hf.splits.folds`.
         folds: only these folds, in this order, by number or by name (for "loco", the corpus).
         test_corpora: for "cross", the corpora that are tested; all others of the table train. For "loco", corpora that
             are tested and never train.
@@ -91,19 +87,6 @@ def make_folds(
     return made
 
 
-def development_folds(folds: Sequence[Fold]) -> list[Fold]:
-    """Folds to choose a recipe by, which leave alone what a protocol's folds test.
-
-    Of the speakers that train in a fold, those that the next fold tests are tested here; the fold's own test speakers
-    are in no part of it.
-    """
-    made = []
-    for fold, following in zip(folds, [*folds[1:], *folds[:1]], strict=True):
-        test = np.intersect1d(following.test, fold.train)
-        made.append(Fold(fold.index, np.setdiff1d(fold.train, test), fold.validation, test))
-    return made
-
-
 def column_names(protocol: str) -> tuple[str, str]:
     """The columns of a table's own folds of a protocol: the fold that tests a clip, and those that validate on it."""
     return f"{protocol}_test", f"{protocol}_validation"
@@ -144,13 +127,8 @@ def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
 def read_definition(protocol: str) -> dict[str, Any]:
     """A protocol for RAVDESS as data: {"source", "column", "folds": [{"index", "test", "validation"}, ...]}."""
     if protocol == "loao":
-        return leave_one_actor_out()
+        return leave_one_out({actor: "male" if int(actor) % 2 else "female" for actor in ACTORS})
     return json.loads((Path(__file__).parent / f"{protocol}.json").read_text(encoding="utf-8"))
-
-
-def leave_one_actor_out() -> dict[str, Any]:
-    """The definition of "loao" for RAVDESS: the next man and the next woman, cyclically, validate."""
-    return leave_one_out({actor: "female" if int(actor) % 2 == 0 else "male" for actor in ACTORS})
 
 
 def _built_in(table: Dataset, protocol: str) -> list[Fold]:
@@ -162,20 +140,24 @@ def _built_in(table: Dataset, protocol: str) -> list[Fold]:
             f"protocol 'loao' leaves one speaker of one corpus out, and the table has {' and '.join(names)}: take "
             "'actor' or 'random'"
         )
-    by_index: dict[int, list[Fold]] = {}
+    masks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for name in names:
-        rows = np.flatnonzero(corpora == name)
-        part = table.select(rows)
-        for fold in _apply(part, definition_of(part, protocol)):
-            parts = (rows[fold.train], rows[fold.validation], rows[fold.test])
-            by_index.setdefault(fold.index, []).append(Fold(fold.index, *parts))
-    made = []
-    for index, folds in by_index.items():
-        together = [[getattr(fold, name) for fold in folds] for name in ("train", "validation", "test")]
-        fold = Fold(index, *(np.sort(np.concatenate(part)) for part in together))
-        if len(fold.test):
-            made.append(fold)
-    return made
+        mine = corpora == name
+        definition = definition_of(table.select(np.flatnonzero(mine)), protocol)
+        values = np.array(table[definition["column"]])
+        unknown = set(values[mine]) - {value for fold in definition["folds"] for value in fold["test"]}
+        if unknown:
+            raise SplitError(f"the folds have no {definition['column']} {', '.join(sorted(unknown)[:5])}")
+        for fold in definition["folds"]:
+            test, validation = masks.setdefault(fold["index"], (np.zeros(len(table), bool), np.zeros(len(table), bool)))
+            test |= mine & np.isin(values, fold["test"])
+            validation |= mine & np.isin(values, fold["validation"])
+    return [_fold(index, test, validation) for index, (test, validation) in masks.items() if test.any()]
+
+
+def _fold(index: int, test: np.ndarray, validation: np.ndarray) -> Fold:
+    """A fold from boolean masks of rows; the rest trains."""
+    return Fold(index, *(np.flatnonzero(rows) for rows in (~test & ~validation, validation, test)))
 
 
 def _check_speakers(table: Dataset, protocol: str) -> None:
@@ -188,21 +170,8 @@ def _check_speakers(table: Dataset, protocol: str) -> None:
         raise SplitError(f"protocol {protocol!r} divides RAVDESS; it has no speaker {', '.join(unknown[:5])}")
 
 
-def _apply(table: Dataset, definition: dict[str, Any]) -> list[Fold]:
-    values = np.array(table[definition["column"]])
-    known = {value for fold in definition["folds"] for value in fold["test"]}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SplitError(f"the folds have no {definition['column']} {', '.join(map(str, unknown[:5]))}")
-    made = []
-    for fold in definition["folds"]:
-        test, validation = np.isin(values, fold["test"]), np.isin(values, fold["validation"])
-        made.append(Fold(fold["index"], *(np.flatnonzero(rows) for rows in (~test & ~validation, validation, test))))
-    return made
-
-
 def _own_folds(table: Dataset, protocol: str) -> list[Fold]:
-    """The folds that the table's own columns tell; a fold that tests no clip of this table is left out."""
+    """The folds in the table's own columns; a fold that tests no clip of this table is left out."""
     absent = sorted(set(column_names(protocol)) - set(table.column_names))
     if absent:
         raise SplitError(f"the table's own folds of protocol {protocol!r} need the column {absent[0]!r} too")
@@ -216,16 +185,14 @@ def _own_folds(table: Dataset, protocol: str) -> list[Fold]:
     for index in sorted(set(tests)):
         test = np.array([value == index for value in tests])
         validation = np.array([index in (value or ()) for value in validations])
-        rows = (~test & ~validation, validation, test)
-        made.append(Fold(int(index), *(np.flatnonzero(part) for part in rows)))
+        made.append(_fold(int(index), test, validation))
     if PROTOCOLS[protocol].speaker_independent:
         _check_disjoint(table, protocol, made)
     return made
 
 
 def _check_disjoint(table: Dataset, protocol: str, folds: list[Fold]) -> None:
-    # Two corpora may both have a speaker 03.
-    speakers = np.array([f"{c}/{s}" for c, s in zip(table["corpus"], table["speaker"], strict=True)])
+    speakers = speakers_of(table)
     for fold in folds:
         parts = {name: set(speakers[getattr(fold, name)]) for name in ("train", "validation", "test")}
         for one, other in itertools.combinations(parts, 2):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ser_hf.splits.parts import SplitError
+from ser_hf.splits.folds import SplitError
 
 N_FOLDS = 5
 
@@ -66,10 +66,9 @@ def deal_speakers(table: Dataset) -> dict[str, Any]:
 
 
 def leave_one_out(genders: dict[str, str]) -> dict[str, Any]:
-    """The definition of "loao": the next man and the next woman by name, cyclically, validate.
+    """The definition of "loao", from speaker -> gender: the next man and the next woman by name, cyclically, validate.
 
-    Args:
-        genders: speaker -> gender. Folds are numbered from 1 in the order of names.
+    Folds are numbered from 1 in the order of names.
     """
     speakers = sorted(genders)
     folds = []

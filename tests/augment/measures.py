@@ -1,4 +1,4 @@
-"""What the tests of augmentation listen to, and how they measure it."""
+"""Clips for the tests of augmentation, and measurements of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from ser_hf.audio import SAMPLE_RATE, load_audio
 from tests.synthetic import make_clip
 
 CLIP = make_clip("happy", seconds=2.0)
-
-
 SPEECH = load_audio(Path(__file__).resolve().parents[2] / "app" / "examples" / "plain.flac")
-
-
-VOICES = [make_clip("sad", 2, seconds=1.0), make_clip("angry", 3, seconds=1.5)]
 
 
 def level(samples):

@@ -12,7 +12,7 @@ from ser_hf.augment.sounds import PEAKS, SOUNDS, make_sound
 
 
 @given(kind=st.sampled_from([None, *SOUNDS]), size=st.integers(1, 40_000), seed=st.integers(0, 2**32 - 1))
-def test_any_sound_has_its_length_and_a_level_between_a_quiet_room_and_full_scale(kind, size, seed):
+def test_make_sound_has_its_length_and_level(kind, size, seed):
     made = make_sound(size, np.random.default_rng(seed), kind)
     assert (made.shape, made.dtype) == ((size,), np.float32)
     peak = np.abs(made).max()
@@ -20,14 +20,14 @@ def test_any_sound_has_its_length_and_a_level_between_a_quiet_room_and_full_scal
 
 
 @pytest.mark.parametrize("kind", SOUNDS)
-def test_a_seed_gives_the_same_sound_again_and_another_one_another(kind):
+def test_make_sound_is_reproducible_by_seed(kind):
     one, again, other = (make_sound(16_000, np.random.default_rng(seed), kind) for seed in (0, 0, 1))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     assert np.abs(one).max() > 0
 
 
-def test_all_kinds_are_drawn(monkeypatch):
+def test_make_sound_draws_all_kinds(monkeypatch):
     drawn = []
     noting = {name: lambda size, rng, name=name: drawn.append(name) or np.ones(size) for name in SOUNDS}
     monkeypatch.setattr("ser_hf.augment.sounds.SOUNDS", noting)

@@ -1,14 +1,16 @@
-"""Clip tables without recordings: who says what, in corpora of any size."""
+"""Clip tables without recordings, of any size, and what the tests look at in their folds."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 from datasets import Dataset
 
 from ser_hf.corpora import clip_table
 from ser_hf.labels import LABELS
+from ser_hf.splits import Fold
 
 WITHOUT_CALM = tuple(label for label in LABELS if label not in ("calm", "surprised"))
 
@@ -68,3 +70,16 @@ def emodb() -> Dataset:
     counts = {"03": 44, "08": 48, "09": 39, "10": 30, "11": 47, "12": 31, "13": 51, "14": 60, "15": 47, "16": 57}
     men = ("03", "10", "11", "12", "15")
     return corpus_table("emodb", {name: ("male" if name in men else "female", n) for name, n in counts.items()})
+
+
+def clips(table: Dataset, rows: np.ndarray) -> set[str]:
+    """The clips of some rows, as corpus/clip."""
+    part = table.select(rows)
+    return {f"{c}/{n}" for c, n in zip(part["corpus"], part["clip"], strict=True)}
+
+
+def is_partition(fold: Fold, n_rows: int) -> bool:
+    """Whether the parts of a fold are ascending, disjoint and together all rows."""
+    parts = (fold.train, fold.validation, fold.test)
+    ascending = all((np.diff(part) > 0).all() and part.dtype.kind == "i" for part in parts)
+    return ascending and sorted(np.concatenate(parts)) == list(range(n_rows))
