@@ -25,7 +25,7 @@ COMMANDS = (
         "docs.screenshots",
     ),
     *("tests.app.load", "tests.fuzz", "tests.hostile", "tests.mutants", "tests.trust"),
-    *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
+    *("tests.local_hub", "train.baseline", "train.compare", "train.evaluate", "train.experiments"),
     *("experiments.probe", "experiments.short_windows"),
     *("tests.train.killed", "train.finetune", "train.leaderboard", "train.publish", "train.robustness"),
 )

@@ -20,7 +20,7 @@ import imageio_ffmpeg
 import soundfile
 
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
-from tests.hub_server import HubServer, environment
+from tests.local_hub import HubServer, environment
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
 
@@ -147,11 +147,9 @@ def make_corpora(data: Path) -> None:
 
 def store_base(hub: HubServer, folder: Path) -> None:
     """Put a tiny ``openai/whisper-base`` on a Hub."""
-    repository = hub.store.create("model", "openai/whisper-base", "openai")
+    hub.store.create("model", "openai/whisper-base")
     files = save_tiny_base("whisper", folder, num_layers=4).iterdir()
-    changes = [("add", path.name, repository.add_object(path.read_bytes())) for path in files]
-    commit = repository.make_commit(repository.find("main"), changes, "Whisper", "", "openai")
-    repository.update(refs={"refs/heads/main": commit})
+    hub.store.add("model", "openai/whisper-base", {path.name: path.read_bytes() for path in files})
 
 
 def is_free(port: int) -> bool:

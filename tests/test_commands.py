@@ -38,7 +38,7 @@ def test_no_command_is_missing_here():
         "tests.app.load",
         "tests.fuzz",
         "tests.hostile",
-        "tests.hub_server",
+        "tests.local_hub",
         "tests.mutants",
         "tests.train.killed",
         "tests.trust",
@@ -52,7 +52,7 @@ def test_help_says_what_it_does_with_examples_and_explains_every_option(command,
     assert (code, error) == (0, "")
     assert text.startswith(f"usage: {'ser-hf' if command == 'ser_hf' else f'python -m {command}'}")
     assert "\x1b" not in text
-    if command != "tests.hub_server":
+    if command != "tests.local_hub":
         assert list(examples(document(command))), "no example"
         assert all(line in text for line in document(command).splitlines() if line.startswith("    "))
     lines = text.splitlines()
@@ -73,7 +73,7 @@ def test_examples_of_the_help_are_right(command):
 def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
     near = {"ser_hf": "version", "ser_hf.predict": "format", "app.app": "baseline", "benchmarks.page": "rounds"}
     near |= {"train.evaluate": "corpora", "train.baseline": "protocol", "train.finetune": "num_layers"}
-    near |= {"train.robustness": "data_dir", "tests.hub_server": "root", "train.experiments": "report_only"}
+    near |= {"train.robustness": "data_dir", "tests.local_hub": "port", "train.experiments": "report_only"}
     near |= {
         "tests.app.load": "clients",
         "tests.hostile": "doors",

@@ -18,14 +18,13 @@ from ser_hf.audio import load_audio
 from ser_hf.labels import LABELS
 from tests.app.browser import free_port
 from tests.commands import NO_COMMAND, WORKED, examples
-from tests.hub_server import HubServer, environment, point_client_at
-from tests.local_hub.store import HubStore
+from tests.local_hub import HubServer, environment, point_client_at
 from tests.stranger import REPOSITORY, USER, Stranger, is_free
 
 README, CONTRIBUTING = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 # What goes on until Ctrl+C, and what it has printed when it is there.
-SERVERS = {"make demo": "Listening on", ".venv/bin/python -m tests.hub_server --root ../hub": "export NO_PROXY"}
+SERVERS = {"make demo": "Listening on", ".venv/bin/python -m tests.local_hub": "export HF_ENDPOINT"}
 PAGE, HUB_PORT = 7860, 8765
 
 SUITE = "it runs this suite, or a part of it, once more"
@@ -152,7 +151,7 @@ class Walk:
     def _do(self, line: Line) -> subprocess.CompletedProcess[str]:
         exports = self.exports.setdefault((line.document, line.section), [])
         if line.words in SERVERS:
-            port = " --port 0" if "hub_server" in line.words and not is_free(HUB_PORT) else ""
+            port = " --port 0" if "local_hub" in line.words and not is_free(HUB_PORT) else ""
             printed = self.stranger.serve(line.words + port, SERVERS[line.words])
             exports += [text.strip() for text in printed.splitlines() if text.startswith("  export ")]
             return subprocess.CompletedProcess(line.words, 0, printed, "")
@@ -167,7 +166,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory) -> Iterator[HubServer]:
-    with HubServer(tmp_path_factory.mktemp("hub"), users={USER: "hf_user", "openai": "hf_openai"}) as server:
+    with HubServer([USER]) as server:
         yield server
 
 
@@ -298,9 +297,8 @@ def test_the_api_of_the_page_answers_with_what_the_readme_lists(walk):
 @pytest.mark.slow
 def test_what_was_published_comes_back(walk, hub):
     walk.find("python -m train.publish")
-    repository = hub.store.get("model", f"{USER}/ser-whisper")
-    refs = repository.state["refs"]
-    repository.update(refs={**refs, "refs/tags/COMMIT": refs["refs/heads/main"]})  # as the block calls what it pins
+    refs = hub.store.get("model", f"{USER}/ser-whisper").refs
+    refs["refs/tags/COMMIT"] = refs["refs/heads/main"]  # as the block calls what it pins
     classifier, table = walk.stranger.show(BLOCKS[3])
     assert "EmotionClassifier" in classifier
     assert re.search(r"num_rows: [1-9]", table)
@@ -316,7 +314,6 @@ def test_a_line_for_contributors_does_its_work(walk, line):
 
 @pytest.mark.slow
 def test_what_a_test_may_do_with_a_hub_of_its_own(tmp_path, monkeypatch):
-    HubStore(tmp_path / "hub").create("model", "alice/ser-whisper", "alice")
     block = re.search(r"^    with HubServer\(.*?\n\n", CONTRIBUTING, re.DOTALL | re.MULTILINE)[0]
     known = {"HubServer": HubServer, "point_client_at": point_client_at, "environment": environment, "os": os}
     exec(textwrap.dedent(block), known | {"tmp_path": tmp_path, "monkeypatch": monkeypatch})
