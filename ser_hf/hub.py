@@ -6,6 +6,7 @@ The client's own settings count: ``HF_TOKEN`` or ``hf auth login`` for the token
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -35,12 +36,7 @@ class HubError(ValueError):
 
 
 def split_revision(hub_id: str) -> tuple[str, str | None]:
-    """``user/name`` and the branch, tag or commit of ``user/name@revision``; None without one.
-
-    >>> split_revision("user/name@v1")
-    ('user/name', 'v1')
-    >>> split_revision("user/name")
-    ('user/name', None)
+    """Split ``user/name@revision`` into the repository and its branch, tag or commit (None without one).
 
     Raises:
         HubError: it is no such name.
@@ -52,7 +48,7 @@ def split_revision(hub_id: str) -> tuple[str, str | None]:
 
 
 def looks_like_folder(model: str) -> bool:
-    """Whether a name that is no folder here was meant as one, so that no typing error becomes a request to the Hub."""
+    """Whether a name of no existing folder was meant as one, so that a typo does not become a request to the Hub."""
     if not HUB_ID.fullmatch(model):
         return True
     first = model.split("/")[0]
@@ -77,7 +73,7 @@ def model_folder(model: str | Path, onnx: bool = False) -> Path:
     folder = Path(model).expanduser()
     if folder.exists():
         return folder
-    if isinstance(model, str) and model in bundled_models():
+    if model in bundled_models():
         return BUNDLED_MODELS / model
     if isinstance(model, Path) or looks_like_folder(model):
         beside = [str(path) for path in folder.parent.glob("*/") if not path.name.startswith(".")]
@@ -148,17 +144,16 @@ def commit_of(folder: Path) -> str | None:
 def _why_not_read(error: Exception) -> str:
     from huggingface_hub import errors
 
-    if isinstance(error, errors.GatedRepoError):
-        return (
-            "it is gated: ask for access on its page, then log in with a token that has it (`hf auth login`, HF_TOKEN)"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "there is no such repository, or it is private and you are not logged in (`hf auth login`, HF_TOKEN)"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "it has no such revision"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return "it is not (whole) in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set)"
-    return _first_line(error)
+    reasons = {
+        errors.GatedRepoError: "it is gated: ask for access on its page, then log in with a token that has it "
+        "(`hf auth login`, HF_TOKEN)",
+        errors.RepositoryNotFoundError: "there is no such repository, or it is private and you are not logged in "
+        "(`hf auth login`, HF_TOKEN)",
+        errors.RevisionNotFoundError: "it has no such revision",
+        errors.LocalEntryNotFoundError: "it is not (completely) in the local cache, and the Hub cannot be reached (or "
+        "HF_HUB_OFFLINE is set)",
+    }
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), _first_line(error))
 
 
 def _first_line(error: Exception) -> str:
@@ -200,18 +195,16 @@ def log_in(repo_ids: Sequence[str], token: str | None = None, create_pr: bool = 
             raise HubError(f"{repo_id!r} is no name of a repository; write USER/NAME")
     token = token or get_token()
     if token is None:
-        raise HubError(
-            "you are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token that may write"
-        )
+        raise HubError("you are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to one that may write")
     api = HfApi(token=token)
     try:
         account = api.whoami()
     except HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
-            raise HubError(
-                "the Hub does not know your token (HF_TOKEN, `hf auth login`): make a new one there"
-            ) from error
-        raise HubError(f"the Hub does not say who you are: {_first_line(error)}") from error
+        known = error.response.status_code not in (401, 403)
+        reason = (
+            _first_line(error) if known else "it does not know your token (HF_TOKEN, `hf auth login`); make another"
+        )
+        raise HubError(f"the Hub refused the login: {reason}") from error
     except Exception as error:  # any way in which a connection fails
         raise HubError(f"the Hub at {api.endpoint} cannot be reached: {_first_line(error)}") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
@@ -238,8 +231,8 @@ def push_folder(
 ) -> Pushed:
     """Make a repository hold the files of a folder, by one commit; it is created where it is missing.
 
-    Large files are sent first and the commit names them last, so that a connection that breaks leaves the repository as
-    it was; pushed again, what has arrived is not sent a second time. The same files make no new commit.
+    Large files are sent before the commit: a connection that breaks leaves the repository as it was, and a second push
+    does not send again what has arrived. The same files make no new commit.
 
     Args:
         api: of `log_in`.
@@ -252,16 +245,14 @@ def push_folder(
         HubError: it cannot be created or written; nothing was committed then.
     """
     name = f"{repo_type} {repo_id}"
+    url = f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
     try:
         if not (create_pr and api.repo_exists(repo_id, repo_type=repo_type)):
             sdk = "gradio" if repo_type == "space" else None
             api.create_repo(repo_id, repo_type=repo_type, private=private or None, space_sdk=sdk, exist_ok=True)
         info = api.repo_info(repo_id, repo_type=repo_type)
         if private and not info.private:
-            raise HubError(
-                f"the {name} is there already and public; make it private on its page, or leave out --private"
-            )
-        url = f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+            raise HubError(f"the {name} exists and is public; make it private on its page, or leave out --private")
         if create_pr and (proposed := _open_proposal(api, folder, repo_id, repo_type)):
             number, commit = proposed
             return Pushed(f"{url}/discussions/{number}", commit, is_new=False)
@@ -281,8 +272,7 @@ def push_folder(
         raise
     except Exception as error:  # the client's errors have no common root, and a connection can break in many ways
         raise HubError(
-            f"nothing was committed to the {name}: {_why_not_written(error)}. Run the same command again to finish; "
-            "what has arrived is not sent a second time"
+            f"nothing was committed to the {name}: {_why_not_written(error)}. Run the same command again to resume"
         ) from error
     return Pushed(done.pr_url or url, done.oid, is_new=done.oid != info.sha)
 
@@ -301,36 +291,33 @@ def _why_not_written(error: Exception) -> str:
 
 
 def _open_proposal(api: HfApi, folder: Path, repo_id: str, repo_type: str) -> tuple[int, str] | None:
-    """The number and commit of an open pull request of ours that holds the very files of a folder."""
-    author = api.whoami()["name"]
-    for discussion in api.get_repo_discussions(
+    """The number and commit of an open pull request of ours that holds the same files as a folder."""
+    from huggingface_hub import RepoFile
+
+    proposals = api.get_repo_discussions(
         repo_id,
         repo_type=repo_type,
-        author=author,
+        author=api.whoami()["name"],
         discussion_type="pull_request",
         discussion_status="open",
-    ):
-        revision = f"refs/pr/{discussion.num}"
-        if _holds(api, folder, repo_id, repo_type, revision):
-            return discussion.num, str(api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
+    )
+    for proposal in proposals:
+        revision = f"refs/pr/{proposal.num}"
+        entries = api.list_repo_tree(repo_id, repo_type=repo_type, revision=revision, recursive=True)
+        files = [entry for entry in entries if isinstance(entry, RepoFile)]
+        ids = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
+        if all(ids.get(path.relative_to(folder).as_posix()) in _ids(path) for path in files_below(folder)):
+            return proposal.num, str(api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
     return None
 
 
-def _holds(api: HfApi, folder: Path, repo_id: str, repo_type: str, revision: str) -> bool:
-    from huggingface_hub import RepoFile
-    from huggingface_hub.utils.sha import git_hash, sha_fileobj
+def _ids(path: Path) -> tuple[str, str]:
+    """What the Hub calls a file's content: its sha256 if it is large, else git's id."""
+    content = path.read_bytes()
+    blob = f"blob {len(content)}\0".encode() + content
+    return hashlib.sha256(content).hexdigest(), hashlib.sha1(blob, usedforsecurity=False).hexdigest()
 
-    entries = api.list_repo_tree(repo_id, repo_type=repo_type, revision=revision, recursive=True)
-    remote = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        entry = remote.get(path.relative_to(folder).as_posix())
-        if entry is None or entry.size != path.stat().st_size:
-            return False
-        if entry.lfs is not None:
-            with path.open("rb") as file:
-                same = sha_fileobj(file).hex() == entry.lfs.sha256
-        else:
-            same = git_hash(path.read_bytes()) == entry.blob_id
-        if not same:
-            return False
-    return True
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

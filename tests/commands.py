@@ -20,7 +20,7 @@ COMMANDS = (
         "docs.screenshots",
     ),
     "tests.qa.load",
-    *("tests.hub_server", "train.baseline", "train.compare", "train.evaluate"),
+    *("tests.local_hub", "train.baseline", "train.compare", "train.evaluate"),
     *("train.finetune", "train.publish"),
     *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
 )

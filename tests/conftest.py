@@ -30,7 +30,7 @@ from hypothesis import settings
 from tests.synthetic import make_ravdess
 
 if TYPE_CHECKING:
-    from tests.hub_server import HubServer
+    from tests.local_hub import HubServer
 
 # The same examples in every run, and no test fails because a machine is slow.
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
@@ -60,17 +60,17 @@ def real_data() -> Path:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A local Hub, with this process's client logged in there as alice; bob has an account, too."""
-    from tests.hub_server import HubServer, point_client_at
+    from tests.local_hub import HubServer, point_client_at
 
-    with HubServer(tmp_path / "hub", users={"alice": "hf_alice", "bob": "hf_bob"}) as server:
+    with HubServer() as server:
         point_client_at(server, monkeypatch, server.token("alice"), tmp_path / "home")
         yield server
 
 
 @pytest.fixture
 def as_user(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
-    """Goes on at the local Hub as somebody else with a cache of their own; None is not logged in."""
-    from tests.hub_server import point_client_at
+    """A function that logs this process in as somebody else, with a cache of their own; None is not logged in."""
+    from tests.local_hub import point_client_at
 
     def become(name: str | None) -> None:
         point_client_at(hub, monkeypatch, name and hub.token(name), tmp_path / f"home-of-{name}")

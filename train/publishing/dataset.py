@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from ser_hf.protocols import PROTOCOLS
 from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
-
-
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 COLUMNS = {
     "clip": "official name of the clip, without suffix; no two clips share one",
@@ -37,13 +34,13 @@ COLUMNS = {
 }
 
 
-def build_dataset(folder: str | Path, corpora: Sequence[str], data_dir: str | Path | None, repo_id: str) -> Path:
+def build_dataset(folder: Path, corpora: Sequence[str], data_dir: str | Path | None, repo_id: str) -> Path:
     """Write what the dataset repository holds: ``data/<corpus>.parquet`` (no audio) and its card, ``README.md``.
 
     The same clips give the same bytes, wherever they lie and whatever format they are stored in.
 
     Args:
-        folder: to write into; it is made if it is not there.
+        folder: to write into; it is made if it does not exist.
         corpora: names that `load_corpus` knows.
         data_dir: see `load_corpus`.
         repo_id: USER/NAME, for the usage examples of the card.
@@ -54,7 +51,6 @@ def build_dataset(folder: str | Path, corpora: Sequence[str], data_dir: str | Pa
     Raises:
         CorpusError: see `load_corpus`.
     """
-    folder = Path(folder)
     tables = {name: published_table(load_corpus(name, data_dir), name) for name in corpora}
     for name, table in tables.items():
         path = folder / folds_file(name)
@@ -86,7 +82,7 @@ def published_table(table: Dataset, corpus: str) -> Dataset:
 def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
     """The card of a dataset repository, from ``dataset_card.md`` and the published tables alone."""
     first = next(iter(tables))
-    frames = {name: table.to_pandas() for name, table in tables.items()}
+    corpora = [_corpus(name, table) for name, table in tables.items()]
     n_clips = sum(map(len, tables.values()))
     names = " and ".join(name.upper() for name in tables)
     languages = sorted({corpus_facts(name).language.split("-")[0] for name in tables})
@@ -112,72 +108,50 @@ def dataset_card(tables: dict[str, Dataset], repo_id: str) -> DatasetCard:
         is_ravdess="ravdess" in tables,
         first=first,
         n_clips=n_clips,
-        columns=_column_words(frames),
-        tables=[_corpus_words(name, tables[name], frame) for name, frame in frames.items()],
-        example=tables[first]["file"][0],
-        protocol=next((one for one in TESTING_PROTOCOLS if column_names(one)[0] in frames[first]), None),
+        columns=_columns(pd.concat([corpus["clips"] for corpus in corpora])),
+        corpora=corpora,
+        protocol=next((protocol["name"] for protocol in corpora[0]["protocols"]), None),
     )
 
 
-def _column_words(frames: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """What the card says of each column: `COLUMNS`, the intensities that occur, and what some corpora do not tell."""
+def _columns(clips: pd.DataFrame) -> dict[str, str]:
+    """What the card says of each column: `COLUMNS`, and what is found in the clips."""
     words = dict(COLUMNS)
-    intensities = pd.unique(pd.concat([frame["intensity"] for frame in frames.values()]).dropna())
+    intensities = clips["intensity"].dropna().unique()
     if len(intensities):
         words["intensity"] = " or ".join(f"`{name}`" for name in intensities)
     for column in words:
-        if any(frame[column].isna().any() for frame in frames.values()):
-            words[column] += "; empty where the corpus does not tell it"
-    if "tess" in frames:
+        if clips[column].isna().any():
+            words[column] += "; empty where the corpus does not say"
+    if "tess" in set(clips["corpus"]):
         words["file"] += " (TESS: its name alone, because copies of it differ in their folders)"
     return words
 
 
-def _corpus_words(name: str, table: Dataset, frame: pd.DataFrame) -> dict[str, Any]:
-    """What the card says of one corpus: rows of its tables, every number counted in the published table."""
-    frame = frame.assign(emotion=[LABELS[emotion] for emotion in frame["emotion"]])
-    counts, facts = Counter(frame["emotion"]), corpus_facts(name)
+def _corpus(name: str, table: Dataset) -> dict[str, Any]:
+    """What the card says of one corpus, every number counted in the published table."""
+    clips = table.to_pandas()
+    clips["emotion"] = pd.Categorical.from_codes(clips["emotion"], categories=list(LABELS))
     return {
         "name": name,
-        "n_clips": len(frame),
-        "genders": sorted(frame.groupby("gender")["speaker"].nunique().items()),
-        "emotions": [(label, counts[label]) for label in LABELS if counts[label]],
-        "speakers": _speaker_rows(frame),
-        "protocols": [_protocol_words(one, table, frame) for one in TESTING_PROTOCOLS if column_names(one)[0] in frame],
-        "licence": facts.licence,
-        "citation": f"{facts.citation}. The recordings: {facts.record}.",
+        "clips": clips,
+        "facts": corpus_facts(name),
+        "protocols": [_protocol(one, table, clips) for one in TESTING_PROTOCOLS if column_names(one)[0] in clips],
     }
 
 
-def _speaker_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = []
-    for (speaker, gender), clips in frame.groupby(["speaker", "gender"], dropna=False):
-        counts = Counter(clips["emotion"])
-        rows.append({"speaker": speaker, "gender": gender, "n": len(clips), "counts": [counts[one] for one in LABELS]})
-    return rows
-
-
-def _protocol_words(protocol: str, table: Dataset, frame: pd.DataFrame) -> dict[str, Any]:
-    test, validation = column_names(protocol)
+def _protocol(name: str, table: Dataset, clips: pd.DataFrame) -> dict[str, Any]:
+    test, validation = column_names(name)
     folds = []
-    for index in sorted(frame[test].unique()):
-        tests, validates = frame[test] == index, frame[validation].map(lambda folds, index=index: index in folds)
-        trains = ~tests & ~validates
-        folds.append(
-            {
-                "index": index,
-                "clips": [int(rows.sum()) for rows in (trains, validates, tests)],
-                "speakers": [_listed(frame["speaker"][rows]) for rows in (validates, tests)],
-            }
-        )
-    return {
-        "name": protocol,
-        "words": f"{PROTOCOLS[protocol].description[0].upper()}{PROTOCOLS[protocol].description[1:]}.",
-        "source": definition_of(table, protocol)["source"],
-        "folds": folds,
-    }
+    for index in sorted(clips[test].unique()):
+        tests = clips[test] == index
+        validates = clips[validation].map(lambda validated, index=index: index in validated)
+        parts = [clips[~tests & ~validates], clips[validates], clips[tests]]
+        folds.append({"index": index, "clips": [*map(len, parts)], "speakers": [*map(_speakers, parts[1:])]})
+    words, source = PROTOCOLS[name].description, definition_of(table, name)["source"]
+    return {"name": name, "words": f"{words[0].upper()}{words[1:]}.", "source": source, "folds": folds}
 
 
-def _listed(speakers: pd.Series) -> str:
-    unique = sorted(speakers.unique())
-    return ", ".join(unique) if len(unique) <= 8 else f"{len(unique)} speakers"
+def _speakers(clips: pd.DataFrame) -> str:
+    speakers = sorted(clips["speaker"].unique())
+    return ", ".join(speakers) if len(speakers) <= 8 else f"{len(speakers)} speakers"

@@ -1,4 +1,4 @@
-"""What a finished model folder says of itself: the runs that measured it, an example with its answer, and the card."""
+"""What a finished model folder says of itself: its evidence, an example with its prediction, and the card."""
 
 from __future__ import annotations
 
@@ -17,21 +17,16 @@ EXAMPLE, ANSWER = "example.flac", "example.json"
 
 
 def describe_model(folder: Path, runs: Sequence[str | Path], name: str) -> None:
-    """Make a saved model a whole model folder, which can be published as it is.
+    """Complete a saved model folder, so that it can be published: evidence, the example clip with its scores, the card.
 
     Args:
         folder: a model that was just saved.
-        runs: runs of the same recipe on clips that it did not learn from; the first gives the headline figures.
+        runs: runs of the same recipe on clips that it was not trained on; the first gives the headline figures.
         name: what the card calls the model.
     """
     for run in runs:
         add_evaluation(folder, run)
-    add_example(folder)
-    write_card(folder, name)
-
-
-def add_example(folder: Path) -> None:
-    """Put the example clip into a model folder, and what the model answers to it: ``label`` and ``scores``."""
     shutil.copyfile(EXAMPLE_CLIP, folder / EXAMPLE)
-    answer = EmotionClassifier.from_pretrained(folder).predict(folder / EXAMPLE).to_dict()
-    write_json(folder / ANSWER, {"label": answer["label"], "scores": answer["scores"]})
+    prediction = EmotionClassifier.from_pretrained(folder).predict(folder / EXAMPLE).to_dict()
+    write_json(folder / ANSWER, {"label": prediction["label"], "scores": prediction["scores"]})
+    write_card(folder, name)

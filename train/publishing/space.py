@@ -7,20 +7,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from huggingface_hub import SpaceCard, SpaceCardData
+import jinja2
+
+from ser_hf.hub import files_below
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-TEMPLATE = "space_card.md"
+CARD = "space_card.md"
 APP_FILE = "space.py"
 PACKAGES = ("app", "ser_hf")
 NOTICES = ("LICENSE", "NOTICE")
-# Where git does not say what belongs to the project.
-SUFFIXES = {".py", ".json", ".css", ".html", ".js", ".flac", ".md"}
-LARGEST_FILE = 10_000_000  # bytes; the Hub takes larger ones only as LFS files, of which the page needs none
-
-TITLE = "What does this voice express?"
-PYTHON_VERSION = "3.11"
-# What the page imports while it answers; the versions are those of the project's requirements.txt.
+SUFFIXES = {".py", ".json", ".css", ".html", ".js", ".flac", ".md"}  # of the page's files, where git does not list them
+# What the page imports; the versions are those of the project's requirements.txt.
 REQUIREMENTS = {
     *("torch", "transformers", "huggingface-hub", "safetensors", "scikit-learn", "skops", "joblib", "librosa"),
     *("soundfile", "soxr", "av", "numpy", "scipy", "pandas", "gradio", "plotly"),
@@ -44,15 +41,15 @@ class SpaceError(ValueError):
     """A Space that would not run, or would hold what does not belong to it; the message says why and what to do."""
 
 
-def build_space(folder: str | Path, repo_id: str, model: str, baseline: str, project: Path = PROJECT) -> Path:
+def build_space(folder: Path, repo_id: str, model: str, baseline: str, project: Path = PROJECT) -> Path:
     """Write all that the Space's repository holds: the page, its start, its requirements and its card.
 
     The same project and the same models give the same bytes.
 
     Args:
-        folder: to write into; it is made if it is not there, and must be empty.
+        folder: a new folder to write into.
         repo_id: of the Space, as ``user/name``; the card's example calls it.
-        model: the model that answers, as ``user/name@commit``, so that the Space answers the same for ever.
+        model: the model, as ``user/name@commit``, so that the Space's predictions stay the same.
         baseline: the model beside it, named likewise.
         project: the repository's root.
 
@@ -60,31 +57,32 @@ def build_space(folder: str | Path, repo_id: str, model: str, baseline: str, pro
         The folder.
 
     Raises:
-        SpaceError: the folder is not empty; a source file is unknown to git or larger than the Hub takes plainly; a
-            package that the page imports has no pin.
+        SpaceError: see `source_files` and `page_requirements`.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise SpaceError(f"{folder} is not empty: what lies there would become part of the Space; name another folder")
     pins = page_requirements(project)
     for name in (*source_files(project), *NOTICES):
-        size = (project / name).stat().st_size
-        if size > LARGEST_FILE:
-            raise SpaceError(f"{name} has {size / 1e6:.0f} MB, which is too large for the Space: move it elsewhere")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project / name, folder / name)
+    models = [dict(zip(("id", "commit"), name.partition("@")[::2], strict=True)) for name in (model, baseline)]
+    card = jinja2.Template((project / CARD).read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined)
     written = {
         APP_FILE: START.format(model=json.dumps(model), baseline=json.dumps(baseline)),
         "requirements.txt": "".join(f"{pin}\n" for pin in pins.values()),
+        "README.md": card.render(
+            repo_id=repo_id,
+            model=models[0],
+            baseline=models[1],
+            app_file=APP_FILE,
+            gradio_version=pins["gradio"].split("==")[1],
+        ),
     }
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    space_card(repo_id, model, baseline, pins["gradio"].split("==")[1], project).save(folder / "README.md")
     return folder
 
 
 def page_requirements(project: Path = PROJECT) -> dict[str, str]:
-    """The pins (``name==version``) of the packages that the page imports, by name, out of requirements.txt.
+    """The pins (``name==version``) of the packages that the page imports, by name, from requirements.txt.
 
     Raises:
         SpaceError: one of them has no pin there.
@@ -98,21 +96,19 @@ def page_requirements(project: Path = PROJECT) -> dict[str, str]:
 
 
 def source_files(project: Path = PROJECT) -> list[str]:
-    """The files of the page's packages, relative to the project: what git tracks or, without git, the source files.
+    """The files of the page's packages, relative to the project: what git tracks or, outside a clone, the source files.
 
     Raises:
-        SpaceError: git does not know one of the modules, so that it would be missing from the Space.
+        SpaceError: git does not track one of the modules, so that it would be missing from the Space.
     """
     tracked = _git_files(project, "--cached")
     if not tracked:
-        paths = [path for package in PACKAGES for path in (project / package).rglob("*") if path.is_file()]
-        names = [path.relative_to(project) for path in paths if path.suffix in SUFFIXES]
-        return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
-    unknown = [name for name in _git_files(project, "--others", "--exclude-standard") if name.endswith(".py")]
-    if unknown:
-        raise SpaceError(
-            f"git does not know {', '.join(unknown)}: `git add` what belongs to the page, and move the rest elsewhere"
-        )
+        names = [path.relative_to(project) for package in PACKAGES for path in files_below(project / package)]
+        names = [name for name in names if name.suffix in SUFFIXES and not name.name.startswith(".")]
+        return [name.as_posix() for name in names]
+    untracked = [name for name in _git_files(project, "--others", "--exclude-standard") if name.endswith(".py")]
+    if untracked:
+        raise SpaceError(f"git does not track {', '.join(untracked)}: `git add` it, or move it elsewhere")
     return sorted(name for name in tracked if (project / name).is_file())
 
 
@@ -124,31 +120,3 @@ def _git_files(project: Path, *which: str) -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [name for name in listed.split("\0") if name]
-
-
-def space_card(repo_id: str, model: str, baseline: str, gradio_version: str, project: Path = PROJECT) -> SpaceCard:
-    """The Space's ``README.md``, from ``space_card.md``: its settings in the front matter, and what it is."""
-    models = [dict(zip(("id", "commit"), name.partition("@")[::2], strict=True)) for name in (model, baseline)]
-    data = SpaceCardData(
-        title=TITLE,
-        emoji="👂",
-        colorFrom="blue",
-        colorTo="indigo",
-        sdk="gradio",
-        sdk_version=gradio_version,
-        python_version=PYTHON_VERSION,
-        app_file=APP_FILE,
-        short_description="Which acted emotion two models hear in a voice, and why",
-        license="apache-2.0",
-        models=[one["id"] for one in models],
-        tags=["audio-classification", "speech-emotion-recognition", "emotion"],
-        pinned=False,
-    )
-    return SpaceCard.from_template(
-        data,
-        template_path=str(project / TEMPLATE),
-        repo_id=repo_id,
-        model=models[0],
-        baseline=models[1],
-        app_file=APP_FILE,
-    )

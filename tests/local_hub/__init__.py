@@ -1,1 +1,0 @@
-"""A Hugging Face Hub on this machine, behind `tests.hub_server`."""
