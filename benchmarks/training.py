@@ -83,7 +83,7 @@ def _experiment(
     words += ["--disable_tqdm", "true", "--fit_head_first", "false", "--dataloader_num_workers", "0"]
     words += ["--copies", str(copies), *(["--num_layers", "1", "--frozen_layers", "1"] if settings.tiny else [])]
     model, *others = parse_arguments((ModelArguments, AugmentationArguments, FinetuneTrainingArguments), words)
-    return Experiment(table, clips, model.resolved(), *others)
+    return Experiment(table, clips, model, *others)
 
 
 def _states(experiment: Experiment, folder: Path) -> list[list[np.ndarray]]:
@@ -91,7 +91,7 @@ def _states(experiment: Experiment, folder: Path) -> list[list[np.ndarray]]:
     model, extractor = experiment.create()
     rows, window = np.arange(len(experiment.clips)), experiment.model.window_seconds or 0.0
     sounds = [experiment.sound(rows, window), experiment.sound(rows, window, augmented=True, short_windows=True)]
-    bfloat16 = experiment.fold_arguments(folder, has_validation=False).bf16
+    bfloat16 = experiment.training.bf16
     layers = experiment.model.frozen_layers
     return [
         cached_states(model.eval(), extractor, layers, sound, folder / f"{copy}.npy", bfloat16=bfloat16)
@@ -103,9 +103,8 @@ def _seconds(experiment: Experiment, folder: Path) -> float:
     """How long an epoch takes."""
     nobody = np.zeros(0, dtype=int)
     fold = Fold(index=0, train=np.arange(len(experiment.clips)), validation=nobody, test=nobody)
-    args = experiment.fold_arguments(folder, has_validation=False)
-    set_seed(args.seed)
-    train(*experiment.create(), experiment, fold, args)
+    set_seed(experiment.training.seed)
+    train(*experiment.create(), experiment, fold, folder)
     return json.loads((folder / "log.json").read_text())[-1]["train_runtime"]
 
 
