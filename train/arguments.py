@@ -1,4 +1,4 @@
-"""How recipes and the command line meet: the parser of every command that takes both."""
+"""The command line of commands whose arguments are dataclasses, and recipes that give its defaults."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from ser_hf.card_arguments import ARGUMENTS
 from ser_hf.command_line import CommandParser
 from ser_hf.names import nearest, unknown_name
 from ser_hf.runs import RUN
@@ -29,13 +30,16 @@ class RecipeParser(CommandParser, HfArgumentParser):
     FinetuneTrainingArguments has a hundred of `transformers.TrainingArguments`, are shown by ``--help_all`` alone.
 
     Args:
-        dataclass_types: each may name its group of options as ``_argument_group_name``.
+        dataclass_types: each may name its group of options as ``_argument_group_name``. A field without a text has that
+            of `ser_hf.card_arguments.ARGUMENTS`.
         prog: the command, as ``python -m train.baseline``.
         doc: the docstring of its module (see `CommandParser`).
+        show_all: show inherited options.
     """
 
-    def __init__(self, dataclass_types: Sequence[type], prog: str, doc: str | None = None) -> None:
-        self._hidden: list[tuple[argparse.Action, str | None]] = []
+    def __init__(
+        self, dataclass_types: Sequence[type], prog: str, doc: str | None = None, show_all: bool = False
+    ) -> None:
         super().__init__(dataclass_types, prog=prog, doc=doc, usage=f"{prog} [--recipe F] [OPTIONS]")
         self.add_argument(
             "--recipe",
@@ -45,35 +49,15 @@ class RecipeParser(CommandParser, HfArgumentParser):
         own = {name for one in dataclass_types for name in one.__annotations__}
         inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
         for action in self._actions:
+            if action.help is None and action.dest in ARGUMENTS:
+                action.help = f"{ARGUMENTS[action.dest].capitalize()}."
             # "--no_calibrate" is "--calibrate false", which stands before it.
-            if action.dest in inherited or (action.nargs == 0 and action.const is False):
-                self._hidden.append((action, action.help))
+            if not show_all and (action.dest in inherited or (action.nargs == 0 and action.const is False)):
                 action.help = argparse.SUPPRESS
         if inherited:
             names = ", ".join(sorted({kind.__bases__[0].__name__ for kind in dataclass_types} - {"object"}))
-            self.add_argument(
-                "--help_all",
-                action=_HelpAll,
-                help=f"list the other {len(inherited)} options, too, which are those of transformers' {names}",
-            )
-
-    def show_inherited(self) -> None:
-        """Let the help list every option."""
-        for action, text in self._hidden:
-            action.help = text
-
-
-class _HelpAll(argparse.Action):
-    """Print the help of every option and end."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        assert isinstance(parser, RecipeParser)
-        parser.show_inherited()
-        parser.print_help()
-        parser.exit()
+            text = f"list the other {len(inherited)} options, too, which are those of transformers' {names}"
+            self.add_argument("--help_all", action="help", help=text)
 
 
 def parse_arguments(
@@ -88,30 +72,16 @@ def parse_arguments(
         argv: the words after the command (default: those of this process).
 
     Raises:
-        UsageError: the recipe cannot be read, is no mapping, or names an argument that does not exist.
+        UsageError: the recipe cannot be read, is no mapping, or names an argument or a choice that does not exist.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = RecipeParser(dataclass_types, prog, doc)
+    parser = RecipeParser(dataclass_types, prog, doc, show_all="--help_all" in argv)
     # Read before the rest, because a recipe may give what the command line would otherwise have to.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe")
     recipe = first.parse_known_args(argv)[0].recipe
     if recipe:
-        values = read_recipe(recipe)
-        known = {action.dest for action in parser._actions}
-        for name in values:
-            if name not in known:
-                near = nearest(name, known)
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
-        for action in parser._actions:  # argparse checks the words of a command line alone
-            value = values.get(action.dest)
-            if action.choices is not None and value is not None and value not in action.choices:
-                raise UsageError(f"{recipe}: {unknown_name(action.dest, value, action.choices)}")
-        parser.set_defaults(**values)
-        for action in parser._actions:
-            if action.dest in values:
-                action.required = False
+        _set_defaults(parser, recipe)
     # The last two are what is no dataclass's, and the words that nothing took.
     *parsed, _, rest = parser.parse_args_into_dataclasses(argv, True, look_for_args_file=False)
     if rest:
@@ -119,40 +89,51 @@ def parse_arguments(
     return tuple(parsed)
 
 
+def _set_defaults(parser: RecipeParser, recipe: str) -> None:
+    """Make the values of a recipe the defaults of a command line."""
+    actions = {action.dest: action for action in parser._actions}
+    for name, value in read_recipe(recipe).items():
+        if name not in actions:
+            if Path(recipe).name == RUN:
+                print(f"note: {recipe}: --{name} no longer exists, its value {value} is left out", file=sys.stderr)
+                continue
+            near = nearest(name, actions)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
+        choices = actions[name].choices  # argparse checks the words of a command line alone
+        if choices is not None and value is not None and value not in choices:
+            raise UsageError(f"{recipe}: {unknown_name(name, value, choices)}")
+        parser.set_defaults(**{name: value})
+        actions[name].required = False
+
+
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """Read a recipe file (.yaml, .yml or .json) as a dict.
 
     A recipe that differs in little from another beside it names that one as ``extends``, and then only what differs.
     The ``run.json`` of a run folder is one, too: with it the run is repeated.
+
+    Raises:
+        UsageError: it cannot be read or is no mapping.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"cannot read the recipe {path}: {error.strerror or error}") from None
-    try:
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the recipe {path} is not valid: {error}") from None
+    if isinstance(values, dict) and path.name == RUN:
+        values = values.get("arguments")
     if not isinstance(values, dict):
         raise UsageError(f"the recipe {path} must map argument names to values")
     if path.name == RUN:
-        return _arguments_of_run(path, values)
+        left_out = ("hub_", "push_to_hub")
+        return {n: value for n, value in values.items() if n not in OF_ONE_RUN and not n.startswith(left_out)}
     if "extends" in values:
         base = path.parent / str(values.pop("extends"))
         if base.resolve() == path.resolve():
             raise UsageError(f"the recipe {path} extends itself; name another one")
         values = read_recipe(base) | values
     return values
-
-
-def _arguments_of_run(path: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """What a run was told, but for where it wrote to and whether it went on or was pushed."""
-    arguments = run.get("arguments")
-    if not isinstance(arguments, dict):
-        raise UsageError(f"{path} does not say what its run was told: it has no arguments")
-    return {
-        name: value
-        for name, value in arguments.items()
-        if name not in OF_ONE_RUN and not name.startswith(("hub_", "push_to_hub"))
-    }

@@ -25,11 +25,11 @@ FOLD = "fold.json"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes the confidence of a model that of its accuracy.
+    """Temperature scaling and the threshold of a confident prediction.
 
     Attributes:
         temperature: divides the logits.
-        threshold: of a confident prediction (`ser_hf.metrics.confidence_threshold`); None if not known.
+        threshold: see `ser_hf.metrics.confidence_threshold`; None if not known.
     """
 
     temperature: float = 1.0
@@ -63,16 +63,16 @@ def calibrated(frame: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 
 def apply_calibration(folder: Path, calibration: Calibration) -> dict[str, Any]:
     """Give the model of a fold a calibration, in place of the one that it has; returns the entries of ``fold.json``."""
-    asked = load_neural(folder / "model")
-    model = asked.model
+    loaded = load_neural(folder / "model")
+    model = loaded.model
     scale_logits(model, calibration.temperature / getattr(model.config, "calibration_temperature", 1.0))
     model.config.calibration_temperature = calibration.temperature
     if calibration.threshold is not None:
         model.config.answer_threshold = calibration.threshold
     with replacing_folder(folder / "model") as part:
-        save_neural(model, asked.feature_extractor, part)
-        if asked.familiarity is not None:
-            save_familiarity(asked.familiarity, part)
+        save_neural(model, loaded.feature_extractor, part)
+        if loaded.familiarity is not None:
+            save_familiarity(loaded.familiarity, part)
     return {"temperature": calibration.temperature, "answer_threshold": calibration.threshold}
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
@@ -26,17 +24,12 @@ from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.models.building import create_model
 from ser_hf.models.extractors import window_seconds
 from ser_hf.models.head import pooled_features
-from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.states import cached_states, check_states_can_be_cached, upper_layers
-from ser_hf.models.training import (
-    ClipDataset,
-    Collator,
-    StatesCollator,
-    StatesDataset,
-)
+from ser_hf.models.training import ClipDataset, Collator, StatesCollator, StatesDataset
+from ser_hf.splits import Fold
 from ser_hf.statistics import speaker_ids
-from train.common import UsageError
+from train.common import UsageError, require
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 
 CACHE_VERSION = 1  # of what is cached: augmentation, spectrograms, frozen layers
@@ -88,48 +81,55 @@ class Experiment:
         model = self.model
         if model.architecture:
             return create_from_scratch(
-                model.architecture,
-                window=model.window_seconds,
-                hidden_size=model.hidden_size,
-                num_layers=model.num_layers,
-                dropout=model.dropout,
+                model.architecture, LABELS, model.window_seconds, model.hidden_size, model.num_layers, model.dropout
             )
-        assert model.base_model is not None, "arguments are resolved"
-        return create_model(
-            model.base_model,
-            num_layers=model.num_layers,
-            window=model.window_seconds,
-            spec_augment=self.augmentation.spec_augment,
-        )
+        spec_augment = self.augmentation.spec_augment
+        return create_model(model.base_model, LABELS, model.num_layers, model.window_seconds, spec_augment)
 
-    def fold_arguments(self, folder: Path, has_validation: bool) -> FinetuneTrainingArguments:
-        """The training arguments of one fold: its own folder, this machine's arithmetic."""
-        training = self.training
-        bfloat16 = bfloat16_pays() if training.precision == "auto" else training.precision == "bfloat16"
-        changes: dict[str, Any] = {"output_dir": str(folder), "bf16": bfloat16, "push_to_hub": False}
-        changes["use_cpu"] = not torch.cuda.is_available()
-        if not has_validation:
-            changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
-        return dataclasses.replace(training, **changes)
+    def datasets(
+        self, fold: Fold, model: PreTrainedModel, extractor: FeatureExtractionMixin
+    ) -> tuple[ClipDataset | StatesDataset, ClipDataset | StatesDataset, Collator]:
+        """The training and validation examples of a fold, and a collator without mixup and SpecAugment."""
+        if not self.caches:
+            window = window_seconds(model, extractor)
+            training = self.sound(fold.train, window, augmented=True)
+            return training, self.sound(fold.validation, window), Collator(extractor, len(LABELS))
+        of_table, keep = (self.labels, self.masked), self.augmentation.keep_positions
+        states = StatesDataset(self.states, fold.train, *of_table, seed=self.training.seed, keep=keep)
+        if self.augmentation.corpus_shift:
+            states.groups, states.means = self.corpus_means(fold.train)
+        validation = StatesDataset(self.states[:1], fold.validation, *of_table)
+        return states, validation, StatesCollator(extractor, len(LABELS))
 
     def sound(self, rows: np.ndarray, window: float, augmented: bool = False, **options: Any) -> ClipDataset:
         """Rows of the table as waveforms, trimmed as for a prediction or augmented in each epoch; window in seconds."""
-        changes: dict[str, Any] = {}
         if augmented:
-            changes = {
-                "augment": self.augmentation.augmentation(),
-                "join_probability": self.augmentation.join_probability,
-            }
+            join = self.augmentation.join_probability
+            options |= {"augment": self.augmentation.augmentation(), "join_probability": join}
         return ClipDataset(
             [self.clips[row] if augmented else trim_silence(self.clips[row]) for row in rows],
             self.labels[rows].tolist(),
             int(window * SAMPLE_RATE),
             speakers=self.speakers[rows].tolist(),
             masked=self.masked[rows],
-            seed=self.training.seed,
-            **changes,
-            **options,
+            **{"seed": self.training.seed} | options,
         )
+
+    def head_examples(
+        self, fold: Fold, model: PreTrainedModel, collator: Collator, training: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled features, and labels, that the head of a fold is fitted on: of its clips as they are and augmented."""
+        if self.caches:  # the same in every fold, since nothing is trained yet
+            features = self.probed_states[:, fold.train].reshape(len(training), -1)
+            return features, np.tile(self.labels[fold.train], len(self.states))
+        versions = (dataclasses.replace(training, augment=None), training)
+        features, labels = zip(*(self.pooled(model, collator, one) for one in versions), strict=True)
+        return np.concatenate(features), np.concatenate(labels)
+
+    def pooled(self, model: PreTrainedModel, collator: Collator, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled features and labels of a dataset's items (see `pooled_features`)."""
+        args = self.training
+        return pooled_features(model.to(args.device), collator, dataset, args.per_device_eval_batch_size, args.bf16)
 
     @cached_property
     def state_files(self) -> dict[tuple[int, str], Path]:
@@ -137,8 +137,8 @@ class Experiment:
         model, extractor = self.create()
         lower = ("encoder.conv", "encoder.embed", *(f"encoder.layers.{i}." for i in range(self.model.frozen_layers)))
         settings = {**dataclasses.asdict(self.augmentation.augmentation()), "join": self.augmentation.join_probability}
-        bfloat16 = self.fold_arguments(Path(self.training.output_dir), False).bf16
-        common = [CACHE_VERSION, weights_digest(model, lower), window_seconds(model, extractor), bfloat16]
+        window = window_seconds(model, extractor)
+        common = [CACHE_VERSION, weights_digest(model, lower), window, self.training.bf16]
         files = {}
         for corpus in dict.fromkeys(self.corpora.tolist()):
             fingerprint = corpus_fingerprint(self.table.select(np.flatnonzero(self.corpora == corpus)))
@@ -157,15 +157,14 @@ class Experiment:
         """
         model, extractor = self.create()
         check_states_can_be_cached(model, self.model.frozen_layers)
-        args, window = self.fold_arguments(Path(self.training.output_dir), False), window_seconds(model, extractor)
+        args, window = self.training, window_seconds(model, extractor)
         model.eval().to(args.device)
         versions = [[np.zeros(0)] * len(self.table) for _ in range(self.augmentation.copies + 1)]
         for (copy, corpus), file in self.state_files.items():
             rows = np.flatnonzero(self.corpora == corpus)
-            sound = self.sound(rows, window)
-            if copy:
-                sound = self.sound(rows, window, augmented=True, short_windows=True, epoch=copy)
-                sound.seed = 0  # the same copies for every seed of a training
+            # The same copies for every seed of a training.
+            how: dict[str, Any] = {"augmented": True, "short_windows": True, "epoch": copy, "seed": 0} if copy else {}
+            sound = self.sound(rows, window, **how)
             with args.main_process_first(desc="cached states"):
                 how = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}
                 of_corpus = cached_states(model, extractor, self.model.frozen_layers, sound, file, **how)
@@ -177,7 +176,6 @@ class Experiment:
     def probed_states(self) -> np.ndarray:
         """Output of the encoder as pretrained, pooled over time: float32 (versions, clips, hidden size); cached too."""
         model, extractor = self.create()
-        args = self.fold_arguments(Path(self.training.output_dir), False)
         collator = StatesCollator(extractor, len(LABELS))
         digest = weights_digest(model, ("encoder.layers", "encoder.layer_norm"))
         features = np.zeros((len(self.states), len(self.table), model.config.hidden_size), np.float32)
@@ -185,11 +183,11 @@ class Experiment:
             for (copy, corpus), states in self.state_files.items():
                 file = states.with_name(f"{states.stem}-pooled-{digest}.npy")
                 rows = np.flatnonzero(self.corpora == corpus)
-                with args.main_process_first(desc="cached features"):
+                with self.training.main_process_first(desc="cached features"):
                     if not file.exists():
                         dataset = StatesDataset([self.states[copy]], rows, self.labels)
                         with replacing(file) as part, part.open("wb") as opened:
-                            np.save(opened, pooled(model, collator, dataset, args)[0])
+                            np.save(opened, self.pooled(model, collator, dataset)[0])
                 features[copy, rows] = np.load(file)
         return features
 
@@ -250,28 +248,12 @@ def corpus_shares(words: str, corpora: np.ndarray) -> dict[str, float]:
         named = {name.strip(): float(share) for name, share in (part.split("=") for part in words.split(","))}
     except ValueError:
         raise UsageError(f"--corpus_weights takes NAME=SHARE, as in ravdess=0.35, not {words!r}") from None
+    valid = min(named.values()) > 0 and sum(named.values()) <= 1
+    require(valid, f"--corpus_weights {words}: shares must be above 0, and their sum at most 1")
     names, counts = np.unique(corpora, return_counts=True)
-    if min(named.values()) <= 0 or sum(named.values()) > 1:
-        raise UsageError(f"--corpus_weights {words}: shares must be above 0, and their sum at most 1")
     named = {name: share for name, share in named.items() if name in names}
     others = {name: count**0.5 for name, count in zip(names.tolist(), counts, strict=True) if name not in named}
-    if others and sum(named.values()) == 1:
-        raise UsageError(f"--corpus_weights {words} leaves nothing for {', '.join(others)}")
     rest = 1 - sum(named.values())
+    require(rest or not others, f"--corpus_weights {words} leaves nothing for {', '.join(others)}")
     shares = named | {name: rest * root / sum(others.values()) for name, root in others.items()}
     return {name: share / sum(shares.values()) for name, share in shares.items()}
-
-
-def pooled(model: PreTrainedModel, collator: Collator, dataset: Any, args: FinetuneTrainingArguments):
-    """Pooled features and labels of a dataset's clips, in their order, from the encoder before any training."""
-    model.to(args.device)
-    lengths = dataset.lengths() if isinstance(dataset, StatesDataset) else np.zeros(len(dataset))
-    order = np.argsort(lengths, kind="stable")
-    # A batch holds clips of one length, since a batch of states is cut to its shortest.
-    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    size = args.per_device_eval_batch_size
-    parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
-    batches = (collator([dataset[i] for i in part]) for part in tqdm(parts, desc="Fitting the head", leave=False))
-    features, labels = pooled_features(model, batches, bfloat16=args.bf16)
-    back = np.argsort(order)
-    return features[back], labels[back]

@@ -20,7 +20,7 @@ from ser_hf.audio import AudioError
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.files import write_json
 from ser_hf.labels import LABELS
-from ser_hf.models.building import freeze_lower, masks_itself
+from ser_hf.models.building import freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.extractors import window_seconds
 from ser_hf.models.familiarity import FAMILIAR_LAYER, Familiarity, fit_familiarity, save_familiarity
 from ser_hf.models.head import fit_head
@@ -28,10 +28,7 @@ from ser_hf.models.neural import NeuralModel, save_neural
 from ser_hf.models.states import upper_layers
 from ser_hf.models.training import (
     AverageWeights,
-    Collator,
     EmotionTrainer,
-    StatesCollator,
-    StatesDataset,
     WeightedSampler,
     compute_metrics,
     last_whole_checkpoint,
@@ -40,8 +37,7 @@ from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, write_p
 from ser_hf.splits import Fold
 from train.calibration import FOLD, Calibration, apply_calibration, fitted_calibration
 from train.common import milliseconds_per_clip
-from train.finetune_arguments import FinetuneTrainingArguments
-from train.finetune_data import Experiment, pooled
+from train.finetune_data import Experiment
 
 VALIDATION = "validation.parquet"
 
@@ -53,65 +49,46 @@ def run_fold(experiment: Experiment, fold: Fold, folder: Path, calibration: Cali
         calibration: of a model that has no validation clips to be calibrated on.
     """
     started = time.perf_counter()
-    args = experiment.fold_arguments(folder, has_validation=len(fold.validation) > 0)
-    set_seed(args.seed)
+    set_seed(experiment.training.seed)
     model, extractor = experiment.create()
     model.config.trained_on = list(dict.fromkeys(experiment.corpora[fold.train].tolist()))
-    resumed = train(model, extractor, experiment, fold, args)
+    resumed = train(model, extractor, experiment, fold, folder)
     # Of several processes, one concludes the fold, and the others wait for it.
-    with args.main_process_first(local=False, desc="the conclusion of the fold"):
-        if args.process_index == 0:
-            conclude(model, extractor, experiment, fold, folder, calibration, started, resumed)
+    with experiment.training.main_process_first(local=False):
+        if experiment.training.process_index == 0:
+            record = conclude(model, extractor, experiment, fold, folder, calibration)
+            # Of a resumed fold, the seconds are those since it was resumed.
+            record |= {"seconds": round(time.perf_counter() - started, 1), "resumed": resumed}
+            write_json(folder / FOLD, record)
 
 
 def train(
-    model: PreTrainedModel,
-    extractor: FeatureExtractionMixin,
-    experiment: Experiment,
-    fold: Fold,
-    args: FinetuneTrainingArguments,
+    model: PreTrainedModel, extractor: FeatureExtractionMixin, experiment: Experiment, fold: Fold, folder: Path
 ) -> bool:
     """Fit the head, then fine-tune, and write ``log.json``; returns whether training was resumed."""
-    arguments, augmentation, folder = experiment.model, experiment.augmentation, Path(args.output_dir)
-    assert arguments.layer_decay is not None, "arguments are resolved"
-    assert arguments.head_factor is not None, "arguments are resolved"
+    arguments, augmentation, caches = experiment.model, experiment.augmentation, experiment.caches
+    changes: dict[str, Any] = {"output_dir": str(folder), "push_to_hub": False}
+    if not len(fold.validation):
+        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    args = dataclasses.replace(experiment.training, **changes)
     freeze_lower(model, arguments.frozen_layers)
-    weights, sampler, lengths = experiment.weights(fold.train), None, None
-    training: Any
-    validation: Any
-    collator: Collator
-    if experiment.caches:
-        collator, of_table = StatesCollator(extractor, len(LABELS)), (experiment.labels, experiment.masked)
-        training = StatesDataset(
-            experiment.states, fold.train, *of_table, seed=args.seed, keep=augmentation.keep_positions
-        )
-        if augmentation.corpus_shift:
-            training.groups, training.means = experiment.corpus_means(fold.train)
-        validation = StatesDataset(experiment.states[:1], fold.validation, *of_table)
-        lengths = training.lengths()
-    else:
-        collator, window = Collator(extractor, len(LABELS)), window_seconds(model, extractor)
-        training = experiment.sound(fold.train, window, augmented=True)
-        validation = experiment.sound(fold.validation, window)
+    training, validation, collator = experiment.datasets(fold, model, extractor)
+    sampler, weights = None, experiment.weights(fold.train)
     if weights is not None:
-        weights = np.tile(weights, len(training) // len(weights))
-        sampler = WeightedSampler(weights, args.train_batch_size * args.world_size, len(fold.train), args.seed, lengths)
-    with upper_layers(model, arguments.frozen_layers) if experiment.caches else contextlib.nullcontext():
+        of_items, lengths = np.resize(weights, len(training)), training.lengths() if caches else None
+        batch_size = args.train_batch_size * args.world_size
+        sampler = WeightedSampler(of_items, batch_size, len(fold.train), args.seed, lengths)
+    with upper_layers(model, arguments.frozen_layers) if caches else contextlib.nullcontext():
         if arguments.fit_head_first:
-            if experiment.caches:  # the same in every fold, since nothing is trained yet
-                features = experiment.probed_states[:, fold.train].reshape(len(training), -1)
-                labels = np.tile(experiment.labels[fold.train], len(experiment.states))
-            else:
-                found = [
-                    pooled(model, collator, one, args)
-                    for one in (dataclasses.replace(training, augment=None), training)
-                ]
-                features, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-            tiled = None if weights is None else np.tile(weights, len(labels) // len(weights))
-            fit_head(model, features, labels, tiled)
-        with args.main_process_first(local=False, desc="what a kill left"):
-            averaged = arguments.ema_decay > 0
+            features, labels = experiment.head_examples(fold, model, collator, training)
+            fit_head(model, features, labels, None if weights is None else np.resize(weights, len(labels)))
+        averaged = arguments.ema_decay > 0
+        with args.main_process_first(local=False):  # it deletes what a kill left
             last = last_whole_checkpoint(folder, averaged) if args.resume_from_checkpoint else None
+        groups = parameter_groups(
+            model, args.learning_rate, arguments.layer_decay, arguments.head_factor, args.weight_decay
+        )
+        optimizer_class, options = EmotionTrainer.get_optimizer_cls_and_kwargs(args)
         trainer = EmotionTrainer(
             model=model,
             args=args,
@@ -121,13 +98,11 @@ def train(
                 collator,
                 label_smoothing=args.label_smoothing_factor,
                 mixup_alpha=augmentation.mixup_alpha,
-                mixup_probability=augmentation.mixup_probability,
-                spec_augment=0.0 if experiment.caches or masks_itself(model) else augmentation.spec_augment,
+                spec_augment=0.0 if caches or masks_itself(model) else augmentation.spec_augment,
             ),
             compute_metrics=compute_metrics,
             callbacks=[AverageWeights(arguments.ema_decay, last)] if averaged else [],
-            layer_decay=arguments.layer_decay,
-            head_factor=arguments.head_factor,
+            optimizers=(optimizer_class(groups, **options), None),
             sampler=sampler,
         )
         trainer.train(resume_from_checkpoint=last)
@@ -144,19 +119,15 @@ def conclude(
     fold: Fold,
     folder: Path,
     calibration: Calibration,
-    started: float,
-    resumed: bool,
-) -> None:
-    """Calibrate and save the trained model of a fold, predict its test clips, and write ``fold.json``.
+) -> dict[str, Any]:
+    """Calibrate and save the trained model of a fold and predict its test clips; returns entries of ``fold.json``.
 
     Args:
         calibration: of a model that has no validation clips to be calibrated on.
-        started: when the fold began, by ``time.perf_counter``.
-        resumed: whether its training was resumed from a checkpoint.
     """
     shutil.rmtree(folder / "model", ignore_errors=True)  # half of one, after a kill
     save_neural(model, extractor, folder / "model")
-    if experiment.model.familiarity:
+    if experiment.model.architecture is None:
         familiarity = training_distribution(model, extractor, experiment, fold.train)
         if familiarity is not None:
             save_familiarity(familiarity, folder / "model")
@@ -169,8 +140,6 @@ def conclude(
         "name": fold.name,
         "temperature": 1.0,
         "answer_threshold": None,
-        "seconds": round(time.perf_counter() - started, 1),  # of a resumed fold, since it was resumed
-        "resumed": resumed,
         "n_parameters": model.num_parameters(),
         "model_bytes": (folder / "model" / "model.safetensors").stat().st_size,
     }
@@ -181,7 +150,7 @@ def conclude(
         if len(fold.validation):
             calibration = fitted_calibration([read_predictions(folder, VALIDATION)])
         record |= apply_calibration(folder, calibration)
-    write_json(folder / FOLD, record)
+    return record
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -207,9 +176,9 @@ def training_distribution(
         return fit_familiarity(states, experiment.speakers[[row for row, _ in kept]], layer)
     sounds = [experiment.sound(rows, window, augmented=augmented) for augmented in (False, True)]
     clips = [sound[i]["samples"] for sound in sounds for i in range(len(sound))]
-    asked = NeuralModel(model, extractor)
+    network = NeuralModel(model, extractor)
     starts = tqdm(range(0, len(clips), BATCH_SIZE), desc="Training distribution", unit="batch", leave=False)
-    states = np.concatenate([asked.mean_states(clips[start : start + BATCH_SIZE], layer) for start in starts])
+    states = np.concatenate([network.mean_states(clips[start : start + BATCH_SIZE], layer) for start in starts])
     return fit_familiarity(states, np.tile(experiment.speakers[rows], 2), layer)
 
 

@@ -42,30 +42,30 @@ def create_model(
     Raises:
         ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
     """
+    changes = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "use_weighted_layer_sum": False,
+        "apply_spec_augment": spec_augment > 0,
+        "mask_time_prob": spec_augment,
+        "mask_feature_prob": spec_augment,
+    }
     try:
         folder = pretrained_folder(base_model)
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, **changes)  # those that a configuration has not are left out
         extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
     if num_layers is not None:
         if not 1 <= num_layers <= config.num_hidden_layers:
             raise ModelError(
                 f"{base_model} has {config.num_hidden_layers} layers, so --num_layers {num_layers} is out of range"
             )
-        config.num_hidden_layers = num_layers
-        if hasattr(config, "encoder_layers"):
-            config.encoder_layers = num_layers
-    if hasattr(config, "use_weighted_layer_sum"):
-        config.use_weighted_layer_sum = False
-    if hasattr(config, "apply_spec_augment"):
-        config.apply_spec_augment = spec_augment > 0
-        config.mask_time_prob = config.mask_feature_prob = spec_augment
-        if not hasattr(config, "mask_feature_min_masks"):  # WavLM's code asks for it, and its config forgot it
-            config.mask_feature_min_masks = 0
+        for name in ("num_hidden_layers", "encoder_layers"):
+            if hasattr(config, name):
+                setattr(config, name, num_layers)
+    if config.model_type == "wavlm":  # its code asks for an option that its configuration lacks
+        config.mask_feature_min_masks = 0
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
             folder,
@@ -78,9 +78,7 @@ def create_model(
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the base model {base_model} cannot be loaded: {error}") from error
-    new = [
-        name if isinstance(name, str) else name[0] for key in ("missing_keys", "mismatched_keys") for name in info[key]
-    ]
+    new = [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]
     random = [name for name in new if not name.startswith(HEAD_MODULES) and "masked_spec_embed" not in name]
     if random:
         raise ModelError(
@@ -126,9 +124,7 @@ def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, windo
         raise ModelError(f"the window of models of type {model.config.model_type!r} cannot be changed")
     if window != int(window) or not 1 <= window <= extractor.chunk_length:
         raise ModelError(f"the window must be whole seconds from 1 to {extractor.chunk_length}, not {window}")
-    derived = ("n_samples", "nb_max_frames", "feature_extractor_type", "processor_class")
-    settings = {key: value for key, value in extractor.to_dict().items() if key not in derived}
-    extractor = type(extractor)(**settings | {"chunk_length": int(window)})
+    extractor = type(extractor).from_dict(extractor.to_dict() | {"chunk_length": int(window)})
     # Two frames of 10 ms make one position: the second convolution of Whisper's encoder has stride 2.
     positions = extractor.nb_max_frames // 2
     table = model.encoder.embed_positions.weight.data[:positions].clone()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
@@ -20,34 +22,44 @@ TOLERANCE = 1e-7  # of the gradient: at scikit-learn's 1e-4, predictions still m
 
 @torch.inference_mode()
 def pooled_features(
-    model: PreTrainedModel, batches: Iterable[dict], bfloat16: bool = False
+    model: PreTrainedModel,
+    collator: Callable[[list], dict],
+    dataset: Dataset,
+    batch_size: int = 32,
+    bfloat16: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's output pooled over time by the model's own code, as its output layer would get it.
 
+    Args:
+        model: on the device where it is to run.
+        collator, dataset: a batch holds items of one length, where the dataset has ``lengths``.
+
     Returns:
-        float32 (clips, hidden size) features and int (clips,) labels of the batches, in their order.
+        float32 (items, hidden size) features and int (items,) labels.
     """
+    lengths = dataset.lengths() if hasattr(dataset, "lengths") else np.zeros(len(dataset))
+    order = np.argsort(lengths, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    batches = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collator)
     model.eval()
     # With the linear layers taken out, the stock forward pass returns the pooled hidden states as its logits.
-    output = output_layer(model)
-    owner = next(module for module in model.modules() if any(child is output for child in module.children()))
-    name = next(name for name, child in owner.named_children() if child is output)
-    projector = getattr(model, "projector", None)
-    setattr(owner, name, nn.Identity())
-    if projector is not None:
-        model.projector = nn.Identity()
+    linear = {name: module for name, module in model.named_modules() if module is output_layer(model)}
+    linear |= {"projector": model.projector} if hasattr(model, "projector") else {}
+    for name in linear:
+        model.set_submodule(name, nn.Identity())
     try:
         features, labels = [], []
-        for batch in batches:
+        for batch in tqdm(loader, desc="Fitting the head", leave=False):
             labels.append(batch.pop("labels").argmax(-1).numpy())
             inputs = {key: value.to(model.device) for key, value in batch.items() if key != "masked"}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
                 features.append(model(**inputs).logits.float().cpu().numpy())
     finally:
-        setattr(owner, name, output)
-        if projector is not None:
-            model.projector = projector
-    return np.concatenate(features), np.concatenate(labels)
+        for name, module in linear.items():
+            model.set_submodule(name, module)
+    back = np.argsort(order)
+    return np.concatenate(features)[back], np.concatenate(labels)[back]
 
 
 @torch.no_grad()

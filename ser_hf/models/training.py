@@ -6,8 +6,10 @@ run ends like an unbroken one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +29,9 @@ from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import Augmentation
 from ser_hf.augment.join import join_utterances
 from ser_hf.emotion_metrics import EmotionMetrics
+from ser_hf.files import replacing
 from ser_hf.metrics import softmax
 from ser_hf.models import ModelError
-from ser_hf.models.building import parameter_groups
 from ser_hf.models.extractors import frequency_first, has_fixed_length
 
 AVERAGED = "averaged.safetensors"  # in a checkpoint: the moving average of the weights
@@ -67,26 +69,20 @@ class ClipDataset(Dataset):
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.alike: dict[tuple, list[int]] = {}
-        if self.join_probability:
-            assert self.speakers is not None, "only utterances of one speaker are joined"
-            for index, voice in enumerate(zip(self.speakers, self.labels, strict=True)):
-                self.alike.setdefault(voice, []).append(index)
+        self.partners: dict[tuple, list[int]] = defaultdict(list)
+        for index, key in enumerate(zip(self.speakers or (), self.labels, strict=False)):
+            self.partners[key].append(index)
 
     def __len__(self) -> int:
         return len(self.clips)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the augmentation of this epoch from now on."""
-        self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict:
         samples, start, seconds, mix_seed = self.clips[index], 0, None, None
         if self.augment is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             if self.join_probability and rng.random() < self.join_probability:
-                assert self.speakers is not None
-                other = self.clips[rng.choice(self.alike[self.speakers[index], self.labels[index]])]
+                assert self.speakers is not None, "only utterances of one speaker are joined"
+                other = self.clips[rng.choice(self.partners[self.speakers[index], self.labels[index]])]
                 samples = join_utterances(samples, other, self.window, rng)
             samples = self.augment(samples, rng)
             start = int(rng.integers(max(1, samples.size - self.window + 1)))
@@ -131,9 +127,6 @@ class StatesDataset(Dataset):
     def __len__(self) -> int:
         return len(self.versions) * len(self.rows)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
     def __getitem__(self, index: int) -> dict:
         version, place = divmod(index, len(self.rows))
         row = self.rows[place]
@@ -175,9 +168,6 @@ class WeightedSampler(Sampler):
 
     def __len__(self) -> int:
         return self.n_batches * self.batch_size
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -276,37 +266,21 @@ def mask_spectrograms(
 
 
 class EmotionTrainer(Trainer):
-    """Trainer with soft labels, a learning rate that falls layer by layer, and sampling by weight.
+    """Trainer with soft labels, masked outputs and another sampler of the training items (default: each once an epoch).
 
-    Args:
-        layer_decay: factor of the rate for each layer further down.
-        head_factor: factor of the rate for the head.
-        sampler: of the training items (default: each once an epoch).
+    Raises:
+        ModelError: the loss is NaN or infinite.
     """
 
     loss_is_scaled_for_ga = False
-    optimizer: torch.optim.Optimizer | None
 
-    def __init__(self, *args, layer_decay: float = 1.0, head_factor: float = 1.0, sampler=None, **kwargs):
+    def __init__(self, *args, sampler: Sampler | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.layer_decay, self.head_factor, self.sampler = layer_decay, head_factor, sampler
-        self.add_callback(SetEpoch([part for part in (self.train_dataset, sampler) if hasattr(part, "set_epoch")]))
+        self.sampler = sampler
+        self.add_callback(SetEpoch(self.train_dataset, sampler))
 
     def _get_train_sampler(self, train_dataset=None):
         return self.sampler or super()._get_train_sampler(train_dataset)
-
-    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            groups = parameter_groups(
-                self.model if model is None else model,
-                self.args.learning_rate,
-                self.layer_decay,
-                self.head_factor,
-                self.args.weight_decay,
-            )
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = optimizer_class(groups, **options)
-        return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels, masked = inputs.pop("labels"), inputs.pop("masked", None)
@@ -327,12 +301,13 @@ class EmotionTrainer(Trainer):
 class SetEpoch(TrainerCallback):
     """Set the epoch of datasets and samplers, which accelerate misses in a resumed epoch and on two processes."""
 
-    def __init__(self, parts: Sequence):
+    def __init__(self, *parts):
         self.parts = parts
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         for part in self.parts:
-            part.set_epoch(int(state.epoch + 1e-6))
+            if hasattr(part, "epoch"):
+                part.epoch = int(state.epoch + 1e-6)
 
 
 class AverageWeights(TrainerCallback):
@@ -358,36 +333,28 @@ class AverageWeights(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            save_file(self.average.module.state_dict(), folder / AVERAGED)
+            with replacing(folder / AVERAGED) as part:
+                save_file(self.average.module.state_dict(), part)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         model.load_state_dict(self.average.module.state_dict())
 
 
 def last_whole_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
-    """The newest complete checkpoint in a folder; incomplete newer ones, which a kill left, are deleted.
+    """The newest complete checkpoint in a folder, or None; incomplete newer ones, which a kill left, are deleted.
 
     Complete is what `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor
-    ``save_only_model``), with the average of the weights if ``averaged``. None if there is none.
+    ``save_only_model``), with the average of the weights if ``averaged``.
     """
-    folder = Path(folder)
-    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
-        if _is_whole(Path(last), averaged):
-            return last
+    needed = [SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME, *([AVERAGED] if averaged else [])]
+    while Path(folder).is_dir() and (last := get_last_checkpoint(str(folder))):
+        with contextlib.suppress(OSError, ValueError):
+            # Trainer writes its state last, so with a readable state its other files are complete.
+            json.loads(Path(last, TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            if all(Path(last, name).is_file() for name in needed) and any(Path(last).glob("rng_state*.pth")):
+                return last
         shutil.rmtree(last)
     return None
-
-
-def _is_whole(checkpoint: Path, averaged: bool) -> bool:
-    """``Trainer`` writes its state last, so that with a readable state all its other files are complete."""
-    try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-        if averaged:
-            load_file(checkpoint / AVERAGED)
-    except Exception:  # half a file raises errors of several libraries
-        return False
-    needed = (SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME)
-    return all((checkpoint / name).is_file() for name in needed) and any(checkpoint.glob("rng_state*.pth"))
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
