@@ -1,6 +1,7 @@
 # make demo   serve the page on http://127.0.0.1:7860
 # make test   run the whole test suite
 # make qa     load, kill, fuzz and mutation testing, hours of it
+# make docs   build the pages of docs/ as a site into site/
 # make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
 # make bench   measure its speed, half an hour of it, and write reports/speed.md
 # All work on a fresh clone with nothing but Python >= 3.11 and make: what they need goes into .venv.
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test qa leaderboard bench lint audit format clean
+.PHONY: demo test qa docs leaderboard bench lint audit format clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/python -m app.app
@@ -26,6 +27,10 @@ qa: $(VENV)/.test-installed
 	$(TEST_ENV) $(BIN)/python -m pytest tests/qa/hostile.py tests/qa/fuzz.py tests/qa/kill.py
 	$(BIN)/python -m tests.qa.load
 	$(BIN)/python -m tests.qa.mutants
+
+docs: $(VENV)/.test-installed
+	$(BIN)/python -m docs.pages --check
+	$(BIN)/python -m mkdocs build --strict
 
 leaderboard: $(VENV)/.demo-installed
 	$(BIN)/python -m experiments.leaderboard $(LEADERBOARD_ARGS)

@@ -17,6 +17,7 @@ COMMANDS = (
         "app.app",
         "app.examples.make",
         "docs.licences",
+        "docs.pages",
         "docs.screenshots",
     ),
     "tests.qa.load",

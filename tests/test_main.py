@@ -17,9 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def test_module_runs_and_lists_the_commands():
     done = subprocess.run([sys.executable, "-m", "ser_hf", "--help"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0
-    modules = {path.stem for path in (REPOSITORY / "train").glob("*.py") if "__main__" in path.read_text()}
-    for words in ("ser-hf predict", "ser-hf app", *(f"python -m train.{module}" for module in modules)):
-        assert words in done.stdout
+    assert all(words in done.stdout for words in ("ser-hf predict", "ser-hf app", "python -m train.finetune"))
 
 
 def test_help_names_every_training_command():

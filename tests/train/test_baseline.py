@@ -206,7 +206,7 @@ def test_run_folder_is_replaced_only_on_demand(corpus_dir, actor_run, tmp_path):
         (["--reference_run", "nowhere", "--protocol", "full"], "nowhere"),
         (["--importance_repeats", "-1"], "--importance_repeats"),
         (["--folds", "0,9"], "fold 9"),
-        (["--folds", "first"], "whole numbers"),
+        (["--folds", "first"], "--folds"),
         (["--corpora", "iemocap"], "iemocap"),
         (["--data_dir", "EMPTY"], "ravdess"),
     ],
