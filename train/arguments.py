@@ -17,7 +17,7 @@ from ser_hf.card_arguments import ARGUMENTS
 from ser_hf.command_line import CommandParser
 from ser_hf.names import nearest, unknown_name
 from ser_hf.runs import RUN
-from train.common import UsageError
+from train.common import UsageError, argument_help
 
 # Arguments that say where one run writes and what becomes of it, and not what it computes.
 OF_ONE_RUN = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "run_name", "logging_dir", "local_rank"}
@@ -50,7 +50,7 @@ class RecipeParser(CommandParser, HfArgumentParser):
         inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
         for action in self._actions:
             if action.help is None and action.dest in ARGUMENTS:
-                action.help = f"{ARGUMENTS[action.dest].capitalize()}."
+                action.help = argument_help(action.dest)
             # "--no_calibrate" is "--calibrate false", which stands before it.
             if not show_all and (action.dest in inherited or (action.nargs == 0 and action.const is False)):
                 action.help = argparse.SUPPRESS

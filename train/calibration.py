@@ -18,7 +18,7 @@ from ser_hf.models.familiarity import save_familiarity
 from ser_hf.models.head import scale_logits
 from ser_hf.models.neural import load_neural, save_neural
 from ser_hf.runs import read_predictions, read_run_json
-from train.common import UsageError
+from train.common import require
 
 FOLD = "fold.json"
 
@@ -102,8 +102,7 @@ def earlier_calibration(reference_run: str, protocol: str, fold: int) -> Calibra
     records = facts.get("folds", [])
     if facts.get("protocol") == protocol:
         records = [record for record in records if record["index"] == fold]
-    if not records:
-        raise UsageError(f"--reference_run {reference_run} is no finished run of train.finetune that has fold {fold}")
+    require(records, f"--reference_run {reference_run} is no finished run of train.finetune that has fold {fold}")
     temperature = float(np.exp(np.mean(np.log([record["temperature"] for record in records]))))
     thresholds = [record.get("answer_threshold") for record in records]
     return Calibration(temperature, None if None in thresholds else round(float(np.mean(thresholds)), 4))

@@ -23,7 +23,7 @@ TIMED_CLIPS = 10
 
 
 class UsageError(ValueError):
-    """Arguments that cannot be carried out; the message says which and what to do."""
+    """Arguments that allow no run; the message names them and says what to do."""
 
 
 def require(condition: object, message: str) -> None:
@@ -32,14 +32,14 @@ def require(condition: object, message: str) -> None:
         raise UsageError(message)
 
 
-def option(default: Any, text: str, note: str = "", **metadata: Any) -> Any:
-    """A dataclass field with its help.
+def argument_help(name: str, note: str = "") -> str:
+    """The help of an argument that model cards explain, too, with a note in brackets."""
+    text = ARGUMENTS[name]
+    return f"{text[0].upper()}{text[1:]}{note and f' ({note})'}."
 
-    Args:
-        text: the help, or the name of an argument in `ser_hf.card_arguments.ARGUMENTS`.
-        note: added to it in brackets.
-    """
-    text = f"{ARGUMENTS[text].capitalize()} ({note})." if text in ARGUMENTS else text
+
+def option(default: Any, text: str, **metadata: Any) -> Any:
+    """A dataclass field with its help."""
     return field(default=default, metadata={"help": text, **metadata})
 
 
@@ -113,7 +113,7 @@ class DataArguments:
 
 
 def names_of(words: str | Sequence[str] | None) -> list[str]:
-    """The names in what a command line or a recipe says: "ravdess tess", "ravdess,tess" or a list of either."""
+    """The names in a value of a command line or a recipe: "ravdess tess", "ravdess,tess" or a list of either."""
     return ",".join(([words] if isinstance(words, str) else words) or ()).replace(",", " ").split()
 
 
@@ -160,7 +160,7 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
     The protocol divides the clips of `corpora`; those of the corpora that are not divided train in every fold.
 
     Raises:
-        UsageError: the corpora have too few speakers for somebody to validate on.
+        UsageError: the corpora have too few speakers to hold out validation speakers.
         SplitError: see `ser_hf.splits.make_folds`.
     """
     whole = np.isin(np.array(table["corpus"]), data.undivided)

@@ -45,22 +45,17 @@ from train.arguments import parse_arguments
 from train.calibration import FOLD, Calibration, calibrated, cross_fit, earlier_calibration
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference, require
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments, check_arguments
-from train.finetune_data import Experiment, corpus_shares
-from train.finetune_fold import remove_checkpoints, run_fold
+from train.finetune_data import Experiment
+from train.finetune_fold import run_fold
 from train.publish import publish_model
 from train.publishing.checks import CheckError
 from train.publishing.describe import describe_model
 
 ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 # Those that a run keeps when it is resumed. A base model may lie elsewhere by then.
-DECIDING = sorted(
-    {
-        "protocol",
-        *(field.name for kind in (ModelArguments, AugmentationArguments) for field in fields(kind)),
-    }
-    - {"base_model", "reference_run", "export_onnx"}
-    | {name for name in IN_CARD if name in FinetuneTrainingArguments.__dataclass_fields__}
-)
+OF_MODEL = {field.name for kind in (ModelArguments, AugmentationArguments) for field in fields(kind)}
+OF_TRAINING = {field.name for field in fields(FinetuneTrainingArguments)} & set(IN_CARD)
+DECIDING = sorted({"protocol"} | OF_MODEL - {"base_model", "reference_run", "export_onnx"} | OF_TRAINING)
 RESUME = "Finished folds are kept; after that, the same command with --resume_from_checkpoint true resumes the run"
 
 
@@ -98,26 +93,28 @@ def run(
     hub = log_in_to_push(data, model, training) if training.push_to_hub else None
     table = load_clip_table(data)
     folds, calibrations = folds_to_train(table, data, model)
-    check_folds(table, folds, augmentation, training)
+    experiment = Experiment(table, [], model, augmentation, training)
+    for fold in folds:
+        experiment.check(fold)
     # Once, so that all folds start from the same commit of it.
     base = pretrained_folder(model.base_model) if model.base_model else None
-    parts = (asdict(data), asdict(model), asdict(augmentation), training.to_dict())
-    arguments = {name: value for part in parts for name, value in part.items()}
+    arguments = asdict(data) | asdict(model) | asdict(augmentation) | training.to_dict()
     is_main = training.process_index == 0
     with training.main_process_first(local=False):  # which ends all processes where it raises
         if is_main:
             start_run(folder, table, arguments, resume)
     if base is not None:
         model.base_model = str(base)
-    experiment = Experiment(table, load_clips(table), model, augmentation, training)
+    experiment.clips = load_clips(table)
     folders = [folder / f"fold{fold.index}" for fold in folds]
     for position, (fold, fold_folder) in enumerate(zip(folds, folders, strict=True)):
         if not (resume and (fold_folder / FOLD).exists()):
             if is_main:
                 print(f"{fold} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train on", flush=True)
             run_fold(experiment, fold, fold_folder, calibrations.get(fold.index, Calibration()))
-        if is_main:
-            remove_checkpoints(fold_folder)
+        if is_main:  # not before fold.json is written: training cannot be resumed from half a checkpoint
+            for checkpoint in fold_folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
     if not is_main:
         return folder
     if model.calibrate and not calibrations and not any(len(fold.validation) for fold in folds):
@@ -185,28 +182,6 @@ def folds_to_train(
     )
     reference = next(iter(model.reference_runs), None)
     return folds, {one.index: earlier_calibration(reference, data.protocol, one.index) for one in folds if reference}
-
-
-def check_folds(
-    table: Dataset, folds: Sequence[Fold], augmentation: AugmentationArguments, training: FinetuneTrainingArguments
-) -> None:
-    """Refuse weights that a fold's corpora cannot have, and cached copies that hold tested clips.
-
-    Raises:
-        UsageError: which, and what to do.
-    """
-    corpora = np.array(table["corpus"])
-    people = np.char.add(np.char.add(corpora, "/"), np.array(table["speaker"]))
-    for fold in folds:
-        if training.corpus_weights is not None:
-            corpus_shares(training.corpus_weights, corpora[fold.train])
-        if augmentation.copies and augmentation.join_probability:
-            seen = np.isin(people[[*fold.test, *fold.validation]], people[fold.train]).any()
-            require(
-                not seen,
-                "cached copies with --join_probability may hold tested clips where a speaker is in training and test: "
-                "take --join_probability 0",
-            )
 
 
 def start_run(folder: Path, table: Dataset, arguments: dict[str, Any], resume: bool) -> None:

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 from ser_hf.augment import Augmentation
 from ser_hf.models.precision import bfloat16_pays
 from ser_hf.models.scratch import ARCHITECTURES
-from train.common import UsageError, option, require
+from train.common import UsageError, argument_help, option, require
 
 PRETRAINED = "openai/whisper-base"
 
@@ -45,13 +45,15 @@ class ModelArguments:
     family: str = option(
         None, "Name of the model family in run.json and reports (default: the architecture, or whisper)."
     )
-    num_layers: int | None = option(None, "num_layers", "default: all")
-    window_seconds: float | None = option(None, "window_seconds", "default: the checkpoint's own; else 5")
+    num_layers: int | None = option(None, argument_help("num_layers", "default: all"))
+    window_seconds: float | None = option(
+        None, argument_help("window_seconds", "default: the checkpoint's own; else 5")
+    )
     frozen_layers: int = 0
-    layer_decay: float = option(None, "layer_decay", "default: 0.85; from scratch 1")
-    head_factor: float = option(None, "head_factor", "default: 10; from scratch 1")
-    ema_decay: float = option(0.0, "ema_decay", "default: 0, no average")
-    fit_head_first: bool = option(True, "fit_head_first", "default: true; from scratch false")
+    layer_decay: float = option(None, argument_help("layer_decay", "default: 0.85; from scratch 1"))
+    head_factor: float = option(None, argument_help("head_factor", "default: 10; from scratch 1"))
+    ema_decay: float = option(0.0, argument_help("ema_decay", "default: 0, no average"))
+    fit_head_first: bool = option(True, argument_help("fit_head_first", "default: true; from scratch false"))
     calibrate: bool = option(True, "Scale the output weights by a temperature fitted on held-out clips.")
     export_onnx: bool = option(False, "Also write the finished model as ONNX (requirements-onnx.txt).")
     reference_run: str | None = option(
@@ -104,7 +106,9 @@ class AugmentationArguments:
     codec_probability: float = 0.0
     crop_probability: float = 0.0
     join_probability: float = 0.0
-    copies: int = option(0, "copies", "with --frozen_layers, for Whisper; cached for all runs of these settings")
+    copies: int = option(
+        0, argument_help("copies", "with --frozen_layers, for Whisper; cached for all runs of these settings")
+    )
     keep_positions: float = 1.0
     corpus_shift: bool = False
     spec_augment: float = 0.05
@@ -134,11 +138,13 @@ class FinetuneTrainingArguments(TrainingArguments):
     overwrite_output_dir: bool = option(False, "Replace a run folder that exists.")
     resume_from_checkpoint: str | None = option(None, "true: resume the run in --output_dir.")
     seed: int = 42
-    corpus_weights: str | None = option(None, "corpus_weights", "as in ravdess=0.35; labels of a corpus equally often")
+    corpus_weights: str | None = option(
+        None, argument_help("corpus_weights", "as in ravdess=0.35; labels of a corpus equally often")
+    )
     push_to_hub: bool = option(False, "Publish the finished model on the Hub.")
     hub_model_id: str | None = option(None, "Its repository, as USER/NAME (default: the run folder's name, yours).")
     hub_private_repo: bool | None = option(None, "Make a new repository private.")
-    precision: str = option("auto", "precision", "default: auto", choices=["auto", "bfloat16", "float32"])
+    precision: str = option("auto", argument_help("precision"), choices=["auto", "bfloat16", "float32"])
     learning_rate: float = 6e-5
     num_train_epochs: float = 12
     per_device_train_batch_size: int = 16

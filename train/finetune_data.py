@@ -65,7 +65,7 @@ class Experiment:
 
     @cached_property
     def masked(self) -> np.ndarray:
-        """Labels that a clip says nothing about: what is neutral may be calm in a corpus that has no calm."""
+        """Labels that a clip may have, too: what is neutral may be calm in a corpus that has no calm."""
         masked = np.zeros((len(self.labels), len(LABELS)), dtype=bool)
         without = [name for name in np.unique(self.corpora) if not corpus_facts(name).has_calm]
         masked[np.isin(self.corpora, without) & (self.labels == LABEL2ID["neutral"]), LABEL2ID["calm"]] = True
@@ -75,6 +75,21 @@ class Experiment:
     def caches(self) -> bool:
         """Whether the states behind the frozen layers are cached."""
         return bool(self.model.frozen_layers and self.augmentation.copies)
+
+    def check(self, fold: Fold) -> None:
+        """Refuse a fold whose corpora cannot have their weights, or whose cached copies would hold tested clips.
+
+        Raises:
+            UsageError: which, and what to do.
+        """
+        self.weights(fold.train)
+        if self.augmentation.copies and self.augmentation.join_probability:
+            held_out = self.speakers[np.concatenate([fold.test, fold.validation])]
+            require(
+                not np.isin(held_out, self.speakers[fold.train]).any(),
+                "cached copies with --join_probability may hold tested clips where a speaker is in training and test: "
+                "take --join_probability 0",
+            )
 
     def create(self) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
         """The model that every fold starts from, and its feature extractor."""

@@ -153,15 +153,6 @@ def conclude(
     return record
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of a fold whose ``fold.json`` is written: its weights are in its model folder.
-
-    Not before: a run cannot be resumed from a checkpoint that is half deleted.
-    """
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-
-
 def training_distribution(
     model: PreTrainedModel, extractor: FeatureExtractionMixin, experiment: Experiment, rows: np.ndarray
 ) -> Familiarity | None:

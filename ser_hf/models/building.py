@@ -64,8 +64,8 @@ def create_model(
         for name in ("num_hidden_layers", "encoder_layers"):
             if hasattr(config, name):
                 setattr(config, name, num_layers)
-    if config.model_type == "wavlm":  # its code asks for an option that its configuration lacks
-        config.mask_feature_min_masks = 0
+    if hasattr(config, "apply_spec_augment") and not hasattr(config, "mask_feature_min_masks"):
+        config.mask_feature_min_masks = 0  # WavLM's code needs an option that its configuration lacks
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
             folder,

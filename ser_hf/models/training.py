@@ -53,7 +53,7 @@ class ClipDataset(Dataset):
         join_probability: share of the clips, with ``augment``, that are joined with another utterance of the same
             speaker and label (`join_utterances`).
         speakers: of each clip; needed where clips are joined.
-        masked: bool (clips, labels): labels that a clip says nothing about (`Collator`).
+        masked: bool (clips, labels): labels that the loss of a clip leaves out (`Collator`).
         short_windows: give ``seconds``, the length of a window that may end at the next half second after the clip.
     """
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from ser_hf.metrics import probability_matrix
-from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.runs import read_predictions
 from tests.tiny_bases import save_tiny_base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,19 +51,18 @@ def run(launcher: list[str], words: list[str], batch: int, folder: Path) -> str:
 )
 def test_two_processes_equal_one_of_twice_the_batch(common, tmp_path, launcher, options):
     # 136 and 144 clips train in these folds: each batch of eight is full.
-    alone = run([], [*common, *options], 8, tmp_path / "alone")
-    both = run(LAUNCHERS[launcher], [*common, *options], 4, tmp_path / "both")
-    assert both.count("Written to") == alone.count("Written to") == 1
+    for name, processes, batch in (("alone", [], 8), ("both", LAUNCHERS[launcher], 4)):
+        assert run(processes, [*common, *options], batch, tmp_path / name).count("Written to") == 1
     one, two = (read_predictions(tmp_path / name) for name in ("alone", "both"))
     assert len(one) == len(two) == 80
     assert np.allclose(probability_matrix(one)[0], probability_matrix(two)[0], atol=1e-4)
-    weights, others = (load_file(tmp_path / n / "fold3" / "model" / "model.safetensors") for n in ("alone", "both"))
-    base = load_file(Path(common[common.index("--base_model") + 1]) / "model.safetensors")
+    base = Path(common[common.index("--base_model") + 1])
+    folders = (tmp_path / "alone/fold3/model", tmp_path / "both/fold3/model", base)
     name = "encoder.layers.1.fc1.weight"
-    change = (weights[name].float() - base[name].float()).abs().max()
+    weights, others, before = (load_file(folder / "model.safetensors")[name].float() for folder in folders)
+    change = (weights - before).abs().max()
     assert change > 1e-4
-    assert (weights[name].float() - others[name].float()).abs().max() < change / 20
-    assert len(read_run_json(tmp_path / "both")["folds"]) == 2
+    assert (weights - others).abs().max() < change / 20
     assert not list((tmp_path / "both").glob("fold*/checkpoint-*"))
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning a tiny encoder: whole runs, calibration over folds, cached states, resumed runs, the published model."""
+"""Fine-tuning of a tiny encoder: runs, calibration, cached states, resumed runs, the published model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ser_hf.metrics import confidence_threshold, probability_matrix
 from ser_hf.models import states
 from ser_hf.models.training import EmotionTrainer
 from ser_hf.runs import read_predictions, read_run_json, write_run_json
-from tests.synthetic import make_clip, make_ravdess
+from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
 from train import calibration, finetune, finetune_data, finetune_fold, publish
 from train.arguments import parse_arguments
@@ -100,30 +100,27 @@ def test_run_writes_predictions_and_arguments(actor_run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], TOGETHER])
-def test_interrupted_run_ends_the_same(options, common, request, tmp_path, monkeypatch):
-    """Stopped in the second epoch, with a checkpoint of the first, with and without averaged weights."""
+def test_interrupted_run_ends_the_same(common, cached_run, tmp_path, monkeypatch):
+    """Stopped in the second epoch, with a checkpoint of the first."""
     again, step = tmp_path / "again", EmotionTrainer.training_step
-    expected = request.getfixturevalue("cached_run" if options else "actor_run")
 
     def stopped(self, *args, **kwargs):
         return stop() if self.state.epoch >= 1 else step(self, *args, **kwargs)
 
-    words = [*common, "--folds", "0,3", *options, "--output_dir", str(again)]
+    words = [*common, *TOGETHER, "--output_dir", str(again)]
     with monkeypatch.context() as patch:
         patch.setattr(EmotionTrainer, "training_step", stopped)
         with pytest.raises(StopError):
             finetune.main(words)
     (checkpoint,) = again.glob("fold0/checkpoint-*")
-    assert (checkpoint / "averaged.safetensors").exists() == bool(options)
+    assert (checkpoint / "averaged.safetensors").exists()
     assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
     for fold in ("fold0", "fold3"):
-        assert_same_model(expected / fold, again / fold)
-    assert read_predictions(expected).equals(read_predictions(again))
+        assert_same_model(cached_run / fold, again / fold)
+    assert read_predictions(cached_run).equals(read_predictions(again))
     assert [record["resumed"] for record in read_run_json(again)["folds"]] == [True, False]
     monkeypatch.setattr(finetune, "run_fold", stop)  # finished folds are not trained again
     assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
-    assert_same_model(expected / "fold0", again / "fold0")
 
 
 @pytest.mark.slow
@@ -144,7 +141,6 @@ def test_temperature_is_fitted_on_validation(actor_run):
         labels = validation["emotion"].map(LABELS.index).to_numpy()
         rows = probability_matrix(calibration.calibrated(validation, fitted))[0]
         assert confidence_threshold(rows, labels) == pytest.approx(record["answer_threshold"], abs=1e-3)
-    assert sorted(validation["speaker"].unique()) != sorted(read_predictions(actor_run / "fold3")["speaker"].unique())
 
 
 @pytest.mark.slow
@@ -152,8 +148,7 @@ def test_temperatures_are_cross_fitted(cached_run, common):
     """Each fold's model is calibrated on the predictions of the other, and the run's predictions are its own."""
     raw = {fold: read_predictions(cached_run / f"fold{fold}") for fold in (0, 3)}
     whole = read_predictions(cached_run)
-    data = parse_arguments(finetune.ARGUMENTS, common)[0]
-    table = load_clip_table(data)
+    table = load_clip_table(parse_arguments(finetune.ARGUMENTS, common)[0])
     for record, other in zip(read_run_json(cached_run)["folds"], (3, 0), strict=True):
         fold = record["index"]
         assert not (cached_run / f"fold{fold}" / "validation.parquet").exists()
@@ -162,15 +157,12 @@ def test_temperatures_are_cross_fitted(cached_run, common):
         expected = probability_matrix(calibration.calibrated(raw[fold], fitted))[0]
         own = whole[whole["fold"] == fold]
         assert np.array_equal(probability_matrix(own)[0], expected)
-        assert np.abs(expected - probability_matrix(raw[fold])[0]).max() > 0.01
         classifier = EmotionClassifier.from_pretrained(cached_run / f"fold{fold}" / "model")
         assert classifier.answer_threshold == fitted.threshold
         clips = [table[row]["audio"] for row in np.flatnonzero(np.isin(np.array(table["clip"]), own["clip"]))]
-        found = [[one.scores[label] for label in LABELS] for one in classifier.predict_many(clips)]
-        # Not equal to 1e-3: the model's weights are float16, and those of a tiny encoder's head are in the hundreds.
-        logits = [np.log(rows) for rows in (probability_matrix(raw[fold])[0], np.array(found))]
-        before, after = (one - one.mean(axis=1, keepdims=True) for one in logits)
-        assert (before * after).sum() / (before**2).sum() * fitted.temperature == pytest.approx(1, abs=0.02)
+        found = np.array([[one.scores[label] for label in LABELS] for one in classifier.predict_many(clips)])
+        # Float16 weights of a tiny encoder's head, which are in the hundreds, move probabilities by some 0.001.
+        assert np.abs(found - expected).mean() < 0.2 * np.abs(found - probability_matrix(raw[fold])[0]).mean()
 
 
 def test_calibration_weighs_folds_alike():
@@ -192,8 +184,6 @@ def test_single_fold_keeps_its_validation_clips(common, tmp_path):
     assert finetune.main([*words, "--hold_out_validation", "false"]) == 0
     validation = read_predictions(tmp_path / "run" / "fold0", "validation.parquet")
     assert sorted(validation["speaker"].unique()) == ["03", "06"]
-    temperature = read_run_json(tmp_path / "run")["folds"][0]["temperature"]
-    assert temperature == calibration.fitted_calibration([validation]).temperature
 
 
 @pytest.mark.slow
@@ -211,7 +201,7 @@ def test_run_reads_a_warm_cache(common, cached_run, cache, tmp_path, monkeypatch
 def experiment(common, *words):
     data, model, *others = parse_arguments(finetune.ARGUMENTS, [*common, *words])
     table = load_clip_table(data)
-    return finetune_data.Experiment(table, finetune.load_clips(table), model.resolved(), *others)
+    return finetune_data.Experiment(table, finetune.load_clips(table), model, *others)
 
 
 def test_cached_files_follow_the_settings(common, cache, tmp_path, monkeypatch):
@@ -235,52 +225,51 @@ def test_masked_labels_and_weights(common):
     rows, columns = np.nonzero(made.masked)
     assert set(columns) == {LABELS.index("calm")}
     assert np.array_equal(rows, np.flatnonzero((made.corpora == "emodb") & (made.labels == LABELS.index("neutral"))))
-    chosen = np.arange(100)
-    assert made.weights(chosen) is None
+    assert made.weights(np.arange(100)) is None
     made.training.corpus_weights = "ravdess=0.3"
-    weights = made.weights(chosen)
+    weights = pd.Series(made.weights(np.arange(100))).groupby([made.corpora[:100], made.labels[:100]]).sum()
     for corpus, share in (("ravdess", 0.3), ("emodb", 0.7)):
-        own = made.corpora[chosen] == corpus
-        assert weights[own].sum() == pytest.approx(share)
-        of_labels = [weights[own & (made.labels[chosen] == label)].sum() for label in set(made.labels[chosen][own])]
-        assert of_labels == pytest.approx([share / len(of_labels)] * len(of_labels))
+        assert weights[corpus].to_numpy() == pytest.approx(share / len(weights[corpus]))
 
 
 def test_corpus_shares():
     corpora = np.repeat(["ravdess", "emodb", "tess"], [100, 25, 400])
     shares = finetune_data.corpus_shares("ravdess=0.35", corpora)
     assert shares == pytest.approx({"ravdess": 0.35, "emodb": 0.65 * 5 / 25, "tess": 0.65 * 20 / 25})
-    assert finetune_data.corpus_shares("savee=0.5", corpora) == pytest.approx(
-        {"emodb": 5 / 35, "ravdess": 10 / 35, "tess": 20 / 35}
-    )
-    assert finetune_data.corpus_shares("tess=0.2,emodb=0.2", corpora[100:]) == pytest.approx(
-        {"tess": 0.5, "emodb": 0.5}
-    )
+    shares = finetune_data.corpus_shares("savee=0.5", corpora)
+    assert shares == pytest.approx({"emodb": 5 / 35, "ravdess": 10 / 35, "tess": 20 / 35})
+    shares = finetune_data.corpus_shares("tess=0.2,emodb=0.2", corpora[100:])
+    assert shares == pytest.approx({"tess": 0.5, "emodb": 0.5})
     for words in ("ravdess", "ravdess=much", "ravdess=-1", "ravdess=0.6,emodb=0.5", "ravdess=1", ""):
         with pytest.raises(UsageError, match="--corpus_weights"):
             finetune_data.corpus_shares(words, corpora)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "named"),
     [
         ("--copies -1", "--copies"),
         ("--copies 1 --frozen_layers 0", "--frozen_layers"),
         ("--keep_positions 0.5 --copies 0", "--keep_positions"),
         ("--keep_positions 0 --copies 1", "--keep_positions"),
         ("--corpus_shift true --copies 0", "--corpus_shift"),
-        ("--copies 1 --frozen_layers 2", "--frozen_layers must be 1 to 1"),
+        ("--copies 1 --frozen_layers 2", "--frozen_layers"),
         ("--copies 1 --join_probability 0.5 --protocol random", "--join_probability"),
         ("--join_probability 2", "--join_probability"),
         ("--crop_probability 2", "crop_probability"),
         ("--ema_decay 1", "--ema_decay"),
         ("--ema_decay 0.9 --load_best_model_at_end true", "--load_best_model_at_end"),
         ("--corpus_weights ravdess=2", "--corpus_weights"),
+        ("--hidden_size 64", "--hidden_size"),
+        ("--architecture cnn", "--base_model"),
+        ("--protocol full", "--reference_run"),
+        ("--folds 7", "7"),
     ],
 )
-def test_arguments_are_refused(common, tmp_path, capsys, options, words):
-    assert finetune.main([*common, "--output_dir", str(tmp_path / "run"), "--folds", "0", *options.split()]) == 2
-    assert words in capsys.readouterr().err
+def test_arguments_are_refused(common, tmp_path, capsys, options, named):
+    folds = [] if "full" in options else ["--folds", "0"]
+    assert finetune.main([*common, "--output_dir", str(tmp_path / "run"), *folds, *options.split()]) == 2
+    assert named in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -308,30 +297,19 @@ def test_full_model_is_calibrated_by_reference(common, actor_run, tmp_path):
         *("familiarity.safetensors", "example.flac", "example.json"),
         *(f"evaluation/whisper-actor/{name}" for name in evidence),
     }
-    records = read_run_json(actor_run)["folds"]
-    temperatures, thresholds = ([record[key] for record in records] for key in ("temperature", "answer_threshold"))
-    used = read_run_json(folder)["folds"][0]["temperature"]
-    assert used == pytest.approx((temperatures[0] * temperatures[1]) ** 0.5)
-    assert classifier.answer_threshold == pytest.approx(sum(thresholds) / 2, abs=1e-4)
+    expected = calibration.earlier_calibration(actor_run, "full", 0)
+    assert read_run_json(folder)["folds"][0]["temperature"] == expected.temperature
+    assert classifier.answer_threshold == expected.threshold
 
 
-@pytest.mark.slow
-def test_reference_run_calibrates_the_same_fold(common, actor_run, tmp_path, monkeypatch):
-    trained_on, run_fold = {}, finetune.run_fold
-
-    def remember(made, fold, *arguments):
-        trained_on[fold.index] = set(np.array(made.table["speaker"])[fold.train])
-        run_fold(made, fold, *arguments)
-
-    monkeypatch.setattr(finetune, "run_fold", remember)
-    folder = tmp_path / "run"
-    arguments = [*common, "--folds", "0", "--output_dir", str(folder), "--hold_out_validation", "false"]
-    assert finetune.main([*arguments, "--num_train_epochs", "0", "--reference_run", str(actor_run)]) == 0
-    assert len(trained_on[0]) == 24 - 5
-    assert not (folder / "fold0" / "validation.parquet").exists()
-    # That of fold 3 was fitted on speakers that fold 0 may test.
-    first, used = (read_run_json(run)["folds"][0] for run in (actor_run, folder))
-    assert (used["temperature"], used["answer_threshold"]) == (first["temperature"], first["answer_threshold"])
+def test_earlier_calibration(tmp_path):
+    """That of the same fold, or else the mean: another fold held out speakers that this one tests."""
+    folds = [{"index": 0, "temperature": 1.0, "answer_threshold": 0.5}]
+    folds += [{"index": 3, "temperature": 4.0, "answer_threshold": 0.7}]
+    write_run_json(tmp_path, protocol="actor", folds=folds)
+    assert calibration.earlier_calibration(tmp_path, "actor", 3) == calibration.Calibration(4.0, 0.7)
+    mean = calibration.earlier_calibration(tmp_path, "full", 0)
+    assert (mean.temperature, mean.threshold) == pytest.approx((2.0, 0.6))
 
 
 def test_resume_needs_the_same_recipe(common, tmp_path, capsys, monkeypatch):
@@ -350,37 +328,24 @@ def test_resume_needs_the_same_recipe(common, tmp_path, capsys, monkeypatch):
         finetune.main([*resume, "--folds", "0,3", "--per_device_eval_batch_size", "8"])
 
 
-def test_reference_run_lacks_the_fold(common, actor_run, tmp_path, capsys):
-    arguments = ["--folds", "2", "--output_dir", str(tmp_path / "run"), "--hold_out_validation", "false"]
-    assert finetune.main([*common, *arguments, "--reference_run", str(actor_run)]) == 2
-    assert "fold 2" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("spoilt", "words"),
-    [
-        ("nowhere", "cannot read"),
-        ("broken-off", "holds no metrics.json: did its run end?"),
-        ("svm-actor", "is a run of train.baseline"),
-    ],
-)
-def test_reference_run_is_checked_before_training(common, tmp_path, capsys, spoilt, words):
-    for name, command in (
-        ("good", "train.finetune"),
-        ("broken-off", "train.finetune"),
-        ("svm-actor", "train.baseline"),
+@pytest.mark.parametrize("spoilt", ["nowhere", "interrupted", "svm-actor", "other-fold"])
+def test_reference_run_is_checked_before_training(common, tmp_path, capsys, spoilt):
+    for name, command, fold in (
+        ("good", "train.finetune", 0),
+        ("interrupted", "train.finetune", 0),
+        ("svm-actor", "train.baseline", 0),
+        ("other-fold", "train.finetune", 2),
     ):
         (tmp_path / name).mkdir()
-        write_run_json(tmp_path / name, command=command, folds=[{"index": 0, "temperature": 1.0}])
-    for name in ("good", "svm-actor"):
-        (tmp_path / name / "metrics.json").write_text("{}")
-    reference = f"{tmp_path / 'good'},{tmp_path / spoilt}"
-    arguments = ["--protocol", "full", "--output_dir", str(tmp_path / "run"), "--reference_run", reference]
-    assert finetune.main([*common, *arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert spoilt in error
+        record = {"index": fold, "temperature": 1.0}
+        write_run_json(tmp_path / name, command=command, protocol="actor", folds=[record])
+        if name != "interrupted":
+            (tmp_path / name / "metrics.json").write_text("{}")
+    words = ["--protocol", "full", "--reference_run", f"{tmp_path / 'good'},{tmp_path / spoilt}"]
+    if spoilt == "other-fold":
+        words = ["--folds", "0", "--hold_out_validation", "false", "--reference_run", str(tmp_path / spoilt)]
+    assert finetune.main([*common, *words, "--output_dir", str(tmp_path / "run")]) == 2
+    assert spoilt in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -420,50 +385,18 @@ def test_push_of_one_fold(common, tmp_path, hub):
 
 def test_push_is_refused_before_training(common, tmp_path, capsys, hub):
     push = [*common, "--output_dir", str(tmp_path / "run"), "--push_to_hub", "true", "--hub_model_id"]
-    for arguments, words in (
+    for arguments, named in (
         (["alice/model"], "single fold"),
         (["alice/model", "--folds", "0,1"], "single fold"),
         (["alice/model", "--protocol", "full", "--calibrate", "false"], "--reference_run"),
-        (["bob/model", "--folds", "0"], "not yours"),
+        (["bob/model", "--folds", "0"], "bob"),
         (["alice/model", "--folds", "0", "--hub_revision", "v2"], "--hub_revision"),
-        (["alice/model", "--folds", "0", "--hub_token", "hf_wrong"], "does not know your token"),
+        (["alice/model", "--folds", "0", "--hub_token", "hf_wrong"], "token"),
     ):
         assert finetune.main([*push, *arguments]) == 2
-        assert words in capsys.readouterr().err
+        assert named in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert not hub.store.exists("model", "alice/model")
-
-
-def test_full_model_needs_a_reference_run(common, tmp_path, capsys):
-    assert finetune.main([*common, "--protocol", "full", "--output_dir", str(tmp_path / "run")]) == 2
-    assert "--reference_run" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_missing_actor_is_named(base, tmp_path, capsys):
-    make_ravdess(tmp_path / "ravdess", actors=range(1, 24))
-    arguments = ["--base_model", str(base), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "run"), *SMALL]
-    assert finetune.main(arguments) == 2
-    assert "24" in capsys.readouterr().err
-
-
-def test_recipe_gives_defaults(tmp_path, capsys):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("learning_rate: 1.0e-4\nnum_layers: 3\nprotocol: emobox\n")
-    data, model, _, training = parse_arguments(finetune.ARGUMENTS, ["--recipe", str(recipe), "--num_layers", "4"])
-    assert (data.protocol, model.num_layers, training.learning_rate) == ("emobox", 4, 1e-4)
-    recipe.write_text("learning_rat: 1.0e-4\n")
-    assert finetune.main(["--recipe", str(recipe), "--output_dir", str(tmp_path / "run")]) == 2
-    assert "did you mean 'learning_rate'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["whisper", "whisper-linear-probe"])
-def test_recipes_of_whisper_parse(name):
-    _, model, augmentation, training = parse_arguments(finetune.ARGUMENTS, ["--recipe", f"train/recipes/{name}.yaml"])
-    assert (model.resolved().family, model.base_model, model.frozen_layers) == (name, "openai/whisper-base", 2)
-    assert augmentation.augmentation().crop_probability > 0
-    probed = name == "whisper-linear-probe"
-    assert ((training.max_steps, training.num_train_epochs) == (-1, 0)) == probed == (model.ema_decay == 0)
 
 
 @pytest.mark.slow
@@ -475,59 +408,45 @@ def test_loss_that_is_nan_ends_the_run(common, tmp_path, monkeypatch, capsys):
                     model.classifier.bias.fill_(float("nan"))
             return super().compute_loss(model, inputs, **kwargs)
 
-    folder = tmp_path / "run"
-    words = [*common, "--folds", "0", "--output_dir", str(folder)]
-    with monkeypatch.context() as patch:
-        patch.setattr(finetune_fold, "EmotionTrainer", Diverging)
-        assert finetune.main(words) == 2
+    monkeypatch.setattr(finetune_fold, "EmotionTrainer", Diverging)
+    assert finetune.main([*common, "--folds", "0", "--output_dir", str(tmp_path / "run")]) == 2
     assert "--learning_rate" in capsys.readouterr().err
-    (checkpoint,) = folder.glob("fold0/checkpoint-*")
+    (checkpoint,) = tmp_path.glob("run/fold0/checkpoint-*")
     assert all(tensor.isfinite().all() for tensor in load_file(checkpoint / "model.safetensors").values())
-    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
 
 
-@pytest.mark.slow
-def test_full_disk_leaves_a_run_to_resume(common, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("where", ["create_run", "run_fold"])
+def test_full_disk_ends_the_run(where, common, tmp_path, monkeypatch, capsys):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "predictions.parquet")
 
-    folder = tmp_path / "run"
-    words = [*common, "--folds", "0", "--output_dir", str(folder)]
-    with monkeypatch.context() as patch:
-        patch.setattr(finetune_fold, "write_predictions", full)
-        assert finetune.main(words) == 1
+    monkeypatch.setattr(finetune, where, full)
+    assert finetune.main([*common, "--folds", "0", "--output_dir", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "'predictions.parquet'" in error
     assert "--resume_from_checkpoint true" in error
-    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
-    assert read_run_json(folder)["folds"][0]["resumed"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", ["validation", "cross-fitted"])
-def test_killed_calibration_is_done_again(kept, common, request, tmp_path, monkeypatch):
+def test_killed_calibration_is_repeated(common, cached_run, tmp_path, monkeypatch):
     """A fold counts as finished only with its calibration."""
-    options = TOGETHER if kept == "cross-fitted" else ["--folds", "0,3"]
-    expected = request.getfixturevalue("cached_run" if kept == "cross-fitted" else "actor_run")
-    folder, apply, calls = tmp_path / "run", calibration.apply_calibration, []
+    folder, apply = tmp_path / "run", calibration.apply_calibration
 
     def stopped(one, calibration):
-        calls.append(one)
         if calibration.threshold is not None:
             shutil.rmtree(one / "model")  # as when the new folder had not taken its place
             stop()
         return apply(one, calibration)
 
-    words = [*common, *options, "--output_dir", str(folder)]
+    words = [*common, *TOGETHER, "--output_dir", str(folder)]
     with monkeypatch.context() as patch:
         patch.setattr(calibration, "apply_calibration", stopped)
         with pytest.raises(StopError):
             finetune.main(words)
-    assert len(calls) == (3 if kept == "cross-fitted" else 1)
     assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
     for fold in ("fold0", "fold3"):
-        assert_same_model(expected / fold, folder / fold)
-    assert read_run_json(folder)["folds"][0]["temperature"] == read_run_json(expected)["folds"][0]["temperature"]
+        assert_same_model(cached_run / fold, folder / fold)
+    assert read_predictions(folder).equals(read_predictions(cached_run))
 
 
 def test_folder_that_cannot_be_is_named(common, tmp_path, capsys):
