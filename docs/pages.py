@@ -139,9 +139,7 @@ WIDTH = 100  # of the help texts, in characters
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 1 if --check found a page out of date."""
-    parser = CommandParser(prog="python -m docs.pages", doc=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
-    check = parser.parse_args(argv).check
+    check = build_parser().parse_args(argv).check
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if check:
@@ -149,6 +147,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             path.write_text(pages()[path], encoding="utf-8")
     return int(check and bool(stale))
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m docs.pages", doc=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    return parser
 
 
 def pages() -> dict[Path, str]:
