@@ -1,3 +1,3 @@
-from ser_hf.threads import limit_threads
+from ser_hf.utils.threads import limit_threads
 
 limit_threads()  # before gradio, torch and the like are imported

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from app.views import PARTS, model_name, render
-from ser_hf.marks import GENDER_NAMES, GENDER_STYLES
+from ser_hf.labels import GENDER_NAMES, GENDER_STYLES
 from ser_hf.protocols import PROTOCOLS
 
 Metrics = dict[str, Any]
@@ -33,7 +33,7 @@ class Described:
 
     Attributes:
         name: what people know it by.
-        metrics: the parsed ``metrics.json`` of its folder, see `ser_hf.card.write_card`; None where there is none.
+        metrics: the parsed ``metrics.json`` of its folder, see `ser_hf.hub.card.write_card`; None where there is none.
         trained_on: the corpora that it was trained on; empty where it does not say.
     """
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from ser_hf.names import unknown_name
+from ser_hf.utils.names import unknown_name
 
 PREFIX = "SER_HF_LIMIT_"
 

@@ -11,7 +11,7 @@ import jinja2
 
 from app.analysis import Answer, Explanation
 from app.limits import Limits
-from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
+from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS
 from ser_hf.streaming import HEARD_SECONDS
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -21,8 +21,8 @@ from typing import Any
 
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CORPORA, corpus_facts
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import read_predictions
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import read_predictions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNS = REPOSITORY / "reports" / "runs"

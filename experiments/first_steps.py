@@ -21,7 +21,7 @@ from pathlib import Path
 
 from experiments.measuring import REPOSITORY, Table, describe
 from ser_hf.command_line import CommandParser
-from ser_hf.files import write_text
+from ser_hf.utils.files import write_text
 
 PYTHON = ".venv/bin/python"
 LISTENING = "Listening on"  # what the page prints when it is served

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
-from ser_hf.evidence import publishable
-from ser_hf.files import replacing, write_json
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
+from ser_hf.evaluation.runs import METRICS, PREDICTIONS, RUN, read_predictions, read_run_json
+from ser_hf.hub.evidence import publishable
+from ser_hf.utils.files import replacing, write_json
 from train.arguments import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "train" / "recipes"
@@ -32,7 +32,7 @@ class Job:
     Attributes:
         name: of the run folder.
         row: name of the recipe.
-        protocol: as `ser_hf.splits.make_folds` takes it.
+        protocol: as `ser_hf.protocols.folds.make_folds` takes it.
         command: "baseline" or "finetune".
         arguments: of the command, beside the recipe, by name.
     """

@@ -22,7 +22,7 @@ from experiments.jobs import RECIPES, Job, add_arguments, end, is_finished, keep
 from experiments.leaderboard_report import write_leaderboard
 from experiments.robustness import is_measured
 from ser_hf.command_line import CommandParser
-from ser_hf.runs import RunError
+from ser_hf.evaluation.runs import RunError
 from train.arguments import read_recipe
 from train.common import UsageError, chosen_names
 

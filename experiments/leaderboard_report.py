@@ -15,12 +15,23 @@ from matplotlib.lines import Line2D
 from experiments.conditions import AS_RECORDED, LENGTH_CURVE, NOISE_CURVE
 from experiments.jobs import Job
 from experiments.robustness import CONDITIONS_FILE, NO_SPEECH_FILE
-from ser_hf.files import write_text
+from ser_hf.evaluation.markdown import bracket, percent, table
+from ser_hf.evaluation.metrics import expected_calibration_error, label_indices, probability_matrix
+from ser_hf.evaluation.plots import (
+    ACCENT,
+    CAUTION,
+    INK,
+    MUTED,
+    PAPER,
+    add_legend,
+    line_style,
+    name_rows,
+    new_figure,
+    set_grid,
+)
+from ser_hf.evaluation.statistics import gender_gap
 from ser_hf.labels import LABELS
-from ser_hf.markdown import bracket, percent, table
-from ser_hf.metrics import expected_calibration_error, label_indices, probability_matrix
-from ser_hf.plots import ACCENT, CAUTION, INK, MUTED, PAPER, add_legend, line_style, name_rows, new_figure, set_grid
-from ser_hf.statistics import gender_gap
+from ser_hf.utils.files import write_text
 from train.reporting import Gallery, Run, read_run
 
 NOTHING = "–"  # not run, or not known

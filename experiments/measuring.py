@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ser_hf import markdown
-from ser_hf.runs import CPU_FLAGS, environment
+from ser_hf.evaluation.runs import CPU_FLAGS, environment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "transformers", "onnxruntime", "numpy", "scikit-learn", "librosa", "opensmile")

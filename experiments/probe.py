@@ -28,13 +28,13 @@ from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
 from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError, load_corpus
-from ser_hf.files import write_text
+from ser_hf.evaluation.markdown import percent, table
 from ser_hf.labels import LABELS
-from ser_hf.markdown import percent, table
 from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, pretrained_folder
 from ser_hf.models.neural import NeuralModel
-from ser_hf.splits import SplitError, make_folds
+from ser_hf.protocols.folds import SplitError, make_folds
+from ser_hf.utils.files import write_text
 from train.finetune_arguments import PRETRAINED
 
 BATCH, REGULARISATION = 32, 0.01

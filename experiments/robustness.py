@@ -29,13 +29,13 @@ from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError, load_corpus
+from ser_hf.evaluation.metrics import probability_matrix
+from ser_hf.evaluation.runs import RunError, read_predictions
 from ser_hf.features import extract, feature_names
-from ser_hf.files import write_json
-from ser_hf.metrics import probability_matrix
 from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
-from ser_hf.runs import RunError, read_predictions
+from ser_hf.utils.files import write_json
 from train.common import UsageError, chosen_names
 
 CONFIDENT_SHARE = 0.8  # of the predictions on unseen speakers

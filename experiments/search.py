@@ -20,10 +20,10 @@ from typing import Any
 
 from experiments.jobs import Job, add_arguments, end, options, run_jobs, with_base_model
 from ser_hf.command_line import CommandParser
-from ser_hf.files import write_text
-from ser_hf.markdown import bracket, percent, table
-from ser_hf.runs import RunError
-from ser_hf.statistics import AlignmentError, mcnemar
+from ser_hf.evaluation.markdown import bracket, percent, table
+from ser_hf.evaluation.runs import RunError
+from ser_hf.evaluation.statistics import AlignmentError, mcnemar
+from ser_hf.utils.files import write_text
 from train.arguments import read_recipe
 from train.common import UsageError, chosen_names
 from train.reporting import Run, read_run

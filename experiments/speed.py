@@ -45,8 +45,8 @@ from experiments.measuring import REPOSITORY, Table, alternate, describe, median
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError, load_corpus
-from ser_hf.files import write_json, write_text
-from ser_hf.threads import VARIABLES, available_cores
+from ser_hf.utils.files import write_json, write_text
+from ser_hf.utils.threads import VARIABLES, available_cores
 from train.common import UsageError, chosen_names
 
 REPORT = REPOSITORY / "reports" / "speed.md"

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, check_speech, read_audio, speech_windows
+from ser_hf.audio.quality import quality_doubts
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.names import unknown_name
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, low_confidence, out_of_domain
-from ser_hf.quality import quality_doubts
+from ser_hf.utils.names import unknown_name
 
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
 DEFAULT_BASELINE = BUNDLED_MODELS / "ser-svm"
@@ -65,7 +65,7 @@ class EmotionClassifier:
         model: the `NeuralModel`, `OnnxModel` or `ClassicalModel` inside; its labels may be in another order.
         answer_threshold: least probability of the predicted label, in [0, 1], for a prediction to be confident; chosen
             on clips that the model was not trained on.
-        metrics: what is in the model's ``metrics.json`` (see `ser_hf.metrics.evaluate_predictions`); None without one.
+        metrics: the contents of the model's ``metrics.json`` (`ser_hf.evaluation.metrics`); None without one.
         trained_on: the corpora that the model was trained on; empty where its ``config.json`` does not say.
     """
 

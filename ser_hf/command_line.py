@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ser_hf.names import nearest, unknown_name
+from ser_hf.utils.names import nearest, unknown_name
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 

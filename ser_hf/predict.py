@@ -29,7 +29,7 @@ from pathlib import Path
 from ser_hf.command_line import CommandParser
 from ser_hf.rows import FORMATS, PartialRows, Row, model_key, predict_rows, write_rows
 from ser_hf.scale import ScaleError, predict_on_ray
-from ser_hf.threads import limit_threads
+from ser_hf.utils.threads import limit_threads
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),

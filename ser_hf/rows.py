@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ser_hf.files import replacing
+from ser_hf.utils.files import replacing
 
 if TYPE_CHECKING:
     from ser_hf.classifier import EmotionClassifier

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from ser_hf.rows import Row, predict_rows
-from ser_hf.threads import VARIABLES, available_cores
+from ser_hf.utils.threads import VARIABLES, available_cores
 
 BATCH_ROWS = 16  # recordings that a worker takes at a time, and that are repeated when it dies
 RETRIES = 3  # of a batch; Ray's default is to repeat it for ever

@@ -12,9 +12,9 @@ from datasets import Dataset
 
 from ser_hf.corpora import clip_table
 from ser_hf.corpora.ravdess import EMOTIONS as RAVDESS_EMOTIONS
+from ser_hf.evaluation.metrics import softmax
+from ser_hf.evaluation.runs import create_run, prediction_frame, write_predictions, write_run_json
 from ser_hf.labels import LABELS
-from ser_hf.metrics import softmax
-from ser_hf.runs import create_run, prediction_frame, write_predictions, write_run_json
 
 INTENSITIES = ("normal", "strong")
 

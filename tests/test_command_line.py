@@ -3,7 +3,7 @@
 import pytest
 
 from ser_hf.command_line import CommandParser
-from ser_hf.names import nearest, unknown_name
+from ser_hf.utils.names import nearest, unknown_name
 
 DOC = """Do a thing with some files, which is said in one sentence that is long enough to need two lines of eighty.
 

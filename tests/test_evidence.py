@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.evidence import CardError, add_evaluation, check_metrics, difference, publishable, read_evaluations
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import read_predictions, write_predictions, write_run_json
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import read_predictions, write_predictions, write_run_json
+from ser_hf.hub.evidence import CardError, add_evaluation, check_metrics, difference, publishable, read_evaluations
 from tests.predictions import make_predictions, make_run, make_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,7 +25,9 @@ KEPT = sorted(path for path in (REPOSITORY / "reports" / "runs").glob("*") if pa
 def pictures(monkeypatch) -> list[str]:
     """The titles of the pictures that would have been drawn; tests/card/ draws them."""
     titles: list[str] = []
-    monkeypatch.setattr("ser_hf.plots.save_run_plots", lambda frame, metrics, folder, title: titles.append(title))
+    monkeypatch.setattr(
+        "ser_hf.evaluation.plots.save_run_plots", lambda frame, metrics, folder, title: titles.append(title)
+    )
     return titles
 
 

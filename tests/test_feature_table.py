@@ -3,8 +3,8 @@ import pytest
 import soundfile
 
 from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError
-from ser_hf.feature_table import default_cache_dir, extract_table
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
+from ser_hf.features.table import default_cache_dir, extract_table
 from tests.synthetic import make_clip
 
 
@@ -44,14 +44,14 @@ def test_cache_is_keyed_by_content_and_settings(clips, tmp_path, monkeypatch):
     copies = [path.read_bytes() for path in clips]
     assert (extracted(copies, cache_dir=tmp_path) == 7).all(axis=None)
     assert not (extracted(clips, ["energy"], tmp_path) == 7).any(axis=None)
-    monkeypatch.setattr("ser_hf.feature_table.FEATURES_VERSION", FEATURES_VERSION + 1)
+    monkeypatch.setattr("ser_hf.features.table.FEATURES_VERSION", FEATURES_VERSION + 1)
     np.testing.assert_array_equal(extracted(clips, cache_dir=tmp_path), first)
 
 
 def test_cache_is_found_without_decoding(clips, tmp_path, monkeypatch):
     first = extracted(clips, cache_dir=tmp_path)
-    monkeypatch.setattr("ser_hf.feature_table._row", pytest.fail)
-    monkeypatch.setattr("ser_hf.feature_table.load_audio", pytest.fail)
+    monkeypatch.setattr("ser_hf.features.table._row", pytest.fail)
+    monkeypatch.setattr("ser_hf.features.table.load_audio", pytest.fail)
     again = extracted([{"path": str(path), "bytes": None} for path in clips], cache_dir=tmp_path, n_jobs=2)
     np.testing.assert_array_equal(again, first)
 

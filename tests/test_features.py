@@ -18,7 +18,7 @@ from ser_hf.features import (
     extract,
     feature_names,
 )
-from ser_hf.frames import Frames
+from ser_hf.features.frames import Frames
 from tests.synthetic import make_clip
 
 HAS_OPENSMILE = importlib.util.find_spec("opensmile") is not None

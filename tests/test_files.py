@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ser_hf.files import replacing_folder, write_json, write_text
+from ser_hf.utils.files import replacing_folder, write_json, write_text
 
 
 def test_a_text_takes_its_place_when_it_is_whole(tmp_path):

@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from ser_hf.emotion_metrics import EmotionMetrics
-from ser_hf.labels import LABELS
-from ser_hf.metrics import (
+from ser_hf.evaluation.emotion_metrics import EmotionMetrics
+from ser_hf.evaluation.metrics import (
     COVERAGES,
     confidence_threshold,
     coverage_table,
@@ -30,6 +29,7 @@ from ser_hf.metrics import (
     softmax,
     summary,
 )
+from ser_hf.labels import LABELS
 from tests.predictions import make_predictions, make_table
 
 pairs_of_labels = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60).map(np.array)
@@ -232,5 +232,8 @@ def test_emotion_metrics_gives_the_figures_of_score(frame):
 
 
 def test_metrics_do_not_import_torch():
-    code = "import sys, ser_hf.metrics, ser_hf.runs; sys.exit('torch' in sys.modules or 'evaluate' in sys.modules)"
+    code = (
+        "import sys, ser_hf.evaluation.metrics, ser_hf.evaluation.runs; "
+        "sys.exit('torch' in sys.modules or 'evaluate' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "."}).returncode == 0

@@ -9,10 +9,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from ser_hf import plots
-from ser_hf.labels import LABELS
-from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
-from ser_hf.metrics import evaluate_predictions
+from ser_hf.evaluation import plots
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS, LABELS
 from tests.predictions import make_predictions, make_table
 
 # Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from ser_hf.audio import SAMPLE_RATE, Recording, speech_span
+from ser_hf.audio.quality import level_range, quality_doubts
 from ser_hf.labels import LABELS
-from ser_hf.quality import level_range, quality_doubts
 from tests.synthetic import make_clip
 
 

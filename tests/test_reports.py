@@ -10,8 +10,8 @@ import pytest
 
 from docs import pages
 from experiments import leaderboard
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import read_predictions, read_run_json
 from train.compare import compare
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_hf import runs
-from ser_hf.labels import LABELS
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import (
+from ser_hf.evaluation import runs
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import (
     RunError,
     create_run,
     finish_run,
@@ -21,6 +20,7 @@ from ser_hf.runs import (
     write_predictions,
     write_run_json,
 )
+from ser_hf.labels import LABELS
 from tests.predictions import make_predictions, make_table
 
 HOW = pytest.mark.parametrize("how", ["overwrite", "resume"])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_hf.metrics import evaluate_predictions, score
-from ser_hf.statistics import (
+from ser_hf.evaluation.metrics import evaluate_predictions, score
+from ser_hf.evaluation.statistics import (
     CALIBRATION_BINS,
     AlignmentError,
     bootstrap_intervals,

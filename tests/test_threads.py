@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_hf import threads
-from ser_hf.threads import VARIABLES, available_cores, limit_threads, thread_count
+from ser_hf.utils import threads
+from ser_hf.utils.threads import VARIABLES, available_cores, limit_threads, thread_count
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -63,7 +63,7 @@ def test_commands_limit_threads_before_numpy(command):
     """Libraries read the environment once, when they are imported."""
     code = f"""
 import sys
-from ser_hf import threads
+from ser_hf.utils import threads
 def checked():
     assert not {{"numpy", "torch", "sklearn", "librosa"}} & set(sys.modules)
     threads.done = True

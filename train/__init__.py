@@ -1,5 +1,5 @@
 """The commands: each reads arguments, calls the library and writes a run folder."""
 
-from ser_hf.threads import limit_threads
+from ser_hf.utils.threads import limit_threads
 
 limit_threads()  # before any command imports a numerical library

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from ser_hf.card_arguments import ARGUMENTS
 from ser_hf.command_line import CommandParser
-from ser_hf.names import nearest, unknown_name
-from ser_hf.runs import RUN
+from ser_hf.evaluation.runs import RUN
+from ser_hf.hub.card_arguments import ARGUMENTS
+from ser_hf.utils.names import nearest, unknown_name
 from train.common import UsageError, argument_help
 
 # Arguments that say where one run writes and what becomes of it, and not what it computes.
@@ -31,7 +31,7 @@ class RecipeParser(CommandParser, HfArgumentParser):
 
     Args:
         dataclass_types: each may name its group of options as ``_argument_group_name``. A field without a text has that
-            of `ser_hf.card_arguments.ARGUMENTS`.
+            of `ser_hf.hub.card_arguments.ARGUMENTS`.
         prog: the command, as ``python -m train.baseline``.
         doc: the docstring of its module (see `CommandParser`).
         show_all: show inherited options.

@@ -28,16 +28,16 @@ from transformers.hf_argparser import HfArg
 
 from ser_hf.audio import AudioError
 from ser_hf.corpora import CorpusError, corpus_fingerprint
-from ser_hf.evidence import CardError
-from ser_hf.feature_table import default_cache_dir, extract_table
+from ser_hf.evaluation.metrics import summary
+from ser_hf.evaluation.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from ser_hf.features import GROUPS, MissingPackageError, feature_names
-from ser_hf.files import replacing_folder, write_json
-from ser_hf.metrics import summary
+from ser_hf.features.table import default_cache_dir, extract_table
+from ser_hf.hub.evidence import CardError
 from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel, fit_classical, group_importance, save_classical
 from ser_hf.models.families import FAMILIES
-from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
-from ser_hf.splits import Fold, SplitError
+from ser_hf.protocols.folds import Fold, SplitError
+from ser_hf.utils.files import replacing_folder, write_json
 from train.arguments import parse_arguments
 from train.common import (
     DataArguments,

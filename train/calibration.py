@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_hf.files import replacing_folder, write_json
+from ser_hf.evaluation.metrics import confidence_threshold, fit_temperature, probability_matrix, softmax
+from ser_hf.evaluation.runs import read_predictions, read_run_json
 from ser_hf.labels import LABEL2ID
-from ser_hf.metrics import confidence_threshold, fit_temperature, probability_matrix, softmax
 from ser_hf.models.familiarity import save_familiarity
 from ser_hf.models.head import scale_logits
 from ser_hf.models.neural import load_neural, save_neural
-from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.utils.files import replacing_folder, write_json
 from train.common import require
 
 FOLD = "fold.json"
@@ -29,7 +29,7 @@ class Calibration:
 
     Attributes:
         temperature: divides the logits.
-        threshold: see `ser_hf.metrics.confidence_threshold`; None if not known.
+        threshold: see `ser_hf.evaluation.metrics.confidence_threshold`; None if not known.
     """
 
     temperature: float = 1.0

@@ -12,12 +12,12 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from ser_hf.audio import SAMPLE_RATE, load_audio
-from ser_hf.card_arguments import ARGUMENTS
 from ser_hf.corpora import expand_corpora, load_corpus
-from ser_hf.names import unknown_name
+from ser_hf.evaluation.runs import METRICS, read_run_json
+from ser_hf.hub.card_arguments import ARGUMENTS
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.runs import METRICS, read_run_json
-from ser_hf.splits import Fold, column_names, make_folds
+from ser_hf.protocols.folds import Fold, column_names, make_folds
+from ser_hf.utils.names import unknown_name
 
 TIMED_CLIPS = 10
 
@@ -161,7 +161,7 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
 
     Raises:
         UsageError: the corpora have too few speakers to hold out validation speakers.
-        SplitError: see `ser_hf.splits.make_folds`.
+        SplitError: see `ser_hf.protocols.folds.make_folds`.
     """
     whole = np.isin(np.array(table["corpus"]), data.undivided)
     rows = np.flatnonzero(~whole)

@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from ser_hf import plots
 from ser_hf.command_line import CommandParser
-from ser_hf.files import write_text
-from ser_hf.labels import LABELS
-from ser_hf.markdown import bracket, percent, table
-from ser_hf.marks import GENDER_NAMES
+from ser_hf.evaluation import plots
+from ser_hf.evaluation.markdown import bracket, percent, table
+from ser_hf.evaluation.runs import RunError
+from ser_hf.evaluation.statistics import AlignmentError, holm, mcnemar
+from ser_hf.labels import GENDER_NAMES, LABELS
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.runs import RunError
-from ser_hf.statistics import AlignmentError, holm, mcnemar
+from ser_hf.utils.files import write_text
 from train.reporting import Gallery, Run, read_run
 
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")

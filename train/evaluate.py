@@ -25,11 +25,11 @@ from transformers.hf_argparser import HfArg
 from ser_hf.audio import AudioError
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.evaluation.metrics import summary
+from ser_hf.evaluation.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
-from ser_hf.metrics import summary
 from ser_hf.models import ModelError
-from ser_hf.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
 from train.arguments import parse_arguments
 from train.common import UsageError, names_of
 

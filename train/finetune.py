@@ -30,17 +30,25 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from ser_hf.audio import AudioError, load_audio
-from ser_hf.card_arguments import ARGUMENTS as IN_CARD
 from ser_hf.corpora import CorpusError, corpus_fingerprint
-from ser_hf.evidence import CardError
-from ser_hf.files import replacing_folder
+from ser_hf.evaluation.metrics import summary
+from ser_hf.evaluation.runs import (
+    RUN,
+    RunError,
+    create_run,
+    finish_run,
+    read_predictions,
+    read_run_json,
+    write_run_json,
+)
 from ser_hf.hub import HubError, commit_of, log_in
-from ser_hf.metrics import summary
+from ser_hf.hub.card_arguments import ARGUMENTS as IN_CARD
+from ser_hf.hub.evidence import CardError
 from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
-from ser_hf.runs import RUN, RunError, create_run, finish_run, read_predictions, read_run_json, write_run_json
-from ser_hf.splits import Fold, SplitError
+from ser_hf.protocols.folds import Fold, SplitError
+from ser_hf.utils.files import replacing_folder
 from train.arguments import parse_arguments
 from train.calibration import FOLD, Calibration, calibrated, cross_fit, earlier_calibration
 from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference, require

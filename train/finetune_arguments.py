@@ -1,6 +1,6 @@
 """Arguments of `train.finetune`, beside where the data is: the model, the augmentation, the training.
 
-What a field without a text of its own means stands in `ser_hf.card_arguments.ARGUMENTS`, for `--help` and for the card.
+The texts of fields without one are in `ser_hf.hub.card_arguments.ARGUMENTS`, for `--help` and for the card.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE, trim_silence
 from ser_hf.corpora import corpus_facts, corpus_fingerprint
-from ser_hf.feature_table import default_cache_dir
-from ser_hf.files import replacing
+from ser_hf.evaluation.statistics import speaker_ids
+from ser_hf.features.table import default_cache_dir
 from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.models.building import create_model
 from ser_hf.models.extractors import window_seconds
@@ -27,8 +27,8 @@ from ser_hf.models.head import pooled_features
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.states import cached_states, check_states_can_be_cached, upper_layers
 from ser_hf.models.training import ClipDataset, Collator, StatesCollator, StatesDataset
-from ser_hf.splits import Fold
-from ser_hf.statistics import speaker_ids
+from ser_hf.protocols.folds import Fold
+from ser_hf.utils.files import replacing
 from train.common import UsageError, require
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments
 

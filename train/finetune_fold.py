@@ -18,7 +18,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import AudioError
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
-from ser_hf.files import write_json
+from ser_hf.evaluation.runs import PREDICTIONS, prediction_frame, read_predictions, write_predictions
 from ser_hf.labels import LABELS
 from ser_hf.models.building import freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.extractors import window_seconds
@@ -33,8 +33,8 @@ from ser_hf.models.training import (
     compute_metrics,
     last_whole_checkpoint,
 )
-from ser_hf.runs import PREDICTIONS, prediction_frame, read_predictions, write_predictions
-from ser_hf.splits import Fold
+from ser_hf.protocols.folds import Fold
+from ser_hf.utils.files import write_json
 from train.calibration import FOLD, Calibration, apply_calibration, fitted_calibration
 from train.common import milliseconds_per_clip
 from train.finetune_data import Experiment

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ser_hf.card import write_card
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError
-from ser_hf.evidence import CardError, add_evaluation
 from ser_hf.hub import HubError, files_below, log_in, push_folder
+from ser_hf.hub.card import write_card
+from ser_hf.hub.evidence import CardError, add_evaluation
 from ser_hf.models import ModelError
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 from ser_hf.models.onnx_model import ONNX_FILE, export_onnx

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ser_hf import plots
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import RunError, read_predictions, read_run_json
+from ser_hf.evaluation import plots
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import RunError, read_predictions, read_run_json
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.names import unknown_name
+from ser_hf.utils.names import unknown_name
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A table is a `datasets.Dataset`, one row per clip: `clip` (official stem), `audi
 bytes), `emotion` (`ClassLabel` over `LABELS`), `speaker`, `gender` ("male", "female"), `statement` (the words),
 `intensity` ("normal", "strong"; in CREMA-D "low", "medium", "high"), `repetition` (int), `corpus`. What a corpus does
 not say is None, so that figures by intensity leave it out. With `load_corpus(folds=...)` also its folds, as
-`ser_hf.splits.fold_columns` describes them.
+`ser_hf.protocols.folds.fold_columns` describes them.
 
 A speaker is identified by corpus and name together: two corpora may both have a speaker 03.
 
@@ -26,7 +26,7 @@ from datasets import Dataset
 
 from ser_hf.corpora.corpus import Corpus, clip_table
 from ser_hf.corpora.files import WITH_MP3, CorpusError, recordings
-from ser_hf.names import unknown_name
+from ser_hf.utils.names import unknown_name
 
 __all__ = [
     "CORPORA",

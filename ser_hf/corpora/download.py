@@ -15,7 +15,7 @@ import requests
 from tqdm.auto import tqdm
 
 from ser_hf.corpora.files import CorpusError, recordings, unpack
-from ser_hf.files import PART
+from ser_hf.utils.files import PART
 
 if TYPE_CHECKING:
     from ser_hf.corpora.corpus import Corpus

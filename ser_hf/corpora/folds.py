@@ -10,7 +10,7 @@ import pyarrow.parquet
 from datasets import Dataset, List, Value
 
 from ser_hf.corpora.files import CorpusError
-from ser_hf.splits import TESTING_PROTOCOLS, column_names
+from ser_hf.protocols.folds import TESTING_PROTOCOLS, column_names
 
 
 def folds_file(corpus: str) -> str:

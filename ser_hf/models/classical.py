@@ -20,13 +20,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.evaluation.metrics import confidence_threshold, fit_temperature, softmax
 from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
-from ser_hf.files import replacing, write_json
 from ser_hf.labels import LABELS
-from ser_hf.metrics import confidence_threshold, fit_temperature, softmax
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, model_logits
 from ser_hf.models.tuning import Fold, held_out_logits, inner_folds, make_sampler
+from ser_hf.utils.files import replacing, write_json
 
 MODEL_TYPE = "ser_hf-classical"
 PIPELINE, CONFIG = "pipeline.skops", "config.json"
@@ -68,7 +68,7 @@ class ClassicalModel:
         return self.predict_features(pd.DataFrame(rows, columns=names))
 
     def predict_features(self, features: pd.DataFrame, names: Sequence[str] | None = None) -> np.ndarray:
-        """As `predict_proba`, from a table of `ser_hf.feature_table.extract_table`.
+        """As `predict_proba`, from a table of `ser_hf.features.table.extract_table`.
 
         Args:
             names: the labels of the returned columns (default: this model's own). Those that this model does not have
@@ -106,7 +106,7 @@ def fit_classical(
 
     Args:
         family: a name out of `FAMILIES`.
-        features: one row per clip, of `ser_hf.feature_table.extract_table`.
+        features: one row per clip, of `ser_hf.features.table.extract_table`.
         labels: (n,) int indices into ``label_names``. The model predicts those that occur.
         speakers: (n,), held out whole by cross-validation. None for the speaker-dependent protocol "random", where
             cross-validation is stratified over clips.

@@ -18,11 +18,11 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.files import replacing
 from ser_hf.models import ModelError, output_labels
 from ser_hf.models.extractors import has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
-from ser_hf.threads import thread_count
+from ser_hf.utils.files import replacing
+from ser_hf.utils.threads import thread_count
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

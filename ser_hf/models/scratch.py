@@ -23,7 +23,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError, networks
 from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
-from ser_hf.names import unknown_name
+from ser_hf.utils.names import unknown_name
 
 CUSTOM: dict[str, tuple[Any, Any, Any]] = {  # configuration, network, extractor
     "lstm": (networks.LstmConfig, networks.LstmForAudioClassification, MfccExtractor),

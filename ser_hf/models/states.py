@@ -21,8 +21,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.modeling_outputs import BaseModelOutput
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.files import replacing
 from ser_hf.models import ModelError
+from ser_hf.utils.files import replacing
 
 FRAMES_PER_SECOND = 100  # of Whisper's spectrogram; the encoder makes one position of two
 

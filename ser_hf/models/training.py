@@ -28,11 +28,11 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import Augmentation
 from ser_hf.augment.join import join_utterances
-from ser_hf.emotion_metrics import EmotionMetrics
-from ser_hf.files import replacing
-from ser_hf.metrics import softmax
+from ser_hf.evaluation.emotion_metrics import EmotionMetrics
+from ser_hf.evaluation.metrics import softmax
 from ser_hf.models import ModelError
 from ser_hf.models.extractors import frequency_first, has_fixed_length
+from ser_hf.utils.files import replacing
 
 AVERAGED = "averaged.safetensors"  # in a checkpoint: the moving average of the weights
 FULL_WINDOW = 0.2  # share of cached copies that are padded to the whole window, as the stock pipeline pads

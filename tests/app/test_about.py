@@ -8,9 +8,8 @@ import pytest
 
 from app.about import Described, about_html
 from app.views import OTHER_SYMBOL
-from ser_hf.labels import LABELS
-from ser_hf.marks import GENDER_STYLES
-from ser_hf.metrics import evaluate_predictions
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.labels import GENDER_STYLES, LABELS
 from ser_hf.protocols import PROTOCOLS
 from tests.app.pages import Tree
 

@@ -5,8 +5,7 @@ from app.analysis import Explanation
 from app.limits import Limits
 from app.views import answer_html, batch_note, counted_most, limits_note, live_note, model_name, reasons_html
 from ser_hf.audio import SAMPLE_RATE, Recording
-from ser_hf.labels import LABELS
-from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS
+from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS, LABELS
 
 RECORDING = Recording(np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE, "clip.wav")
 COMMIT = "1a2b3c4d5e" * 4

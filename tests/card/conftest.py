@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_hf.card import add_evaluation
+from ser_hf.hub.card import add_evaluation
 from tests.card.folders import add_example, classical_run, neural_run, save_svm_config
 from tests.tiny_models import save_tiny_whisper
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from ser_hf.card import write_card
+from ser_hf.hub.card import write_card
 
 
 def published(folder: Path) -> ModelCard:

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from ser_hf.card import CardError, add_evaluation, write_card
-from ser_hf.runs import write_run_json
+from ser_hf.evaluation.runs import write_run_json
+from ser_hf.hub.card import CardError, add_evaluation, write_card
 from tests.card.folders import ARGUMENTS, MACHINE, neural_run
 from tests.card.reading import assert_clean
 from tests.predictions import make_predictions, make_run, make_table

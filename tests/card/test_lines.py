@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_hf.card import CardError, write_card
-from ser_hf.runs import read_run_json
+from ser_hf.evaluation.runs import read_run_json
+from ser_hf.hub.card import CardError, write_card
 from tests.card.folders import add_example, save_svm_config
 from tests.card.reading import assert_clean, published
 

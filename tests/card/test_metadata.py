@@ -9,7 +9,7 @@ import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCard
 
-from ser_hf.card import add_evaluation, write_card
+from ser_hf.hub.card import add_evaluation, write_card
 from tests.card.folders import neural_run
 from tests.card.reading import published
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ser_hf.card import add_evaluation, write_card
+from ser_hf.hub.card import add_evaluation, write_card
 from tests.card.folders import ARGUMENTS, neural_run
 from tests.card.reading import assert_clean
 from tests.tiny_models import save_tiny_whisper

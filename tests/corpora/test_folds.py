@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ser_hf.hub
 from ser_hf.corpora import CorpusError, clip_table, corpus_fingerprint, load_corpus
 from ser_hf.corpora.folds import add_folds
-from ser_hf.splits import SplitError, make_folds
+from ser_hf.protocols.folds import SplitError, make_folds
 from tests.synthetic import make_ravdess
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the official record")

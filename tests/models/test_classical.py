@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_hf.feature_table import extract_table
 from ser_hf.features import feature_names
+from ser_hf.features.table import extract_table
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError, tuning
 from ser_hf.models.classical import (

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from ser_hf.corpora import clip_table
 from ser_hf.labels import LABELS
-from ser_hf.splits import Fold
+from ser_hf.protocols.folds import Fold
 
 WITHOUT_CALM = tuple(label for label in LABELS if label not in ("calm", "surprised"))
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ser_hf.corpora import load_corpus
 from ser_hf.labels import LABELS
-from ser_hf.splits import SplitError, fold_columns, make_folds
-from ser_hf.splits.dealing import N_FOLDS, deal_speakers
-from ser_hf.splits.folds import speakers_of
+from ser_hf.protocols.dealing import N_FOLDS, deal_speakers
+from ser_hf.protocols.fold import speakers_of
+from ser_hf.protocols.folds import SplitError, fold_columns, make_folds
 from tests.splits.tables import clips, corpus_table, cremad, emodb, is_partition, ravdess, savee, tess
 from train.common import DataArguments, make_data_folds
 

@@ -13,11 +13,11 @@ from datasets import Dataset
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ser_hf import splits
 from ser_hf.corpora import load_corpus
 from ser_hf.labels import LABELS
-from ser_hf.splits import ACTORS, PROTOCOLS, SplitError, fold_columns, make_folds, read_definition
-from ser_hf.splits.dealing import draw_random_definition
+from ser_hf.protocols import folds as splits
+from ser_hf.protocols.dealing import draw_random_definition
+from ser_hf.protocols.folds import ACTORS, PROTOCOLS, SplitError, fold_columns, make_folds, read_definition
 from tests.splits.tables import clips, is_partition
 
 TEST_ACTORS = {  # Luna-Jimenez et al. 2022, and EmoBox

@@ -9,13 +9,13 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ser_hf.corpora import load_corpus
-from ser_hf.feature_table import extract_table
+from ser_hf.evaluation.runs import read_predictions
 from ser_hf.features import _feature_names, _opensmile, feature_names
+from ser_hf.features.table import extract_table
 from ser_hf.labels import LABELS
 from ser_hf.models.classical import load_classical
 from ser_hf.models.families import FAMILIES
-from ser_hf.runs import read_predictions
-from ser_hf.splits import make_folds
+from ser_hf.protocols.folds import make_folds
 from tests.corpora.trees import make_emodb
 from train.arguments import parse_arguments, read_recipe
 from train.baseline import BaselineArguments, fit_fold, main

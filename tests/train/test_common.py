@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_hf.splits import make_folds
+from ser_hf.protocols.folds import make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.synthetic import encode, make_clip, make_ravdess
 from train import common

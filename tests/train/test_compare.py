@@ -7,10 +7,10 @@ import re
 import pandas as pd
 import pytest
 
-from ser_hf import plots
-from ser_hf.metrics import evaluate_predictions
-from ser_hf.runs import read_predictions
-from ser_hf.statistics import mcnemar
+from ser_hf.evaluation import plots
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import read_predictions
+from ser_hf.evaluation.statistics import mcnemar
 from tests.predictions import make_predictions, make_run, make_table
 from train import compare
 from train.reporting import Gallery, read_run

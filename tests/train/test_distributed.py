@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from ser_hf.metrics import probability_matrix
-from ser_hf.runs import read_predictions
+from ser_hf.evaluation.metrics import probability_matrix
+from ser_hf.evaluation.runs import read_predictions
 from tests.tiny_bases import save_tiny_base
 
 ROOT = Path(__file__).resolve().parents[2]

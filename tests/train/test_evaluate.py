@@ -10,9 +10,9 @@ import soundfile
 
 import train.evaluate
 from ser_hf.classifier import EmotionClassifier
+from ser_hf.evaluation.runs import read_predictions, read_run_json
 from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
-from ser_hf.runs import read_predictions, read_run_json
 from tests.corpora.trees import make_emodb, make_savee
 from tests.synthetic import make_ravdess
 from tests.tiny_models import save_tiny_whisper

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from ser_hf import EmotionClassifier
+from ser_hf.evaluation.metrics import confidence_threshold, probability_matrix
+from ser_hf.evaluation.runs import read_predictions, read_run_json, write_run_json
 from ser_hf.labels import LABELS
-from ser_hf.metrics import confidence_threshold, probability_matrix
 from ser_hf.models import states
 from ser_hf.models.training import EmotionTrainer
-from ser_hf.runs import read_predictions, read_run_json, write_run_json
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
 from train import calibration, finetune, finetune_data, finetune_fold, publish

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 from ser_hf.classifier import EmotionClassifier
+from ser_hf.evaluation.runs import read_predictions, read_run_json
 from ser_hf.models.scratch import ARCHITECTURES, create_from_scratch
-from ser_hf.runs import read_predictions, read_run_json
 from train import finetune
 from train.arguments import parse_arguments
 from train.finetune_arguments import ModelArguments

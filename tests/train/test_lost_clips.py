@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
-from ser_hf.runs import read_predictions, read_run_json
+from ser_hf.evaluation.runs import read_predictions, read_run_json
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
 from tests.tiny_models import save_tiny_svm

@@ -13,9 +13,9 @@ from huggingface_hub import ModelCard, RepoCard
 from safetensors.torch import load_file, save_file
 
 from ser_hf import EmotionClassifier, load_corpus
+from ser_hf.evaluation.runs import finish_run, write_run_json
 from ser_hf.models.neural import save_neural
 from ser_hf.models.scratch import create_from_scratch
-from ser_hf.runs import finish_run, write_run_json
 from tests.predictions import make_predictions, make_run, make_table
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 from train import publish

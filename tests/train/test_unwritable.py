@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ser_hf import predict
-from ser_hf.runs import write_predictions, write_run_json
+from ser_hf.evaluation.runs import write_predictions, write_run_json
 from tests.predictions import make_predictions, make_table
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base

@@ -17,7 +17,7 @@ from ser_hf.corpora import corpus_facts, load_corpus
 from ser_hf.corpora.folds import folds_file
 from ser_hf.labels import LABELS
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.splits import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
+from ser_hf.protocols.folds import TESTING_PROTOCOLS, SplitError, column_names, definition_of, fold_columns
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "dataset_card.md"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser_hf.card import write_card
 from ser_hf.classifier import EmotionClassifier
-from ser_hf.evidence import add_evaluation
-from ser_hf.files import write_json
+from ser_hf.hub.card import write_card
+from ser_hf.hub.evidence import add_evaluation
+from ser_hf.utils.files import write_json
 
 # Made by a speech synthesiser and free of rights (app/examples/README.md), so that it may go with every model.
 EXAMPLE_CLIP = Path(__file__).resolve().parents[2] / "app" / "examples" / "plain.flac"

@@ -14,8 +14,8 @@ import librosa
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.frames import FRAMES_PER_SECOND, HOP, Frames
-from ser_hf.names import unknown_name
+from ser_hf.features.frames import FRAMES_PER_SECOND, HOP, Frames
+from ser_hf.utils.names import unknown_name
 
 EGEMAPS_LICENCE = (
     "openSMILE is free for non-commercial purposes only (research, teaching, personal use); without a licence of "

@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.stats import binomtest
 
-from ser_hf.marks import EMOTION_COLORS, EMOTION_SYMBOLS, GENDER_NAMES, GENDER_STYLES
-from ser_hf.metrics import calibration_table, expected_calibration_error, label_indices, probability_matrix
-from ser_hf.statistics import CALIBRATION_BINS
+from ser_hf.evaluation.metrics import calibration_table, expected_calibration_error, label_indices, probability_matrix
+from ser_hf.evaluation.statistics import CALIBRATION_BINS
+from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS, GENDER_NAMES, GENDER_STYLES
 
 INK, MUTED, GRID, PAPER = "#1F2933", "#5B6470", "#E3E7EB", "#FFFFFF"
 ACCENT, CAUTION = "#2A6FB0", "#9AA5B1"
@@ -139,7 +139,7 @@ def comparison(metrics: Metrics, title: str = "", caution: bool = False) -> Figu
     """Accuracy of several runs of one protocol as bars with their 95 % intervals.
 
     Args:
-        metrics: of each run (see `ser_hf.metrics.evaluate_predictions`), by its name, from top to bottom.
+        metrics: of each run (see `ser_hf.evaluation.metrics.evaluate_predictions`), by its name, from top to bottom.
         caution: draw in grey, for figures that must not be read as accuracy on unseen speakers.
     """
     subtitle = "Accuracy, % (line: 95 % interval, bootstrap over speakers)"

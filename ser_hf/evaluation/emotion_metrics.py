@@ -1,4 +1,4 @@
-"""The figures of `ser_hf.metrics.score` as an `evaluate.Metric` that needs no network."""
+"""The figures of `ser_hf.evaluation.metrics.score` as an `evaluate.Metric` that needs no network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import datasets
 import evaluate
 import numpy as np
 
+from ser_hf.evaluation.metrics import score
 from ser_hf.labels import LABELS
-from ser_hf.metrics import score
 
 
 class EmotionMetrics(evaluate.Metric):
     """`evaluate.Metric` for emotion classification; ``evaluate.load`` would fetch code, this does not.
 
-    ``compute(predictions=..., references=..., probabilities=None)`` returns the figures of `ser_hf.metrics.score`.
+    ``compute(predictions=..., references=..., probabilities=None)`` returns what `ser_hf.evaluation.metrics.score` does.
 
     Args:
         labels: the class names, in the order of the class indices.

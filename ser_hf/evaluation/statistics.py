@@ -97,7 +97,7 @@ def gender_gap(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) -> dict[str,
     """Accuracy of women's clips minus accuracy of men's.
 
     Args:
-        frame: as `ser_hf.runs.read_predictions` returns it, with ``gender`` "female" and "male".
+        frame: as `ser_hf.evaluation.runs.read_predictions` returns it, with ``gender`` "female" and "male".
 
     Returns:
         ``difference`` (None where a gender has no clip) and its 95 % ``interval`` by bootstrap over the speakers of

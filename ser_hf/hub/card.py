@@ -13,10 +13,11 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ser_hf import markdown
-from ser_hf.card_arguments import argument_table
-from ser_hf.card_section import FIGURES, NO_FIGURE, Section, Table, words
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
-from ser_hf.evidence import (
+from ser_hf.hub import HUB_ID, split_revision, trained_on
+from ser_hf.hub.card_arguments import argument_table
+from ser_hf.hub.card_section import FIGURES, NO_FIGURE, Section, Table, words
+from ser_hf.hub.evidence import (
     WEIGHTS,
     CardError,
     add_evaluation,
@@ -25,13 +26,12 @@ from ser_hf.evidence import (
     read_evaluations,
     read_json,
 )
-from ser_hf.hub import HUB_ID, split_revision, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 
 __all__ = ["CardError", "add_evaluation", "check_metrics", "write_card"]
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
+TEMPLATE = Path(__file__).resolve().parents[2] / "model_card.md"
 HUB = "https://huggingface.co"
 NUMBER = re.compile(rf"([\d.]+( to [\d.]+)?|{NO_FIGURE})?")  # what is set to the right
 NO_LANGUAGE = "zxx"  # BCP 47: without words

@@ -2,7 +2,7 @@
 
 The folds of RAVDESS are data, in the JSON files beside this module: each names its source, the column of the clip table
 that it divides by ("speaker" or "clip"), and per fold the values that are tested and those that validate; the rest
-trains. Those of other corpora follow from the rules of `ser_hf.splits.dealing`.
+trains. Those of other corpora follow from the rules of `ser_hf.protocols.dealing`.
 
 A table may also bring its own folds, in two columns per protocol (see `fold_columns`); those come first.
 """
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ser_hf.names import unknown_name
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.splits.dealing import define, leave_one_out
-from ser_hf.splits.folds import Fold, SplitError, cross_fold, development_folds, loco_folds, speakers_of
+from ser_hf.protocols.dealing import define, leave_one_out
+from ser_hf.protocols.fold import Fold, SplitError, cross_fold, development_folds, loco_folds, speakers_of
+from ser_hf.utils.names import unknown_name
 
 TESTING_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_stored)
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
@@ -33,7 +33,7 @@ def make_folds(
     """Apply a protocol to a clip table: by the table's own fold columns if it has them, else as it is defined here.
 
     RAVDESS is divided as published. For other corpora there is no division that all follow: each is dealt to folds by
-    itself, by a fixed rule (see `ser_hf.splits.dealing`), and the folds of one number are pooled. So a clip is tested
+    itself, by a fixed rule (`ser_hf.protocols.dealing`), and the folds of one number are pooled. So a clip is tested
     in the same fold whatever its corpus is pooled with.
 
     Args:
@@ -41,7 +41,7 @@ def make_folds(
             its own folds, which may be of any speakers (see `fold_columns`).
         protocol: one of `ser_hf.protocols.PROTOCOLS`. "actor", "random" and "develop" have folds 0 to 4, "emobox"
             (RAVDESS alone) 1 to 6, "loao" (one corpus alone) one per speaker from 1, "loco" one per corpus, "full" and
-            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds` of `ser_hf.splits.folds`.
+            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds` of `ser_hf.protocols.fold`.
         folds: only these folds, in this order, by number or by name (for "loco", the corpus).
         test_corpora: for "cross", the corpora that are tested; all others of the table train. For "loco", corpora that
             are tested and never train.

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_hf.names import nearest
+from ser_hf.utils.names import nearest
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 # In the repository they lie beside the library; in an installed package, within it.
-_HERE = Path(__file__).resolve().parent
-BUNDLED_MODELS = _HERE / "bundled" if (_HERE / "bundled").is_dir() else _HERE.parent / "models"
+_LIBRARY = Path(__file__).resolve().parents[1]
+BUNDLED_MODELS = _LIBRARY / "bundled" if (_LIBRARY / "bundled").is_dir() else _LIBRARY.parent / "models"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ID = re.compile(rf"{REPO_ID.pattern}(@[\w./-]+)?")
 # One form of the weights: repositories hold others beside it, for other programs or of other precision.

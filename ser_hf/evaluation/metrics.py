@@ -1,6 +1,6 @@
 """Metrics of predictions: accuracy, balanced accuracy, macro F1, calibration, per class, speaker, gender and corpus.
 
-`ser_hf.emotion_metrics` has the same figures as an `evaluate.Metric`.
+`ser_hf.evaluation.emotion_metrics` has the same figures as an `evaluate.Metric`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from ser_hf.statistics import (
+from ser_hf.evaluation.statistics import (
     CALIBRATION_BINS,
     N_BOOTSTRAP,
     bootstrap_intervals,
@@ -205,7 +205,7 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) ->
     """The metrics of a run, from its table of predictions alone: the contents of ``metrics.json``.
 
     Args:
-        frame: as `ser_hf.runs.read_predictions` returns it.
+        frame: as `ser_hf.evaluation.runs.read_predictions` returns it.
         n_bootstrap: resamples of speakers behind the 95 % intervals.
 
     Returns:

@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE
-from ser_hf.files import replacing, write_json
+from ser_hf.evaluation.metrics import evaluate_predictions
+from ser_hf.evaluation.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
 from ser_hf.hub import looks_like_folder
-from ser_hf.metrics import evaluate_predictions
 from ser_hf.protocols import PROTOCOLS
-from ser_hf.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
+from ser_hf.utils.files import replacing, write_json
 
 EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
@@ -139,7 +139,7 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
 
 
 def _draw(evaluation: Evaluation, folder: Path) -> None:
-    from ser_hf.plots import save_run_plots  # matplotlib, which who only reads cards does not need
+    from ser_hf.evaluation.plots import save_run_plots  # matplotlib, which who only reads cards does not need
 
     heard = "" if evaluation.is_unheard else " (speaker-dependent)"
     save_run_plots(evaluation.frame, evaluation.metrics, folder, f"{evaluation.name}{heard}")

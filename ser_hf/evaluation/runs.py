@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_hf.files import PART, replacing, write_json
+from ser_hf.evaluation.metrics import PROBABILITY_PREFIX, evaluate_predictions, label_indices, probability_matrix
 from ser_hf.labels import LABELS
-from ser_hf.metrics import PROBABILITY_PREFIX, evaluate_predictions, label_indices, probability_matrix
-from ser_hf.threads import available_cores
+from ser_hf.utils.files import PART, replacing, write_json
+from ser_hf.utils.threads import available_cores
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -122,7 +122,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     # Only the code counts: a run folder that is being written must not make the run look uncommitted.
@@ -263,7 +263,7 @@ def finish_run(folder: str | Path, frames: Sequence[pd.DataFrame]) -> dict[str, 
     Args:
         frames: one table of `prediction_frame` per fold.
     """
-    from ser_hf import plots  # matplotlib, which reading runs does not need
+    from ser_hf.evaluation import plots  # matplotlib, which reading runs does not need
 
     if not frames:
         raise RunError(f"{folder}: no fold was tested, so there is nothing to write")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ser_hf.card_section import Section, Table
+from ser_hf.hub.card_section import Section, Table
 
 # Those of a run's arguments that decide about the model, with what they mean.
 ARGUMENTS = {

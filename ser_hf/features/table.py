@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ser_hf.audio import AudioError, check_path, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
-from ser_hf.files import replacing
+from ser_hf.utils.files import replacing
 
 PACKAGES = ("librosa", "numpy", "scipy", "soundfile", "av", "soxr")  # whose versions may change a feature
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ser_hf.splits.folds import SplitError
+from ser_hf.protocols.fold import SplitError
 
 N_FOLDS = 5
 

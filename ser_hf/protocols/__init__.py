@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is known of a protocol beside its folds (`ser_hf.splits.make_folds`).
+    """What is known of a protocol beside its folds (`ser_hf.protocols.folds.make_folds`).
 
     Attributes:
         title: what its results are called beside the name of a corpus.

@@ -1,0 +1,1 @@
+"""What no other package owns: files written whole, names that are not known, threads."""
