@@ -16,7 +16,7 @@ from ser_hf.labels import LABELS
 class EmotionMetrics(evaluate.Metric):
     """`evaluate.Metric` for emotion classification; ``evaluate.load`` would fetch code, this does not.
 
-    ``compute(predictions=..., references=..., probabilities=None)`` returns what `ser_hf.evaluation.metrics.score` does.
+    ``compute(predictions=..., references=..., probabilities=None)`` returns what `evaluation.metrics.score` does.
 
     Args:
         labels: the class names, in the order of the class indices.

@@ -18,7 +18,7 @@ from ser_hf.labels import LABELS
 from ser_hf.protocols import folds as splits
 from ser_hf.protocols.dealing import draw_random_definition
 from ser_hf.protocols.folds import ACTORS, PROTOCOLS, SplitError, fold_columns, make_folds, read_definition
-from tests.splits.tables import clips, is_partition
+from tests.protocols.tables import clips, is_partition
 
 TEST_ACTORS = {  # Luna-Jimenez et al. 2022, and EmoBox
     "actor": {

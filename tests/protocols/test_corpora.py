@@ -17,7 +17,7 @@ from ser_hf.labels import LABELS
 from ser_hf.protocols.dealing import N_FOLDS, deal_speakers
 from ser_hf.protocols.fold import speakers_of
 from ser_hf.protocols.folds import SplitError, fold_columns, make_folds
-from tests.splits.tables import clips, corpus_table, cremad, emodb, is_partition, ravdess, savee, tess
+from tests.protocols.tables import clips, corpus_table, cremad, emodb, is_partition, ravdess, savee, tess
 from train.common import DataArguments, make_data_folds
 
 POOLS = [[ravdess, tess, cremad, savee], [savee, emodb, ravdess, cremad, tess], [tess, savee], [emodb]]
