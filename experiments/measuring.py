@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from ser_hf import markdown
+from ser_hf.evaluation import markdown
 from ser_hf.evaluation.runs import CPU_FLAGS, environment
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,8 +12,8 @@ import jinja2
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ser_hf import markdown
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
+from ser_hf.evaluation import markdown
 from ser_hf.hub import HUB_ID, split_revision, trained_on
 from ser_hf.hub.card_arguments import argument_table
 from ser_hf.hub.card_section import FIGURES, NO_FIGURE, Section, Table, words

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_hf import markdown
+from ser_hf.evaluation import markdown
 from ser_hf.evaluation.metrics import probability_matrix
 from ser_hf.hub.evidence import EVALUATION, Evaluation
 from ser_hf.labels import GENDER_NAMES
