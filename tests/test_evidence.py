@@ -112,7 +112,7 @@ def test_metrics_hold_the_uar_of_left_out_corpora(model, tmp_path):
 
 def test_a_corpus_that_was_heard_in_training_is_no_headline(model, tmp_path):
     add_evaluation(model, a_run(tmp_path / "cross", "cross", heard_in_training=["ravdess"]))
-    assert not read_evaluations(model)[0].is_unheard
+    assert not read_evaluations(model)[0].speaker_independent
     add_evaluation(model, a_run(tmp_path / "z-loao", "loao"))
     assert read_evaluations(model)[0].name == "z-loao"
 
@@ -145,11 +145,11 @@ def change_corpus(told):
     ("change", "name"),
     [
         (change_accuracy, r"accuracy is 0\.\d+ there and 0\.\d+ by the predictions"),
-        (change_interval, r"intervals\.nll\[1\] is"),
-        (change_confusion, r"confusion_matrix\[0\]\[3\] is"),
-        (drop_speaker, r"per_speaker\.03 is missing"),
+        (change_interval, r"intervals\.nll\.1 is"),
+        (change_confusion, r"confusion_matrix\.0\.3 is"),
+        (drop_speaker, r"per_speaker\.03\.\w+ is missing"),
         (add_figure, r"wer is one too many"),
-        (change_corpus, r"corpora\[0\] is 'emodb' there"),
+        (change_corpus, r"corpora\.0 is 'emodb' there"),
     ],
 )
 def test_a_figure_that_differs_is_named(change, name, model, tmp_path):
@@ -188,7 +188,7 @@ def test_predictions_that_were_changed_are_found(model, tmp_path):
 )
 def test_anything_is_the_same_as_itself_and_not_as_more(value):
     assert difference(value, value) is None
-    assert difference({"a": value}, {"a": value, "b": value}) == "b is missing"
+    assert difference({"a": value}, {"a": value, "b": value}).endswith("is missing")
     assert difference([value], [value, value])
     assert difference({"a": float("nan")}, {"a": 0.5})
 

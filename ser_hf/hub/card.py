@@ -73,15 +73,15 @@ def write_card(
     """
     model_folder = Path(model_folder)
     config = read_config(model_folder)
-    sections = [Section(evaluation) for evaluation in read_evaluations(model_folder)]
+    sections = [Section(**vars(one)) for one in read_evaluations(model_folder)]
     headline = sections[0]
-    recipe = next((section for section in sections if not section.evaluation.asked_a_finished_model), None)
+    recipe = next((section for section in sections if not section.tested_finished_model), None)
     if is_final is None:
-        is_final = recipe is None or not recipe.evaluation.run.get("tests_this_model")
-    if recipe and not is_final and len(recipe.evaluation.folds) > 1:
+        is_final = recipe is None or not recipe.run.get("tests_this_model")
+    if recipe and not is_final and len(recipe.folds) > 1:
         raise CardError(
             f"{model_folder} cannot be the model that {recipe.folder} tested: that run has "
-            f"{len(recipe.evaluation.folds)} folds, each a model of its own; is_final=False takes a run of one fold"
+            f"{len(recipe.folds)} folds, each a model of its own; is_final=False takes a run of one fold"
         )
     from ser_hf.corpora import CORPORA, corpus_facts  # datasets, which the page that imports this module does not need
 
@@ -100,13 +100,13 @@ def write_card(
         "protocols": {section.protocol for section in sections},
         "trained_on": (trained := _trained_on(model_folder, recipe)),
         "corpora": [corpus_facts(name) for name in trained if name in CORPORA],
-        "measured_trained_on": recipe.evaluation.trained_on if recipe else [],
+        "measured_trained_on": recipe.trained_on if recipe else [],
         "example": _example(model_folder),
         "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "arguments": argument_table(recipe) if recipe else None,
         "temperature": _temperature(config, recipe),
         "threshold": config.get("answer_threshold"),
-        "probe": recipe is not None and recipe.evaluation.arguments.get("num_train_epochs") == 0,
+        "probe": recipe is not None and recipe.arguments.get("num_train_epochs") == 0,
         "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
     facts["is_ravdess"] = trained == ["ravdess"]
@@ -123,7 +123,7 @@ def write_card(
 
 def _trained_on(model_folder: Path, recipe: Section | None) -> list[str]:
     """The corpora that a model was trained on: what its config says, else those of the run that measured its recipe."""
-    return trained_on(model_folder) or (recipe.evaluation.trained_on if recipe else [])
+    return trained_on(model_folder) or (recipe.trained_on if recipe else [])
 
 
 def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
@@ -162,12 +162,12 @@ def _eval_results(section: Section, hub_id: str | None, sections: list[Section])
             EvalResult(
                 task_type="audio-classification",
                 task_name="Speech emotion recognition",
-                dataset_type="+".join(section.evaluation.corpora),
+                dataset_type="+".join(section.corpora),
                 dataset_name=section.dataset_name,
                 dataset_config=section.protocol if is_only_one else section.name,
                 dataset_split="test",
                 metric_type=kind,
-                metric_name=FIGURES[key] + ("" if section.is_unheard else ", speaker-dependent"),
+                metric_name=FIGURES[key] + ("" if section.speaker_independent else ", speaker-dependent"),
                 metric_value=round(section.metrics[key], 4),
                 metric_args=options,
                 source_name=section.name if source else None,
@@ -180,7 +180,7 @@ def _eval_results(section: Section, hub_id: str | None, sections: list[Section])
 def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | None) -> dict[str, Any]:
     """What kind of model it is: of its configuration, its weights and the run of its recipe."""
     neural = config["model_type"] != CLASSICAL_MODEL_TYPE
-    base_model = recipe.evaluation.arguments.get("base_model") if neural and recipe else None
+    base_model = recipe.arguments.get("base_model") if neural and recipe else None
     if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)

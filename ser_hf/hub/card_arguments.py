@@ -57,7 +57,7 @@ OF_GRADIENTS = {  # those that have no effect in a linear probe, which takes no 
 
 def argument_table(recipe: Section) -> Table:
     """The arguments of the run that measured a recipe, each with what it means; none that had no effect."""
-    arguments = {"seed": recipe.evaluation.run.get("seed"), **recipe.evaluation.arguments}
+    arguments = {"seed": recipe.run.get("seed"), **recipe.arguments}
     hidden = {"num_train_epochs" if (arguments.get("max_steps") or -1) > 0 else "max_steps"}  # updates win over epochs
     hidden |= {"gradient_accumulation_steps"} if arguments.get("gradient_accumulation_steps") == 1 else set()
     hidden |= OF_GRADIENTS if arguments.get("num_train_epochs") == 0 else set()

@@ -21,7 +21,7 @@ FIGURES = {
     "ece": "calibration error (ECE, 15 bins)",
     "nll": "negative log-likelihood",
 }
-UNITS = {"nll": "nats"}  # the others are shares, told in per cent
+UNITS = {"nll": "nats"}  # the others are shares, shown in per cent
 LEAST_COVERAGE = 0.5
 NO_FIGURE = "–"  # a share of no clips
 
@@ -29,40 +29,22 @@ Table = tuple[list[str], list[list[str]]]  # the head, and the rows
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(Evaluation):
     """An evaluation with its words and tables; every cell is text."""
-
-    evaluation: Evaluation
-
-    @property
-    def name(self) -> str:
-        return self.evaluation.name
 
     @property
     def folder(self) -> str:
-        """Where it lies in the model folder."""
+        """Its folder below the model folder."""
         return f"{EVALUATION}/{self.name}"
 
     @property
-    def protocol(self) -> str:
-        return self.evaluation.protocol
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        return self.evaluation.metrics
-
-    @property
-    def is_unheard(self) -> bool:
-        return self.evaluation.is_unheard
-
-    @property
     def is_ravdess(self) -> bool:
-        return self.evaluation.corpora == ["ravdess"]
+        return self.corpora == ["ravdess"]
 
     @property
-    def corpora(self) -> str:
-        """What was tested on, for people."""
-        return "RAVDESS speech" if self.is_ravdess else ", ".join(name.upper() for name in self.evaluation.corpora)
+    def corpus_titles(self) -> str:
+        """The names of the tested corpora."""
+        return "RAVDESS speech" if self.is_ravdess else ", ".join(name.upper() for name in self.corpora)
 
     @property
     def speaker(self) -> str:
@@ -71,14 +53,14 @@ class Section:
 
     @property
     def tested(self) -> str:
-        """How much was tested, such as "300 clips of 5 actors"."""
+        """The size of the test, such as "300 clips of 5 actors"."""
         count = self.metrics["n_speakers"]
         return f"{self.metrics['n_clips']} clips of {count} {self.speaker}{'' if count == 1 else 's'}"
 
     @property
     def partial(self) -> str:
         """Which folds were tested, as "fold 0" or "folds 0, 1"; empty where all of the protocol's were."""
-        folds, arguments = self.evaluation.folds, self.evaluation.arguments
+        folds, arguments = self.folds, self.arguments
         if self.protocol == "loco":  # whose folds are the corpora that are named
             return ""
         known = PROTOCOLS.get(self.protocol)
@@ -89,37 +71,37 @@ class Section:
 
     @property
     def dataset_name(self) -> str:
-        """What the Hub shows beside each figure: it must not let a speaker-dependent one pass for another."""
+        """What the Hub shows beside each figure; it says where one is speaker-dependent."""
         known = PROTOCOLS.get(self.protocol)
-        words = [self.corpora, known.title if known else f"protocol {self.protocol}"]
-        words += ["seen in training"] if self.evaluation.run.get("heard_in_training") else []
+        words = [self.corpus_titles, known.title if known else f"protocol {self.protocol}"]
+        words += ["seen in training"] if self.run.get("heard_in_training") else []
         return ", ".join([*words, *filter(None, [self.partial])])
 
     @property
     def protocol_words(self) -> str:
-        """How it was tested, to follow a colon."""
-        source, heard = self.evaluation.arguments.get("folds_from"), self.evaluation.run.get("heard_in_training")
+        """A description of the test, to follow a colon."""
+        source, seen = self.arguments.get("folds_from"), self.run.get("heard_in_training")
         if self.protocol == "cross":
-            if heard:
-                return f"all clips, although it was trained on {', '.join(heard)}"
-            trained = self.evaluation.arguments.get("train_corpora")
+            if seen:
+                return f"all clips, although it was trained on {', '.join(seen)}"
+            trained = self.arguments.get("train_corpora")
             return f"all clips, by a model that was trained on {', '.join(trained)}" if trained else "all clips"
         known = PROTOCOLS.get(self.protocol)
         words = known.description if known else f"protocol {self.protocol!r}"
         if source:
-            voices = "no speaker is" if self.is_unheard else "the same speakers are"
-            words = f"the folds {self.protocol!r} of {source}; {voices} in training and test"
+            speakers = "no speaker is" if self.speaker_independent else "the same speakers are"
+            words = f"the folds {self.protocol!r} of {source}; {speakers} in training and test"
         return f"{words}; only {self.partial} of it" if self.partial else words
 
     @property
     def test_speakers(self) -> list[str]:
-        """The names of those who were tested."""
+        """The names of the test speakers."""
         return list(self.metrics["per_speaker"])
 
     @property
     def headline_key(self) -> str:
         """The figure that is quoted: the mean over folds, where there are several."""
-        return "fold_mean_accuracy" if len(self.evaluation.folds) > 1 else "accuracy"
+        return "fold_mean_accuracy" if len(self.folds) > 1 else "accuracy"
 
     @property
     def headline(self) -> str:
@@ -139,7 +121,7 @@ class Section:
 
     @property
     def classes(self) -> Table:
-        """Figures of each expression."""
+        """Figures of each label."""
         rows = [
             [label, *(cell(row[key]) for key in ("precision", "recall", "f1")), str(row["support"])]
             for label, row in self.metrics["per_class"].items()
@@ -172,23 +154,23 @@ class Section:
         rows = [[f"{100 * row['coverage']:.0f}", cell(row["accuracy"]), cell(row["confidence"])] for row in kept]
         return ["most confident clips, %", "accuracy, %", "least confidence, %"], rows
 
-    def answered(self, threshold: float) -> tuple[str, str | None]:
-        """The share of the clips that got an answer as sure as ``threshold``, and how many of these were right."""
-        probabilities, names = probability_matrix(self.evaluation.frame)
-        sure = probabilities.max(axis=1) >= threshold
-        right = np.array(names)[probabilities.argmax(axis=1)] == self.evaluation.frame["emotion"].astype(str)
-        return percent(sure.mean()), percent(right[sure].mean()) if sure.any() else None
+    def confident_share(self, threshold: float) -> tuple[str, str | None]:
+        """The share of the predictions whose confidence reaches ``threshold``, and the accuracy of those."""
+        probabilities, names = probability_matrix(self.frame)
+        confident = probabilities.max(axis=1) >= threshold
+        right = np.array(names)[probabilities.argmax(axis=1)] == self.frame["emotion"].astype(str)
+        return percent(confident.mean()), percent(right[confident].mean()) if confident.any() else None
 
     @property
-    def folds(self) -> Table:
-        """Figures of each fold, whom it tested, and what it chose: none of that on those whom it tested."""
-        records = {record["index"]: record for record in self.evaluation.run.get("folds", [])}
-        frame = self.evaluation.frame
-        voices = {index: sorted(part["speaker"].astype(str).unique()) for index, part in frame.groupby("fold")}
-        disjoint = sum(map(len, voices.values())) == len(set().union(*voices.values()))
+    def fold_table(self) -> Table:
+        """Figures of each fold, its test speakers, and the settings that it chose on others."""
+        records = {record["index"]: record for record in self.run.get("folds", [])}
+        frame = self.frame
+        speakers = {index: sorted(part["speaker"].astype(str).unique()) for index, part in frame.groupby("fold")}
+        disjoint = sum(map(len, speakers.values())) == len(set().union(*speakers.values()))
         # Column title -> the cell of a fold.
         columns = {
-            f"test {self.speaker}s": lambda index: ", ".join(voices[index]) if disjoint else "",
+            f"test {self.speaker}s": lambda index: ", ".join(speakers[index]) if disjoint else "",
             "clips": lambda index: str(self.metrics["per_fold"][str(index)]["n"]),
             "accuracy, %": lambda index: cell(self.metrics["per_fold"][str(index)]["accuracy"]),
             "UAR, %": lambda index: cell(self.metrics["per_fold"][str(index)]["balanced_accuracy"]),
@@ -196,35 +178,35 @@ class Section:
             "temperature": lambda index: number(records.get(index, {}).get("temperature")),
             "seconds": lambda index: number(records.get(index, {}).get("seconds"), "{:.0f}"),
         }
-        cells = {title: [cell(index) for index in self.evaluation.folds] for title, cell in columns.items()}
+        cells = {title: [cell(index) for index in self.folds] for title, cell in columns.items()}
         kept = {title: column for title, column in cells.items() if any(column)}
-        rows = zip(map(str, self.evaluation.folds), *kept.values(), strict=True)
+        rows = zip(map(str, self.folds), *kept.values(), strict=True)
         return ["fold", *kept], [list(row) for row in rows]
 
     @property
     def temperatures(self) -> list[float]:
-        """What the answers of each fold were divided by to be as sure as they are right; empty where nothing was."""
-        if self.evaluation.arguments.get("calibrate") is False:
+        """The temperature of each fold; empty where none was fitted."""
+        if self.arguments.get("calibrate") is False:
             return []
-        return [record["temperature"] for record in self.evaluation.run.get("folds", []) if "temperature" in record]
+        return [record["temperature"] for record in self.run.get("folds", []) if "temperature" in record]
 
     @property
     def minutes(self) -> str | None:
-        """How long the run took; None where it does not tell."""
-        seconds = self.evaluation.run.get("seconds")
+        """The duration of the run; None where it is not known."""
+        seconds = self.run.get("seconds")
         return None if seconds is None else f"{seconds / 60:.1f}"
 
     @property
     def was_resumed(self) -> bool:
-        """Whether a fold may have taken longer than is told, because the run was broken off and taken up again."""
-        records = self.evaluation.run.get("folds", [])
+        """Whether the run was resumed, so that the duration of a fold may be too short."""
+        records = self.run.get("folds", [])
         if all("resumed" in record for record in records):
             return any(record["resumed"] for record in records)
-        return bool(self.evaluation.arguments.get("resume_from_checkpoint"))
+        return bool(self.arguments.get("resume_from_checkpoint"))
 
     @property
     def extremes(self) -> dict[str, tuple[str, str]]:
-        """Name and figure of the speaker ("worst", "best") and expression ("weakest", by recall) that stand out."""
+        """Name and figure of the worst and best speaker and of the label with the lowest recall ("weakest")."""
         speakers = sorted((group["accuracy"], name) for name, group in self.metrics["per_speaker"].items())
         recalls = [(row["recall"], name) for name, row in self.metrics["per_class"].items() if row["support"]]
         found = {"worst": speakers[0], "best": speakers[-1], "weakest": min(recalls)}
@@ -232,17 +214,17 @@ class Section:
 
     @property
     def confusion(self) -> tuple[str, str, str] | None:
-        """The most frequent error: what was expressed, what was heard, in what share of its clips; None without one."""
+        """The most frequent error: label, predicted label and share of the label's clips; None without errors."""
         counts = np.array(self.metrics["confusion_matrix"], dtype=float)
         wrong = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         np.fill_diagonal(wrong, 0)
-        true, heard = np.unravel_index(wrong.argmax(), wrong.shape)
+        true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
         labels = self.metrics["labels"]
-        return (labels[true], labels[heard], percent(wrong[true, heard])) if wrong.any() else None
+        return (labels[true], labels[predicted], percent(wrong[true, predicted])) if wrong.any() else None
 
     @property
     def chance(self) -> tuple[str, str]:
-        """What guessing one of the labels, and always answering the largest class, would give."""
+        """The accuracy of guessing, and of always predicting the largest class."""
         support = [row["support"] for row in self.metrics["per_class"].values()]
         return percent(1 / len(support)), percent(max(support) / self.metrics["n_clips"])
 

@@ -1,6 +1,6 @@
 """The evidence in a model folder: ``evaluation/<run>/`` holds the predictions behind every figure of the model's card.
 
-Each is a copy of a run folder with pictures of it, and without what tells of the machine or the account that ran it.
+Each is a copy of a run folder with plots, without paths of the machine or names of the account that ran it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -36,7 +36,7 @@ TOKEN = re.compile(r"\bhf_\w{6,}")
 
 
 class CardError(ValueError):
-    """A model folder or run that no true card can be made of; the message names it and says what is wrong."""
+    """A model folder or run that no card can be written from; the message names it and says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Evaluation:
 
     @property
     def corpora(self) -> list[str]:
-        """What it was tested on."""
+        """The tested corpora."""
         return self.frame["corpus"].astype(str).unique().tolist()
 
     @property
@@ -78,13 +78,13 @@ class Evaluation:
         return list(dict.fromkeys([*(divided or self.corpora), *train]))
 
     @property
-    def asked_a_finished_model(self) -> bool:
+    def tested_finished_model(self) -> bool:
         """Whether the run trained nothing (train.evaluate): it tested this very model."""
-        return asked_a_finished_model(self.run)
+        return tested_finished_model(self.run)
 
     @property
-    def is_unheard(self) -> bool:
-        """Whether every test voice was new to the model."""
+    def speaker_independent(self) -> bool:
+        """Whether no test speaker was in the training data."""
         known = PROTOCOLS.get(self.protocol)
         return known is not None and known.speaker_independent and not self.run.get("heard_in_training")
 
@@ -99,7 +99,7 @@ class Evaluation:
         return {"corpora": self.corpora, "protocol": self.protocol, **self.metrics}
 
 
-def asked_a_finished_model(run: dict[str, Any]) -> bool:
+def tested_finished_model(run: dict[str, Any]) -> bool:
     """Whether a run trained nothing, by its ``run.json``: it names no corpora to train on for another to be tested."""
     return run["protocol"] == "cross" and not run.get("arguments", {}).get("train_corpora")
 
@@ -141,8 +141,8 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
 def _draw(evaluation: Evaluation, folder: Path) -> None:
     from ser_hf.evaluation.plots import save_run_plots  # matplotlib, which who only reads cards does not need
 
-    heard = "" if evaluation.is_unheard else " (speaker-dependent)"
-    save_run_plots(evaluation.frame, evaluation.metrics, folder, f"{evaluation.name}{heard}")
+    note = "" if evaluation.speaker_independent else " (speaker-dependent)"
+    save_run_plots(evaluation.frame, evaluation.metrics, folder, f"{evaluation.name}{note}")
 
 
 def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
@@ -163,7 +163,7 @@ def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
     known.pop(LEFT_OUT, None)
 
     def order(evaluation: Evaluation) -> tuple[int, bool, str]:
-        rank = [*PROTOCOLS].index(evaluation.protocol) if evaluation.is_unheard else len(PROTOCOLS)
+        rank = [*PROTOCOLS].index(evaluation.protocol) if evaluation.speaker_independent else len(PROTOCOLS)
         return rank, difference(known, evaluation.summary) is not None, evaluation.name
 
     return sorted(found, key=order)
@@ -229,24 +229,29 @@ def read_config(model_folder: Path) -> dict[str, Any]:
     return config
 
 
-def difference(told: Any, computed: Any, name: str = "") -> str | None:
-    """The first place where two structures of figures differ by more than 1e-6, in words; None where they agree."""
-    if isinstance(told, dict) and isinstance(computed, dict):
-        for key in [*computed, *(key for key in told if key not in computed)]:
-            place = f"{name}.{key}" if name else str(key)
-            if key not in told or key not in computed:
-                return f"{place} is {'one too many' if key in told else 'missing'}"
-            if found := difference(told[key], computed[key], place):
-                return found
-        return None
-    if isinstance(told, list) and isinstance(computed, list) and len(told) == len(computed):
-        pairs = enumerate(zip(told, computed, strict=True))
-        return next(filter(None, (difference(*pair, f"{name}[{index}]") for index, pair in pairs)), None)
-    if _is_number(told) and _is_number(computed):
-        same = math.isclose(told, computed, rel_tol=0, abs_tol=TOLERANCE)  # False for NaN
+def difference(stored: Any, computed: Any) -> str | None:
+    """The first figure by which two structures of figures differ by more than 1e-6, in words; None if they agree."""
+    there, expected = dict(_figures(stored)), dict(_figures(computed))
+    for name in {**expected, **there}:
+        if name not in there or name not in expected:
+            return f"{name} is {'one too many' if name in there else 'missing'}"
+        one, two = there[name], expected[name]
+        if _is_number(one) and _is_number(two):
+            same = math.isclose(one, two, rel_tol=0, abs_tol=TOLERANCE)  # False for NaN
+        else:
+            same = type(one) is type(two) and one == two
+        if not same:
+            return f"{name} is {one!r} there and {two!r} by the predictions"
+    return None
+
+
+def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts and lists, each with its place, as in ``per_fold.0.accuracy``."""
+    if isinstance(value, dict | list) and value:
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _figures(one, f"{name}.{key}" if name else str(key))
     else:
-        same = type(told) is type(computed) and told == computed
-    return None if same else f"{name} is {told!r} there and {computed!r} by the predictions"
+        yield name, value
 
 
 def _is_number(value: Any) -> bool:
@@ -307,7 +312,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> None:
     """Refuse a run of another kind of model; one that trained nothing names a model rather than a kind."""
     config = read_config(model_folder)
-    if asked_a_finished_model(run):
+    if tested_finished_model(run):
         return
     if config["model_type"] == CLASSICAL_MODEL_TYPE:
         fits = run.get("model") == config.get("family")
@@ -319,7 +324,7 @@ def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> No
 
 def _tests_this_model(model_folder: Path, run_folder: Path, run: dict[str, Any]) -> bool:
     """Whether the run tested this very model rather than others of its recipe: its only fold's weights are these."""
-    if asked_a_finished_model(run):
+    if tested_finished_model(run):
         return True
     weights = [run_folder / f"fold{record['index']}" / "model" / WEIGHTS for record in run.get("folds", [])]
     ours = model_folder / WEIGHTS
