@@ -14,7 +14,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-# Where each public name lives; its module is imported when the name is first asked for, so that
+# Where each public name lives; its module is imported at the first use of the name, so that
 # `import ser_hf` and every `--help` stay quick.
 _HOMES = {
     "AudioError": "ser_hf.audio",

@@ -53,8 +53,8 @@ def build_parser() -> CommandParser:
     """The command line, as far as the name of the command."""
     parser = CommandParser(prog="ser-hf", doc=__doc__, usage="ser-hf COMMAND [OPTIONS]")
     parser.add_argument("--version", action="version", version=f"ser_hf {ser_hf.__version__}")
-    told = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
-    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help=f"{told}; each has its own --help")
+    texts = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help=f"{texts}; each has its own --help")
     return parser
 
 

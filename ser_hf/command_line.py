@@ -52,7 +52,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse whose help comes from the command's docstring, and which answers what it does not know with the nearest.
+    """argparse whose help comes from the command's docstring, and whose errors name the nearest option or choice.
 
     Args:
         doc: the docstring of the command's module: its first paragraph stands above the options, the others, examples
@@ -70,7 +70,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse's, but that the process ends with status 2 and a message where an option is not known.
 
-        That comes first: who mistypes a required option is told so, and not that it is missing.
+        That comes first: a mistyped required option is reported as mistyped, not as missing.
         """
         words = list(sys.argv[1:] if args is None else args)
         ours = words[: words.index("--")] if "--" in words else words

@@ -20,14 +20,14 @@ FADE_SECONDS = 0.005  # so that the hole itself does not click
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a recording and what it contributes to the answer.
+    """A stretch of a recording and what it contributes to the prediction.
 
     Attributes:
         start, end: seconds from the beginning of the recording.
-        complete, without: the probability of the answer, in [0, 1], in the complete window, and when the stretch is
+        complete, without: the probability of the label, in [0, 1], in the complete window, and when the stretch is
             silenced.
-        evidence: by how much silencing it lowers the log-odds of the answer, in nats, so that stretches can be ranked
-            where the answer is nearly certain too; below zero the stretch speaks against the answer.
+        evidence: by how much silencing it lowers the log-odds of the label, in nats, so that stretches can be ranked
+            where the prediction is nearly certain too; below zero the stretch speaks against the label.
     """
 
     start: float

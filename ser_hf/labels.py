@@ -15,7 +15,7 @@ EMOTION_COLORS: dict[str, str] = {
     "disgust": "#009E73",
     "surprised": "#E69F00",
 }
-# Shapes, so that no figure needs its colours to be understood.
+# Shapes, so that no figure depends on its colours alone.
 EMOTION_SYMBOLS: dict[str, str] = {
     "neutral": "○",
     "calm": "●",

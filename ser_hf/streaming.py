@@ -14,12 +14,12 @@ from ser_hf.prediction import Prediction
 HEARD_SECONDS = 3.0  # long enough for a short sentence, short enough to follow a change of voice
 # White noise spans 5 dB from its quiet to its loud frames; speech with noise 5 dB below it spans 9 dB at the least.
 NO_VOICE_DB = 8.0
-FIRST_SECONDS = 1.0  # before which voice and noise cannot be told apart
+FIRST_SECONDS = 1.0  # before which speech and noise cannot be separated
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was heard up to now.
+    """The state of a stream so far.
 
     Attributes:
         seconds: of sound since the beginning.
@@ -46,7 +46,7 @@ class SpeechStream:
 
         Args:
             samples: float32 (n,), the piece that follows the one before without a gap.
-            rate: in Hz; a change of it, as by another microphone, begins anew.
+            rate: in Hz; a change of it, as by another microphone, starts a new stream.
         """
         if rate != self._rate:
             self._rate, self._last = rate, np.zeros(0, dtype=np.float32)

@@ -77,8 +77,8 @@ def compare(folders: Iterable[Path], output: Path) -> None:
         f"Made from the predictions of {len(runs)} runs by\n\n    {command(folders, output)}",
         "Accuracies are in per cent, over all test clips of all folds; in brackets the 95 % interval by bootstrap over "
         "speakers. *Folds*: mean of the folds' accuracies. *UAR*: balanced accuracy (unweighted average recall). "
-        "*ECE*: calibration error, 15 bins. *NLL*: negative log-likelihood in nats. *Worst*: the speaker understood "
-        "least. Only runs of the same protocol and the same clips stand in one table.",
+        "*ECE*: calibration error, 15 bins. *NLL*: negative log-likelihood in nats. *Worst*: lowest accuracy, by "
+        "speaker. Only runs of the same protocol and the same clips stand in one table.",
     ]
     for group in grouped(runs):
         parts += section(group, gallery)
@@ -121,9 +121,9 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     is_dependent = known is not None and not known.speaker_independent
     title = f"{first.protocol}{' (speaker-dependent)' if is_dependent else ''} {size}"
     parts = [f"## {title}", f"{known.description[0].upper()}{known.description[1:]}." if known else ""]
-    heard = [run.name for run in group if run.facts.get("heard_in_training")]
-    if heard:
-        parts.append(f"**No test:** trained on these corpora: {', '.join(heard)}.")
+    seen = [run.name for run in group if run.facts.get("heard_in_training")]
+    if seen:
+        parts.append(f"**No test:** trained on these corpora: {', '.join(seen)}.")
     bars, spread = plots.comparison(metrics, title, caution=is_dependent), plots.speaker_spread(metrics, title)
     parts += [
         main_table(group),

@@ -82,9 +82,9 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
             f"{arguments.model} has labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
         )
     seen = trained_on(arguments.model)
-    heard = sorted(set(seen or ()) & set(arguments.corpora))
-    if heard:
-        print(f"warning: {arguments.model} was trained on {', '.join(heard)}: not a test there", file=sys.stderr)
+    overlap = sorted(set(seen or ()) & set(arguments.corpora))
+    if overlap:
+        print(f"warning: {arguments.model} was trained on {', '.join(overlap)}: not a test there", file=sys.stderr)
     elif not seen:
         print(
             f"warning: config.json of {arguments.model} names no training corpora; if these were among them, the "
@@ -112,7 +112,7 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
         model=classifier.name,
         seed=None,
         corpus_fingerprint=fingerprints,
-        heard_in_training=heard,
+        heard_in_training=overlap,
         failed=failed,
         seconds=round(time.perf_counter() - started, 1),
     )

@@ -20,7 +20,7 @@ import soxr
 
 SAMPLE_RATE = 16_000
 SILENCE_PEAK = 0.003  # the quietest clip of RAVDESS peaks at 0.006
-MIN_SECONDS = 0.25  # a syllable; what is shorter holds no expression to hear
+MIN_SECONDS = 0.25  # a syllable; what is shorter holds no emotion
 
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
 FRAMES_AT_ONCE = 1 << 14  # almost three minutes
@@ -104,7 +104,7 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
             (n,), (n, channels) or (channels, n), the shorter side being the channels; integers are scaled by the full
             scale of their dtype. soundfile opens wav, flac, ogg, opus and mp3; PyAV opens m4a, webm and the like.
         sample_rate: of the result, in Hz; None keeps the recording's own (for an array without one: 16 kHz).
-        max_seconds: refuse what is longer; the header is asked before anything is decoded.
+        max_seconds: refuse what is longer; the header is read before anything is decoded.
 
     Raises:
         UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
@@ -114,7 +114,7 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
     sample_rate = sample_rate or rate
     if not RATES[0] <= rate <= RATES[1]:
         raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
-    # Resampled block by block: what is kept is as long as the answer needs it, at whatever rate it was recorded.
+    # Resampled block by block: memory holds what the prediction needs, at whatever rate it was recorded.
     resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", quality="HQ")
     kept, peak, n_clipped, n_values, n_samples = bytearray(), 0.0, 0, 0, 0
     for block in blocks:  # float, (samples, channels)
@@ -142,7 +142,7 @@ def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: 
     elif n_clipped > max(3, 0.001 * n_values):
         warnings.append(f"clipped: {100 * n_clipped / n_values:.1f} % of the samples are at full scale")
     if rate < sample_rate:
-        warnings.append(f"recorded at {rate} Hz: nothing above {rate // 2} Hz can be heard, expect a worse answer")
+        warnings.append(f"recorded at {rate} Hz: it holds nothing above {rate // 2} Hz, so the prediction may be worse")
     return Recording(np.clip(samples, -1, 1, out=samples), sample_rate, name, tuple(warnings))
 
 
@@ -295,16 +295,16 @@ def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -
                 for part in to_float.resample(frame):
                     read += part.samples
                     yield part.to_ndarray().reshape(-1, part.layout.nb_channels)
-        except (av.FFmpegError, ValueError, IndexError) as error:  # the last: a track that no header tells of
+        except (av.FFmpegError, ValueError, IndexError) as error:  # the last: a track that no header names
             if not read:
                 raise UnreadableAudioError(
                     f"{name}: cannot be decoded ({getattr(error, 'strerror', None) or error})"
                 ) from None
             warnings.append("the file is damaged or cut off; what comes before was used")
         else:
-            heard, by_header = read / stream.rate, container.format.name.split(",")[0] in WITH_LENGTH
-            if read and by_header and heard < seconds - SHORTER_SECONDS:
-                warnings.append(f"the file is cut off: {heard:.2f} of {seconds:.2f} s are there, and were used")
+            decoded, by_header = read / stream.rate, container.format.name.split(",")[0] in WITH_LENGTH
+            if read and by_header and decoded < seconds - SHORTER_SECONDS:
+                warnings.append(f"the file is cut off: {decoded:.2f} of {seconds:.2f} s are there, and were used")
 
 
 def _too_long(name: str, seconds: float, max_seconds: float, at_least: bool = False) -> TooLongError:
@@ -314,7 +314,7 @@ def _too_long(name: str, seconds: float, max_seconds: float, at_least: bool = Fa
 
 
 def check_speech(recording: Recording) -> None:
-    """Refuse what no model can answer.
+    """Refuse what no model can classify.
 
     Raises:
         SilenceError: no sample is farther than `SILENCE_PEAK` from the mean.
@@ -355,10 +355,10 @@ def frame_power(samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np
     power = np.empty(len(starts))
     for first in range(0, len(starts), FRAMES_AT_ONCE):
         part = starts[first : first + FRAMES_AT_ONCE]
-        heard = samples[part[0] : part[-1] + frame]
-        energy = np.concatenate([[0.0], np.cumsum(np.square(heard, dtype=np.float64))])
+        kept = samples[part[0] : part[-1] + frame]
+        energy = np.concatenate([[0.0], np.cumsum(np.square(kept, dtype=np.float64))])
         part = part - part[0]
-        power[first : first + len(part)] = energy[np.minimum(part + frame, len(heard))] - energy[part]
+        power[first : first + len(part)] = energy[np.minimum(part + frame, len(kept))] - energy[part]
     return starts, power
 
 

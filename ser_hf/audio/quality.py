@@ -1,4 +1,4 @@
-"""What in a recording makes any answer less certain, whatever model gives it."""
+"""What in a recording makes any prediction less certain, whatever the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_FRAMES = 50  # half a second: in a single syllable there need be no pause
 
 
 def quality_doubts(recording: Recording) -> list[str]:
-    """What makes an answer less certain, in plain words: too quiet, mostly silence, a loud background.
+    """What makes a prediction less certain, as warnings: too quiet, mostly silence, a loud background.
 
     Args:
         recording: any that `ser_hf.audio.check_speech` lets pass.
@@ -44,7 +44,7 @@ def quality_doubts(recording: Recording) -> list[str]:
 
 
 def level_range(samples: np.ndarray, sample_rate: int) -> float:
-    """How far the quiet frames of a sound lie below its loud ones, in dB; infinite where there are too few to tell."""
+    """How far the quiet frames of a sound lie below its loud ones, in dB; infinite where there are too few."""
     power = frame_power(samples, sample_rate)[1]
     if len(power) < MIN_FRAMES:
         return math.inf

@@ -21,7 +21,7 @@ class Codec:
     Attributes:
         encoder, decoder: FFmpeg's names.
         sample_rate: that it works at, in Hz.
-        bit_rates: bits a second that it may be asked for; the first is the default.
+        bit_rates: bits per second that it supports; the first is the default.
         sample_format: of what the encoder takes: "s16" is 16-bit integers, the others are floats.
         options: FFmpeg's, of the encoder.
         delay: samples at ``sample_rate`` that decoder and encoder together put before the voice without saying so.

@@ -1,4 +1,4 @@
-"""Two utterances of one voice joined to one, so that neither its length nor its words tell the emotion."""
+"""Two utterances of one speaker joined, so that neither length nor words identify the emotion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEAST_SECONDS = 1.2  # a stretch as short as that still holds a word or two
 
 
 def join_utterances(first: np.ndarray, second: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
-    """Say one utterance after the other, and hear a stretch of that, of random length, from a random place.
+    """Concatenate two utterances, and take a stretch of random length from a random place.
 
     Args:
         first, second: float32 mono waveforms at 16 kHz, of the same speaker with the same emotion; the silence around

@@ -13,7 +13,7 @@ def apply_gain(samples: np.ndarray, gain_db: float) -> np.ndarray:
 
 
 def set_level(samples: np.ndarray, level_db: float) -> np.ndarray:
-    """Make the voice as loud as is asked, however loud it was recorded.
+    """Set the level of the speech, whatever level it was recorded at.
 
     Args:
         samples: float32 mono waveform at 16 kHz.

@@ -1,6 +1,6 @@
 """Sounds in which nobody speaks, made up: noise, rooms, hum, tones, signals, music, knocks.
 
-A classifier of emotions has to give some answer to each of them. Trained to spread it over all labels, it does not
+A classifier of emotions has to predict some label for each of them. Trained to spread it over all labels, it does not
 mistake them for a voice (outlier exposure, Hendrycks et al. 2019).
 """
 

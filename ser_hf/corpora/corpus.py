@@ -202,7 +202,7 @@ def clip_table(columns: Mapping[str, Sequence[Any]], unmapped: str = "drop") -> 
     """A clip table from its columns; `audio` holds paths, `emotion` names.
 
     Args:
-        columns: each as long as the table, with None where a corpus does not tell a thing.
+        columns: each as long as the table, with None where a corpus does not say.
         unmapped: what becomes of clips whose emotion is not in `LABELS`: "drop" leaves them out with a warning, "keep"
             keeps them; then `emotion` has their names, too, after `LABELS`. The commands that train know only `LABELS`.
 

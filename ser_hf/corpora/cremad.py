@@ -3,7 +3,7 @@
 7442 clips: 12 sentences, of which IEO was said at three levels of each emotion but neutral. Names such as
 AudioWAV/1001_IEO_ANG_HI.wav: actor, sentence, emotion, level (LO, MD, HI, XX: not specified). Sentences, levels and the
 known faults are those of the official README; the 48 men and 43 women those of VideoDemographics.csv. Labels are what
-actors were asked for, not what listeners perceived.
+actors were asked to express, not what listeners perceived.
 
 - 1076_MTI_SAD_XX.wav holds no voice (README: "no audio, very short") and is left out, with a warning; the other faults
   that the README names are of the mp3 and flv files alone.

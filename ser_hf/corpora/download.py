@@ -109,12 +109,12 @@ class Dataverse:
     def _files(self) -> list[dict]:
         url = f"{self.site}/api/datasets/:persistentId/versions/:latest-published/files?persistentId=doi:{self.doi}"
         try:
-            answer = requests.get(url, timeout=TIMEOUT)
-            answer.raise_for_status()
-            files = [entry["dataFile"] for entry in answer.json()["data"]]
+            response = requests.get(url, timeout=TIMEOUT)
+            response.raise_for_status()
+            files = [entry["dataFile"] for entry in response.json()["data"]]
             return [file for file in files if file["id"] and file["filename"] and file["filesize"] is not None]
         except (requests.JSONDecodeError, KeyError, TypeError):
-            raise DownloadError(f"{url}: the answer is not a list of files") from None
+            raise DownloadError(f"{url}: the response is not a list of files") from None
         except requests.RequestException as error:
             raise DownloadError(f"{url}: cannot be fetched ({_reason(error)})") from None
 
@@ -210,7 +210,7 @@ def _append(url: str, part: Path, bar: tqdm) -> None:
         if response.status_code == 416:  # the part is as long as the file, or longer
             part.unlink()
         if 400 <= response.status_code < 500:  # asking again would not help
-            raise DownloadError(f"{url}: the server answers {response.status_code} {response.reason}")
+            raise DownloadError(f"{url}: the server returned {response.status_code} {response.reason}")
         response.raise_for_status()
         resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         bar.n = have if resumed else 0  # a server that ignores Range sends the whole file again

@@ -4,7 +4,7 @@
 special to the emotion, and 30 neutral ones. AudioData/DC/a01.wav is the first angry sentence of speaker DC (Info.txt of
 the record); mirrors without folders call it DC_a01.wav, and so do we, because a01 alone names four clips. Which words a
 number stands for differs by emotion and is not stated in the names, so `statement` is None.
-It asks for registration, so it is never downloaded here.
+It requires registration, so it is never downloaded here.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:
 
 
 def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
-    """Accuracy of each speaker with its 95 % Wilson interval, sorted, women and men told apart."""
+    """Accuracy of each speaker with its 95 % Wilson interval, sorted, in the colours of women and men."""
     speakers = sorted(metrics["per_speaker"].items(), key=lambda item: (item[1]["accuracy"], item[0]))
     figure, axes = new_figure(title, 4.6, "Accuracy per speaker, % (line: 95 % interval from the number of clips)")
     for position, (_, group) in enumerate(speakers):
@@ -98,7 +98,7 @@ def per_speaker(metrics: dict[str, Any], title: str = "") -> Figure:
         axes.set_xticks([])
     axes.set_xlim(-0.7, len(speakers) - 0.3)
     axes.set_ylim(0, 100)
-    axes.set_xlabel(f"speaker ({len(speakers)}), from the least to the best understood")
+    axes.set_xlabel(f"speaker ({len(speakers)}), in order of accuracy")
     set_grid(axes, "y")
     add_legend(figure, handles, names)
     return figure
@@ -204,7 +204,7 @@ def name_rows(axes: Axes, names: Collection[str], above: float = 0.6) -> None:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the line with a number, so that many lines can be told apart."""
+    """Colour, marker and dashes of the line with a number, so that many lines stay distinguishable."""
     shapes = list(zip(EMOTION_COLORS.values(), "os^Dv*XP", strict=True))
     color, marker = shapes[index % len(shapes)]
     return {"color": color, "marker": marker, "linestyle": "-" if index < len(shapes) else "--"}

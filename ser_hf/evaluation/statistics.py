@@ -80,9 +80,9 @@ def bootstrap_intervals(
 
     confusion = np.tensordot(drawn, confusion, axes=1)  # (n_bootstrap, k, k), rows true
     n_clips = confusion.sum(axis=(1, 2))
-    hits, support, answered = confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=2), confusion.sum(axis=1)
+    hits, support, predicted = confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=2), confusion.sum(axis=1)
     with np.errstate(invalid="ignore"):  # a class that no drawn speaker has is NaN here, and left out of the mean
-        recall, f1 = hits / support, np.where(support > 0, 2 * hits / (support + answered), np.nan)
+        recall, f1 = hits / support, np.where(support > 0, 2 * hits / (support + predicted), np.nan)
     values = {
         "accuracy": hits.sum(axis=1) / n_clips,
         "balanced_accuracy": np.nanmean(recall, axis=1),

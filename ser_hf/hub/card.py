@@ -201,7 +201,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
 
 
 def _window(model_folder: Path, config: dict[str, Any]) -> tuple[float, bool]:
-    """Seconds that a transformer hears at once, and whether the stock pipeline cuts a clip there."""
+    """The window of a transformer in seconds, and whether the stock pipeline truncates a clip there."""
     path = model_folder / "preprocessor_config.json"
     extractor = read_json(path) if path.is_file() else {}
     if "chunk_length" in extractor:
@@ -223,14 +223,14 @@ def _count_parameters(weights: Path) -> str | None:
 
 
 def _example(model_folder: Path) -> list[tuple[str, float]] | None:
-    """What the model answers to ``example.flac``, the likeliest first; None where either file is missing."""
+    """What the model predicts for ``example.flac``, the likeliest first; None where either file is missing."""
     if not all((model_folder / name).is_file() for name in ("example.flac", "example.json")):
         return None
     try:
         scores = json.loads((model_folder / "example.json").read_text(encoding="utf-8"))["scores"]
         return sorted(((label, float(score)) for label, score in scores.items()), key=lambda pair: -pair[1])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CardError(f"{model_folder / 'example.json'} does not hold a label and scores; make it anew") from None
+        raise CardError(f"{model_folder / 'example.json'} does not hold a label and scores; write it again") from None
 
 
 def _temperature(config: dict[str, Any], recipe: Section | None) -> float | None:

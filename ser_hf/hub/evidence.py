@@ -146,7 +146,7 @@ def _draw(evaluation: Evaluation, folder: Path) -> None:
 
 
 def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
-    """All evaluations of a model folder with their figures computed anew, the headline one first.
+    """All evaluations of a model folder with their figures recomputed, the headline one first.
 
     Raises:
         CardError: there is none, or one cannot be read.

@@ -120,7 +120,7 @@ def fit_classical(
     met, codes = np.unique(np.asarray(labels), return_inverse=True)
     names = [label_names[index] for index in met]
     if len(names) < 2:
-        raise ModelError(f"the training clips hold no two labels to tell apart, only: {', '.join(names) or 'none'}")
+        raise ModelError(f"the training clips need two labels at least, and have: {', '.join(names) or 'none'}")
     features = features.astype(np.float32)
     folds = inner_folds(codes, speakers, seed)
     sampler = make_sampler(codes, folds, seed) if smote else None

@@ -177,7 +177,7 @@ def _check_files(folder: Path) -> None:
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise ModelError(f"{folder}: {INDEX} names {name!r}, which is no safetensors file in this folder")
     if any("/" in name for name in attention):
-        raise ModelError(f"{folder}: its config.json asks for code of the Hub ({', '.join(attention)}); not loaded")
+        raise ModelError(f"{folder}: its config.json requires code from the Hub ({', '.join(attention)}); not loaded")
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:

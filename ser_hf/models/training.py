@@ -149,7 +149,7 @@ class StatesDataset(Dataset):
 
 
 class WeightedSampler(Sampler):
-    """Draw as many items as asked for, with replacement by weight; items of about one length share a batch.
+    """Draw a given number of items, with replacement by weight; items of about one length share a batch.
 
     Args:
         weights: (items,), not negative.

@@ -18,7 +18,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """A sentence for a person who asked for a name that is not there.
+    """An error text for a name that is not known.
 
     >>> unknown_name("corpus", "ravdes", ["ravdess", "tess"])
     "there is no corpus 'ravdes'; did you mean 'ravdess'? There are: ravdess, tess"
