@@ -128,7 +128,7 @@ def _interval(metrics: Metrics, key: str) -> str:
 
 
 def _notes(models: list[dict[str, Any]]) -> list[str]:
-    """How the figures came about, in sentences; told once where it is the same for all."""
+    """How the figures were measured, in sentences; once where it is the same for all."""
     measured = [one for one in models if one["column"]]
     titles = {_protocol(one["metrics"]): one["title"] for one in reversed(measured)}
     notes = [words if len(titles) == 1 else f"{title}: {words}" for words, title in reversed(titles.items())]

@@ -1,4 +1,4 @@
-"""What the page answers: the predictions of both models for one recording, as plain JSON."""
+"""What the page returns: the predictions of both models for one recording, as plain JSON."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ OUT_OF_MEMORY = "The page is short of memory. Try a shorter recording, or again 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What drove the answers to a recording.
+    """What drove the predictions for a recording.
 
     Attributes:
-        recording: as the models heard it.
+        recording: as the models got it.
         stretches: what the network's answer owes to each stretch of its decisive window, in order; dicts of
             `ser_hf.explain.Stretch`.
         standouts: what is unusual about the voice beside the baseline's training clips; dicts of
@@ -39,7 +39,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Analyser:
-    """Two models that hear the same recording."""
+    """Two models that predict the same recording."""
 
     model: EmotionClassifier
     baseline: EmotionClassifier
@@ -56,7 +56,7 @@ class Analyser:
 
         Returns:
             ``file``, ``duration`` (s), ``warnings``, ``agree`` and, for ``model`` and ``baseline`` each, ``name``,
-            ``window_seconds``, ``label``, ``confident`` (whether it is sure enough for ``label`` to count), ``scores``,
+            ``window_seconds``, ``label``, ``confident`` (whether its probability reaches the threshold), ``scores``,
             ``warnings`` and ``timeline``; or ``file``, ``reason`` and ``error``.
         """
         if not path:
@@ -89,7 +89,7 @@ class Analyser:
     def answer(self, source: Any, name: str) -> Answer:
         """As `analyse`, of whatever `ser_hf.audio.read_audio` takes, under the name that the visitor knows it by."""
         try:
-            # Read once for both; the header is asked for the length before anything is decoded.
+            # Read once for both; the length is read from the header before anything is decoded.
             recording = read_audio(source, max_seconds=self.limits.seconds)
             answers = [self.model.predict(recording), self.baseline.predict(recording)]
         except AudioError as error:

@@ -29,9 +29,9 @@ from typing import Any
 if __name__ == "__main__":  # what is imported below takes seconds, and has nothing yet to clean up
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
-# Before gradio is imported: the page must work without a network, and tell nobody who visits it.
+# Before gradio is imported: the page must work without a network, and send no data about its visitors.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Nor does it sum up ten thousand requests anew at each, for a monitor that is not served.
+# Nor does it sum up ten thousand requests at each one, for a monitor that is not served.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
@@ -63,7 +63,7 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         limits: those that the page was built with.
         host: address to listen on.
         port: port to listen on.
-        ending: by which those who wait are told when the page ends.
+        ending: sends a message to waiting clients when the page ends.
 
     Raises:
         OSError: the port is taken.
@@ -112,7 +112,7 @@ async def _sweep(uploads: Path, seconds: int) -> None:
 
 
 def remove_leftovers(uploads: Path, seconds: float) -> None:
-    """Remove files of uploads that broke off and were last written to ``seconds`` ago.
+    """Remove files of uploads that were interrupted and last written to ``seconds`` ago.
 
     Gradio deletes those alone that ended, which lie in folders of their own.
     """

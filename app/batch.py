@@ -63,7 +63,7 @@ def run_batch(
     """Predict the emotion of every recording, or say why there is no prediction.
 
     Files are taken in the order given, an archive's recordings in the archive's. Nothing is unpacked to disk. What the
-    limits leave out is told in a last row without a file name.
+    limits leave out is in a last row without a file name.
 
     Args:
         analyser: the models, and the limits that the batch keeps to.

@@ -54,7 +54,7 @@ class _EndingError(Exception):
 
 @dataclass
 class Ending:
-    """How the page ends: nothing new begins, what runs may go on for a while, and the rest is told.
+    """How the page ends: nothing new begins, what runs may finish for a while, and the rest gets a message.
 
     Attributes:
         begun: uploads and predictions are refused.
@@ -135,7 +135,7 @@ class Guard:
             await _words(status, words, path)(scope, receive, send_on)
 
     async def _refusal(self, scope: Scope, path: str) -> Response | None:
-        """What is answered at once, if anything."""
+        """An immediate response, if there is one."""
         if not is_served(path):
             return _words(404, NOT_SERVED, path)
         if path.removeprefix(FILE).lower().startswith(("http:", "https:")):  # Gradio would fetch it from public hosts
@@ -166,7 +166,7 @@ class Guard:
         return receive_limited
 
     def _most_bytes(self, path: str) -> tuple[float, str]:
-        """The largest body that is taken, and what whoever sends more is told."""
+        """The largest body that is accepted, and the message for larger ones."""
         if path == UPLOAD:  # with a tenth more for what surrounds the files
             most = self.limits.batch_megabytes
             return 1.1e6 * most, f"This upload is too large: at most {most} MB are taken at once."
@@ -212,7 +212,7 @@ def _size(folder: Path) -> int:
 
 
 def _last_event(path: str) -> bytes:
-    """The end of a stream of answers, in Gradio's two forms of it."""
+    """The end of an event stream, in Gradio's two forms of it."""
     if path.startswith(QUEUE):
         message = json.dumps({"msg": "unexpected_error", "message": ENDING, "success": False})
         return f"data: {message}\n\n".encode()

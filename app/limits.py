@@ -22,7 +22,7 @@ class Limits:
         seconds: length of one recording.
         batch_files: recordings in one batch, those in archives among them.
         batch_megabytes: size of one batch, and of what its archives hold when unpacked.
-        batch_minutes: work on one batch; what is not answered by then is said to be left out.
+        batch_minutes: work on one batch; the rest is reported as left out.
         live_seconds: one listening of the live tab, which then stops by itself.
         live_at_once: microphones that are listened to at the same time.
         at_once: requests that are worked on at the same time.

@@ -34,10 +34,10 @@ class Listening:
 
     Attributes:
         stream: the last seconds of sound.
-        moments: the latest answers, oldest first.
-        stopped: no more is heard.
+        moments: the latest predictions, oldest first.
+        stopped: nothing more is analysed.
         began: when the first piece of sound arrived, by the clock.
-        passed_over: the last piece was not answered, to catch up.
+        passed_over: the last piece was not analysed, to catch up.
     """
 
     stream: SpeechStream
@@ -101,7 +101,7 @@ def _is_late(listening: Listening, now: float) -> bool:
 
 
 def stop(listening: Listening | None, max_seconds: float) -> str:
-    """Hear no more; returns what the page shows."""
+    """Stop listening; returns what the page shows."""
     if listening is None:
         return WAITING
     listening.stopped = True

@@ -69,8 +69,8 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
 
     Args:
         ready: gives the models, and waits for them while they are loaded: the page is there before them.
-        limits: those of the analyser, which the page tells its visitors.
-        is_loading: whether ``ready`` would wait, which the page then tells its visitors.
+        limits: those of the analyser, which the page shows.
+        is_loading: whether ``ready`` would wait, which the page then says.
     """
     # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
     with Page(
@@ -106,7 +106,7 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
 
 
 def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
-    """One recording: both answers, the figure, and what drove them."""
+    """One recording: both predictions, the figure, and what drove them."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             audio = gr.Audio(
@@ -224,7 +224,7 @@ def _batch(ready: Callable[[], Analyser], limits: Limits) -> None:
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
     rows = gr.JSON(visible=False)
 
-    def batch(files: list[str] | None, progress=gr.Progress()) -> Batch:  # noqa: B008 (how Gradio is asked for a bar)
+    def batch(files: list[str] | None, progress=gr.Progress()) -> Batch:  # noqa: B008 (how Gradio makes a bar)
         return run_batch(
             ready(), files, lambda done, total, name: progress((done, total), desc=name, unit="recordings")
         )

@@ -79,8 +79,8 @@ def timeline_scores(timeline: list[Answer], labels: Sequence[str], times: np.nda
             starts[i + 1] = ends[i] = (before["end"] + after["start"]) / 2
     scores = np.full((len(labels), len(times)), np.nan, dtype=np.float32)
     for window, start, end in zip(timeline, starts, ends, strict=True):
-        heard = (start <= times) & (times <= end)
-        scores[:, heard] = [[window["scores"].get(label, np.nan)] for label in labels]
+        inside = (start <= times) & (times <= end)
+        scores[:, inside] = [[window["scores"].get(label, np.nan)] for label in labels]
     return scores
 
 

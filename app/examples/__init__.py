@@ -41,7 +41,7 @@ class Example:
     Attributes:
         file: its name in this folder.
         title: how it was made, in the few words of a button.
-        passages: what is heard; none leaves the room alone.
+        passages: the spoken passages; none leaves background noise alone.
         noise_db: level (RMS) of the room's noise; full scale is 0 dB.
         edge_seconds: of the room alone, before the first passage and again after the last.
         sample_rate: in Hz.
