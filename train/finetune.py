@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
@@ -108,9 +109,15 @@ def run(
     base = pretrained_folder(model.base_model) if model.base_model else None
     arguments = asdict(data) | asdict(model) | asdict(augmentation) | training.to_dict()
     is_main = training.process_index == 0
-    with training.main_process_first(local=False):  # which ends all processes where it raises
-        if is_main:
+    refused: list[RunError | CorpusError | None] = [None]
+    if is_main:
+        try:
             start_run(folder, table, arguments, resume)
+        except (RunError, CorpusError) as error:
+            refused = [error]
+    broadcast_object_list(refused)  # all processes end with the same error
+    if refused[0] is not None:
+        raise refused[0]
     if base is not None:
         model.base_model = str(base)
     experiment.clips = load_clips(table)
