@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,7 +134,7 @@ COMMANDS_PAGE = """\
 Made by `python -m docs.pages` from the commands' own `--help`. With the package installed (`pip install .`), `ser-hf
 predict` is `python -m ser_hf.predict`.
 """
-START, END = "<!-- figures -->\n", "<!-- /figures -->\n"
+MARKED = "<!-- {0} -->\n{1}<!-- /{0} -->\n"  # a part of README.md that this command writes
 WIDTH = 100  # of the help texts, in characters
 
 
@@ -160,9 +161,10 @@ def pages() -> dict[Path, str]:
     """The text of each page, and of README.md with its table."""
     docs, readme = REPOSITORY / "docs", REPOSITORY / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
+    for name, part in (("headline", headline()), ("figures", summary())):
+        text = re.sub(MARKED.format(name, "[^<]*"), MARKED.format(name, part), text)
     return {
-        readme: before + START + summary() + END + rest.split(END)[1],
+        readme: text,
         docs / "results.md": results(),
         docs / "corpora.md": CORPORA_PAGE.format(table=corpora_table()),
         docs / "command-line.md": COMMANDS_PAGE + "".join(map(help_of, COMMANDS)),
@@ -176,6 +178,17 @@ def metrics_of(run: str) -> dict[str, Any]:
 def kept(rows: dict[str, str]) -> dict[str, str]:
     """The rows whose run is kept."""
     return {title: run for title, run in rows.items() if (RUNS / run).is_dir()}
+
+
+def headline() -> str:
+    """README.md's sentence on unseen corpora and unseen speakers."""
+    loco, actor = metrics_of(LOCO_ROWS[WHISPER]), metrics_of("whisper-actor-seed42")
+    uar, accuracy = loco["mean_over_corpora"]["balanced_accuracy"], actor["fold_mean_accuracy"]
+    return (
+        f"On corpora that it was not trained on, its balanced accuracy (UAR) over the eight emotions is\n"
+        f"**{100 * uar:.1f} %** on average; on unseen speakers of RAVDESS, whose other speakers trained it, its\n"
+        f"accuracy is **{100 * accuracy:.1f} %**.\n"
+    )
 
 
 def summary() -> str:
