@@ -333,7 +333,7 @@ class TestSources:
     @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"data": [{"label": "x"}]}', b'{"data": 3}'])
     def test_dataverse_refuses_another_answer(self, record, server, tmp_path, answer):
         server.files[record.list] = answer
-        with pytest.raises(CorpusError, match="the answer is not a list of files"):
+        with pytest.raises(CorpusError, match="not a list of files"):
             load_corpus("tess", tmp_path / "data")
 
     @pytest.mark.parametrize("record", RECORDS[2:], indirect=True)

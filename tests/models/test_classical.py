@@ -191,7 +191,7 @@ def test_held_out_logits_match_the_plain_pipeline(svm):
 
 def test_fit_refuses_too_little_data():
     features, labels, speakers = make_table()
-    with pytest.raises(ModelError, match="only: calm"):
+    with pytest.raises(ModelError, match="have: calm"):
         fit(table=only((features, labels, speakers), ["calm"]))
     one_each = np.isin(speakers, ["00", "01"]) & (labels == speakers.astype(int))
     with pytest.raises(ModelError, match="only one label"):
