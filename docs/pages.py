@@ -96,8 +96,8 @@ frozen, 1.5B parameters, with 75.9 % accuracy and 75.3 % UAR, and WavLM-large wi
 
 {emobox}
 
-The linear probe's runs on RAVDESS alone and on EmoBox's folds were made before `EmotionClassifier` trimmed silence, which
-costs it some 1.5 points on RAVDESS (73.6 to 72.1 % in the folds above).
+The linear probe's runs on RAVDESS alone and on EmoBox's folds were made before `EmotionClassifier` trimmed silence;
+made again, they will differ a little.
 
 ## Seen speakers
 
