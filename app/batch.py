@@ -35,7 +35,7 @@ COLUMNS = (
     *("file", "label", "confidence", "confident"),
     *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
 )
-# With these a spreadsheet takes a text for a formula, and runs what a stranger wrote into the name of a file.
+# With these a spreadsheet takes a text for a formula, and runs what somebody wrote into the name of a file.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 

@@ -71,8 +71,8 @@ def hear(
         recording = read_audio(chunk, sample_rate=None, max_seconds=CHUNK_SECONDS)
         listening.stream.add(recording.samples, recording.sample_rate)
         # Gradio 6.31 forgets `stream_every` in a tab that is not the first, and sends ten pieces a second.
-        heard = listening.moments[-1].seconds if listening.moments else 0.0
-        if listening.stream.seconds - heard < STEP_SECONDS - ROUNDING or _is_late(listening, clock()):
+        analysed = listening.moments[-1].seconds if listening.moments else 0.0
+        if listening.stream.seconds - analysed < STEP_SECONDS - ROUNDING or _is_late(listening, clock()):
             return None
         moment = listening.stream.answer()
     except EmptyAudioError:  # Gradio stores equal pieces, such as those of a muted microphone, in one file

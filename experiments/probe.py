@@ -157,38 +157,38 @@ def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable
     found = []
     for start in range(0, len(clips), BATCH):
         audio = clips[start : start + BATCH]["audio"]
-        heard = [change(load_audio(one), np.random.default_rng([start + i])) for i, one in enumerate(audio)]
+        changed = [change(load_audio(one), np.random.default_rng([start + i])) for i, one in enumerate(audio)]
         window = int(model.window_seconds * SAMPLE_RATE)
-        found.append(model.mean_states([samples[:window] for samples in heard], layer))
+        found.append(model.mean_states([samples[:window] for samples in changed], layer))
     return np.concatenate(found)
 
 
 def _row(trial: Trial, ours: Dataset, other: np.ndarray, states: dict[tuple[str, bool], tuple]) -> list[str]:
     emotions, sentences = np.array(ours["emotion"]), np.array(ours["statement"])
     said = np.unique(sentences)
-    learned = np.full(len(ours), True) if trial.statement is None else sentences == said[trial.statement]
+    trained = np.full(len(ours), True) if trial.statement is None else sentences == said[trial.statement]
     tested = np.full(len(ours), True) if trial.tested_statement is None else sentences == said[trial.tested_statement]
-    heard, there = states[trial.train, trial.normed][0], states[trial.test, trial.normed]
+    seen, unseen = states[trial.train, trial.normed][0], states[trial.test, trial.normed]
     right = []
     for fold in make_folds(ours, "develop"):
-        train, test = fold.train[learned[fold.train]], fold.test[tested[fold.test]]
-        answers = _fit(heard[train], emotions[train]).predict(there[0][test])
-        right.append(np.mean(answers == emotions[test]))
+        train, test = fold.train[trained[fold.train]], fold.test[tested[fold.test]]
+        predicted = _fit(seen[train], emotions[train]).predict(unseen[0][test])
+        right.append(np.mean(predicted == emotions[test]))
     scores = np.zeros((len(other), len(LABELS)))
-    fitted = _fit(heard[learned], emotions[learned])
-    scores[:, fitted.classes_] = fitted.predict_proba(there[1])
-    answers = scores.argmax(axis=1)
+    fitted = _fit(seen[trained], emotions[trained])
+    scores[:, fitted.classes_] = fitted.predict_proba(unseen[1])
+    predicted = scores.argmax(axis=1)
     shared = np.isin(np.arange(len(LABELS)), other)
     among = np.where(shared, scores, -1).argmax(axis=1)
-    commonest = np.bincount(answers).argmax()
+    commonest = np.bincount(predicted).argmax()
     words = [trial.train, trial.test]
     if trial.statement is not None:
         same = "the same" if trial.statement == trial.tested_statement else "the other"
         words = [f"{words[0]}, one sentence", f"{words[1]}, {same} sentence"]
     if trial.normed:
         words[0] = f"{words[0]}, behind the norm"
-    figures = [percent(np.mean(right)), percent(np.mean(answers == other)), percent(np.mean(among == other))]
-    return [*words, *figures, f"{LABELS[commonest]} {percent(np.mean(answers == commonest))}"]
+    figures = [percent(np.mean(right)), percent(np.mean(predicted == other)), percent(np.mean(among == other))]
+    return [*words, *figures, f"{LABELS[commonest]} {percent(np.mean(predicted == commonest))}"]
 
 
 def _fit(states: np.ndarray, emotions: np.ndarray):

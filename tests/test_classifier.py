@@ -69,8 +69,8 @@ def test_predict_trims_silence_around_a_clip(classifier):
     (segment,) = prediction.timeline
     assert 8 <= segment.start < segment.end <= 11
     assert prediction.duration == 20
-    heard = padded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
-    assert prediction.scores == classifier.predict(heard).scores
+    window = padded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
+    assert prediction.scores == classifier.predict(window).scores
 
 
 def test_predict_averages_windows_of_a_long_recording(classifier):

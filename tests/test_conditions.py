@@ -83,10 +83,10 @@ def test_pauses_hold_no_speech():
     rng = np.random.default_rng(0)
     room, voice = 1e-4 * rng.standard_normal(SAMPLE_RATE), 0.3 * rng.standard_normal(SAMPLE_RATE)
     clip = np.concatenate([room, voice, room]).astype(np.float32)
-    heard = NO_SPEECH[PAUSES](clip)
-    assert heard.shape == (4 * SAMPLE_RATE,)
-    assert np.abs(heard).max() == pytest.approx(0.1, rel=1e-5)
-    assert np.corrcoef(heard[: SAMPLE_RATE // 2], clip[: SAMPLE_RATE // 2])[0, 1] > 0.999
-    quiet = np.abs(heard).reshape(-1, 800).max(axis=1)
+    clip_with_pauses = NO_SPEECH[PAUSES](clip)
+    assert clip_with_pauses.shape == (4 * SAMPLE_RATE,)
+    assert np.abs(clip_with_pauses).max() == pytest.approx(0.1, rel=1e-5)
+    assert np.corrcoef(clip_with_pauses[: SAMPLE_RATE // 2], clip[: SAMPLE_RATE // 2])[0, 1] > 0.999
+    quiet = np.abs(clip_with_pauses).reshape(-1, 800).max(axis=1)
     assert quiet.max() < 3 * quiet.min()
     assert not NO_SPEECH[PAUSES](voice.astype(np.float32)).any()

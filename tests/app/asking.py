@@ -1,4 +1,4 @@
-"""Asking the page over HTTP, as a browser does and as a stranger may."""
+"""Asking the page over HTTP, as a browser and as any other client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger may try on the page over HTTP: refused in words, nothing read, fetched or left, no traceback."""
+"""Hostile requests to the page over HTTP: refused with a message, nothing read, fetched or left, no traceback."""
 
 from __future__ import annotations
 

@@ -143,9 +143,9 @@ def test_timeline_sums_to_one_or_is_silence(analyser, recordings):
         totals = sum(area.y for area in areas.values())
         assert np.all(np.isclose(totals, 1, atol=1e-4) | (totals == 0))
         times = times_of(next(iter(areas.values())))
-        heard = np.any([(w["start"] <= times) & (times <= w["end"]) for w in answer[part]["timeline"]], axis=0)
-        np.testing.assert_array_equal(totals > 0, heard)
-        assert not heard[times > answer[part]["timeline"][0]["start"]].all()  # there is silence inside
+        covered = np.any([(w["start"] <= times) & (times <= w["end"]) for w in answer[part]["timeline"]], axis=0)
+        np.testing.assert_array_equal(totals > 0, covered)
+        assert not covered[times > answer[part]["timeline"][0]["start"]].all()  # there is silence inside
 
 
 def test_timeline_scores_share_overlaps():

@@ -35,17 +35,17 @@ def test_joined_clips_fit_the_window_and_hold_speech(seed, first, second):
 
 def test_joined_clips_vary_and_hold_both_utterances():
     one, two = tone(1.5, 300), tone(1.5, 1200)
-    heard = [join_utterances(one, two, WINDOW, np.random.default_rng(seed)) for seed in range(60)]
-    voiced = np.array([np.ptp(np.flatnonzero(np.abs(h) > 0.1)) / RATE for h in heard])
+    joined = [join_utterances(one, two, WINDOW, np.random.default_rng(seed)) for seed in range(60)]
+    voiced = np.array([np.ptp(np.flatnonzero(np.abs(h) > 0.1)) / RATE for h in joined])
     assert voiced.min() < 1.5
     assert voiced.max() > 3
-    both = [share_of(h, 300) > 0.05 and share_of(h, 1200) > 0.05 for h in heard]
+    both = [share_of(h, 300) > 0.05 and share_of(h, 1200) > 0.05 for h in joined]
     assert 0.4 < np.mean(both) < 1
-    at_once = np.mean([np.abs(h[:200]).max() > 0.1 for h in heard])
+    at_once = np.mean([np.abs(h[:200]).max() > 0.1 for h in joined])
     assert 0.3 < at_once < 0.7
 
 
 def test_join_leaves_out_surrounding_silence():
-    heard = join_utterances(tone(1, 300, 3), tone(1, 300, 3), WINDOW, np.random.default_rng(1))
-    loud = np.flatnonzero(np.abs(heard) > 0.05)
+    joined = join_utterances(tone(1, 300, 3), tone(1, 300, 3), WINDOW, np.random.default_rng(1))
+    loud = np.flatnonzero(np.abs(joined) > 0.05)
     assert np.diff(loud).max() < 0.6 * RATE

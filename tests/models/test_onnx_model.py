@@ -128,7 +128,7 @@ def truncated(folder):
 
 
 def external_weights(folder):
-    """A model folder of a stranger must not make us read other files."""
+    """An untrusted model folder cannot read other files."""
     graph = onnx.load(folder / ONNX_FILE)
     (folder / "onnx" / "weights.bin").write_bytes(b"")
     onnx.external_data_helper.convert_model_to_external_data(graph, location="weights.bin", size_threshold=0)

@@ -81,12 +81,12 @@ def test_run_lists_clips_that_cannot_be_used(model, two_actors, tmp_path, capsys
 
 
 def test_run_warns_of_training_corpora(model, two_actors, tmp_path, capsys):
-    heard = shutil.copytree(model, tmp_path / "heard")
-    config = json.loads((heard / "config.json").read_text())
+    copy = shutil.copytree(model, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
     found = (["emodb", "ravdess"], ["emodb"], [])  # an empty list: config.json does not say
     for key, value in (("learned_from", ["ravdess"]), *(("trained_on", names) for names in found)):
-        (heard / "config.json").write_text(json.dumps(config | {key: value}))
-        assert run(heard, two_actors, tmp_path / "run", "--overwrite_output_dir") == 0
+        (copy / "config.json").write_text(json.dumps(config | {key: value}))
+        assert run(copy, two_actors, tmp_path / "run", "--overwrite_output_dir") == 0
         assert ("warning" in capsys.readouterr().err) == (value != ["emodb"])
         assert read_run_json(tmp_path / "run")["heard_in_training"] == [name for name in value if name == "ravdess"]
 
