@@ -7,7 +7,7 @@
 >>> classifier.predict("clip.wav")
 Traceback (most recent call last):
     ...
-ser_hf.audio.UnreadableAudioError: clip.wav: there is no such file
+ser_hf.audio.errors.UnreadableAudioError: clip.wav: there is no such file
 """
 
 from importlib import import_module

@@ -130,7 +130,7 @@ class TestLongRecordings:
         samples = np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
         starts, power = frame_power(samples, rate)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ser_hf.audio.FRAMES_AT_ONCE", at_once)
+            patch.setattr("ser_hf.audio.speech.FRAMES_AT_ONCE", at_once)
             again, pieces = frame_power(samples, rate)
         assert np.array_equal(starts, again)
         assert pieces == pytest.approx(power, rel=1e-9, abs=1e-12)

@@ -1,0 +1,141 @@
+"""Read a recording from wherever it is: check, mix down and resample it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+
+from ser_hf.audio.decoding import check_path, open_file, too_long
+from ser_hf.audio.errors import EmptyAudioError, InvalidSamplesError, UnreadableAudioError
+
+SAMPLE_RATE = 16_000
+INTEGER_SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
+LARGEST = 2.0**31  # floats that hold raw 32-bit integers; what is larger is no sound
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A decoded recording.
+
+    Attributes:
+        samples: float32, shape (n,), within [-1, 1], n >= 1.
+        sample_rate: of `samples`, in Hz.
+        name: what messages call it: the path as it was given, or "recording".
+        warnings: sentences about what is usable but not as it should be (cut off, clipped, telephone band).
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    name: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+def read_audio(source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: float | None = None) -> Recording:
+    """Read any recording as one channel at `sample_rate` (channel mean, then soxr's HQ resampler).
+
+    Args:
+        source: a path; the bytes of a file; a dict with "path" and/or "bytes" (`datasets.Audio(decode=False)`); a dict
+            with "array" or "raw", and "sampling_rate"; a tuple (rate, array); or an array at `sample_rate`. Arrays are
+            (n,), (n, channels) or (channels, n), the shorter side being the channels; integers are scaled by the full
+            scale of their dtype. soundfile opens wav, flac, ogg, opus and mp3; PyAV opens m4a, webm and the like.
+        sample_rate: of the result, in Hz; None keeps the recording's own (for an array without one: 16 kHz).
+        max_seconds: refuse what is longer; the header is read before anything is decoded.
+
+    Raises:
+        UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
+        TypeError: `source` is none of the above.
+    """
+    name, blocks, rate, warnings = _open(source, sample_rate or SAMPLE_RATE, max_seconds)
+    sample_rate = sample_rate or rate
+    if not RATES[0] <= rate <= RATES[1]:
+        raise UnreadableAudioError(f"{name}: a sample rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz")
+    # Resampled block by block: memory holds what the prediction needs, at whatever rate it was recorded.
+    resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", quality="HQ")
+    kept, peak, n_clipped, n_values, n_samples = bytearray(), 0.0, 0, 0, 0
+    for block in blocks:  # float, (samples, channels)
+        n_samples += len(block)
+        if max_seconds is not None and n_samples > max_seconds * rate:
+            raise too_long(name, n_samples / rate, max_seconds, at_least=True)
+        magnitude = np.abs(block)
+        if not (magnitude <= LARGEST).all():  # NaN compares false
+            raise InvalidSamplesError(f"{name}: holds samples that are no sound (NaN or infinite)")
+        peak = max(peak, float(magnitude.max(initial=0.0)))
+        n_clipped += int((magnitude >= 0.999).sum())
+        n_values += block.size
+        mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32)
+        kept += (mono if resampler is None else resampler.resample_chunk(mono)).tobytes()
+    if not n_samples:
+        raise EmptyAudioError(f"{name}: holds no sound (0 samples)")
+    if resampler is not None:
+        kept += resampler.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    if not kept:
+        raise EmptyAudioError(f"{name}: too few samples to resample")
+    samples = np.frombuffer(kept, np.float32)
+    if peak > 1:
+        samples /= np.float32(peak)
+        warnings.append(f"reaches {peak:.3g} times full scale; scaled down to fit")
+    elif n_clipped > max(3, 0.001 * n_values):
+        warnings.append(f"clipped: {100 * n_clipped / n_values:.1f} % of the samples are at full scale")
+    if rate < sample_rate:
+        warnings.append(f"recorded at {rate} Hz: it holds nothing above {rate // 2} Hz, so the prediction may be worse")
+    return Recording(np.clip(samples, -1, 1, out=samples), sample_rate, name, tuple(warnings))
+
+
+def load_audio(source: Any, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
+    """The samples of `read_audio`: float32, shape (n,), within [-1, 1]."""
+    return read_audio(source, sample_rate, max_seconds).samples
+
+
+def _open(source: Any, sample_rate: int, max_seconds: float | None):
+    """What `source` holds: (name, iterator over float blocks (samples, channels), rate, growing list of warnings)."""
+    name, array, rate = "recording", None, sample_rate
+    if isinstance(source, dict):
+        name = str(source.get("path") or name)
+        array = next((source[key] for key in ("array", "raw") if source.get(key) is not None), None)
+        if array is not None:
+            rate = source.get("sampling_rate") or sample_rate
+        else:
+            source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    elif isinstance(source, tuple) and len(source) == 2:
+        rate, array = source
+    elif not isinstance(source, (str, Path, bytes, bytearray)):
+        if not hasattr(source, "__array__") and not isinstance(source, list):
+            raise TypeError(f"a recording is a path, bytes, an array, (rate, array) or a dict, not {type(source)}")
+        array = source
+    if array is not None:
+        return name, iter([_as_float(name, array)]), int(rate), []
+    if isinstance(source, (bytes, bytearray)):
+        if not source:
+            raise EmptyAudioError(f"{name}: holds no bytes")
+        return open_file(name, bytes(source), max_seconds)
+    if isinstance(source, (str, Path)):
+        check_path(source)
+        return open_file(str(source), Path(source), max_seconds)
+    raise TypeError(f"a recording given as a dict needs 'path', 'bytes', 'array' or 'raw'; {name} has none")
+
+
+def _as_float(name: str, array: Any) -> np.ndarray:
+    """An array as floats of shape (samples, channels), integers scaled by the full scale of their dtype."""
+    array = np.asarray(array)
+    if array.ndim == 2 and array.shape[0] < array.shape[1]:
+        array = array.T
+    if array.ndim not in (1, 2):
+        raise InvalidSamplesError(f"{name}: samples of shape {array.shape}; expected (samples,) or (samples, channels)")
+    if array.dtype.name in INTEGER_SCALES:
+        offset, scale = INTEGER_SCALES[array.dtype.name]
+        array = (array.astype(np.float64) - offset) / scale
+    elif array.dtype.kind != "f" and array.size:
+        raise InvalidSamplesError(
+            f"{name}: samples of type {array.dtype}; expected floats within [-1, 1], or {', '.join(INTEGER_SCALES)}"
+        )
+    return array.reshape(len(array), -1) if array.size else np.zeros((0, 1), np.float32)
