@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from experiments.sounds import SOUNDS, make_sound
 from ser_hf.audio import SAMPLE_RATE, speech_span, trim_silence
 from ser_hf.augment import add_noise, add_room, apply_codec, apply_gain, limit_band
-from ser_hf.augment.sounds import SOUNDS, make_sound
 
 Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -12,30 +12,10 @@ from numbers import Real
 import numpy as np
 
 from ser_hf.augment.codec import CODECS, apply_codec
-from ser_hf.augment.join import join_utterances
-from ser_hf.augment.level import apply_gain, crop_speech, match_level, set_level, vary_silence
+from ser_hf.augment.level import apply_gain, crop_speech, set_level, vary_silence
 from ser_hf.augment.noise import add_noise
-from ser_hf.augment.pitch import LARGEST_SHIFT, change_speed, shift_pitch
-from ser_hf.augment.room import LARGEST_TILT, add_room, limit_band, room_response, tilt_spectrum
-
-__all__ = [
-    "CODECS",
-    "Augmentation",
-    "add_noise",
-    "add_room",
-    "apply_codec",
-    "apply_gain",
-    "change_speed",
-    "crop_speech",
-    "join_utterances",
-    "limit_band",
-    "match_level",
-    "room_response",
-    "set_level",
-    "shift_pitch",
-    "tilt_spectrum",
-    "vary_silence",
-]
+from ser_hf.augment.pitch import change_speed, shift_pitch
+from ser_hf.augment.room import add_room, limit_band, tilt_spectrum
 
 # What each change is drawn from, uniformly.
 SNR_DB = (10.0, 40.0)
@@ -68,9 +48,9 @@ class Augmentation:
     level_range_db: float = setting(0.0, -2 * LEVEL_CENTRE_DB, "range of the level of the voice around -28 dBFS, dB")
     noise_probability: float = setting(0.3, 1.0, "share of clips with added noise, 10 to 40 dB SNR")
     silence_probability: float = setting(0.5, 1.0, "share of clips that lose silence at their ends")
-    pitch_semitones: float = setting(0.0, LARGEST_SHIFT, "largest shift of pitch, semitones")
+    pitch_semitones: float = setting(0.0, 12.0, "largest shift of pitch, semitones")
     room_probability: float = setting(0.0, 1.0, "share of clips with simulated reverberation")
-    tilt_db: float = setting(0.0, LARGEST_TILT, "largest tilt of the spectrum, dB per octave")
+    tilt_db: float = setting(0.0, 12.0, "largest tilt of the spectrum, dB per octave")
     band_probability: float = setting(0.0, 1.0, "share of clips limited to a telephone's band")
     codec_probability: float = setting(0.0, 1.0, "share of clips that pass a lossy codec")
     crop_probability: float = setting(0.0, 1.0, "share of clips cropped to 0.8 to 2.2 s of their speech")

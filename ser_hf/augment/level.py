@@ -13,15 +13,7 @@ def apply_gain(samples: np.ndarray, gain_db: float) -> np.ndarray:
 
 
 def set_level(samples: np.ndarray, level_db: float) -> np.ndarray:
-    """Set the level of the speech, whatever level it was recorded at.
-
-    Args:
-        samples: float32 mono waveform at 16 kHz.
-        level_db: root mean square of what lies between its first sound and its last, in dB below full scale.
-
-    Returns:
-        float32, as long as ``samples``, clipped to [-1, 1] as a recorder would; silence stays silence.
-    """
+    """Set the root mean square of the speech, in dB below full scale, clipped to [-1, 1]; silence stays silence."""
     start, end = speech_span(samples)
     power = np.mean(np.square(samples[start:end], dtype=np.float64)) if end > start else 0.0
     return apply_gain(samples, level_db - 10 * np.log10(power)) if power else samples
@@ -34,12 +26,7 @@ def vary_silence(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def crop_speech(samples: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Crop a clip to a stretch of its speech at a random place; speech that is no longer than that stays as it is.
-
-    Args:
-        samples: float32 mono waveform at 16 kHz.
-        seconds: length of the stretch.
-    """
+    """Crop a clip to so many seconds of its speech at a random place; shorter speech stays as it is."""
     start, end = speech_span(samples)
     length = round(seconds * SAMPLE_RATE)
     if end - start <= length:
@@ -49,11 +36,7 @@ def crop_speech(samples: np.ndarray, seconds: float, rng: np.random.Generator) -
 
 
 def match_level(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Scale a clip to the mean power of ``reference``, or to full scale where that would be beyond it.
-
-    Returns:
-        float32, as long as ``samples``; silence stays silence.
-    """
+    """Scale a clip to the mean power of ``reference``, at most to full scale; silence stays silence."""
     power, wanted = (np.mean(np.square(part, dtype=np.float64)) for part in (samples, reference))
     if not power:
         return samples.astype(np.float32)

@@ -14,13 +14,12 @@ def add_noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator, slop
     """Add coloured Gaussian noise at a signal-to-noise ratio over the whole clip.
 
     Args:
-        samples: float32 mono waveform.
         snr_db: power of the clip over the power of the noise, in dB.
         rng: source of the noise.
         slope: power falls as frequency to this exponent, from 50 Hz on: 0 is white, 1 pink, 2 brown.
 
     Returns:
-        float32, as long as ``samples``. It may pass full scale: cutting it there would change the ratio.
+        As long as ``samples``. It may pass full scale: cutting it there would change the ratio.
     """
     if not samples.size:
         return samples

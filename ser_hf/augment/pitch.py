@@ -13,19 +13,13 @@ import soxr
 
 from ser_hf.audio import SAMPLE_RATE
 
-LARGEST_SHIFT = 12.0  # semitones, which doubles the tempo: what atempo does in one pass
 # Silence around a clip, in samples: atempo begins half a window (1024 samples at 16 kHz) into what it is given, and may
 # drop as much as a window at the end.
 LEAD, TAIL = 512, 1024
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Play a clip ``factor`` times as fast, which moves tempo and pitch together (Ko et al. 2015).
-
-    Args:
-        samples: float32 mono waveform.
-        factor: above 1 is faster and higher, below 1 slower and lower.
-    """
+    """Play a clip ``factor`` times as fast, which moves tempo and pitch together (Ko et al. 2015)."""
     if factor == 1.0:
         return samples
     # The quick quality is enough here: what it leaves behind lies far below the noise that is added next.
@@ -33,20 +27,10 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
 
 
 def shift_pitch(samples: np.ndarray, semitones: float) -> np.ndarray:
-    """Raise (lower, if negative) the pitch of a clip at the same tempo; its formants move along.
+    """Raise (lower, if negative) the pitch of a clip by -12 to 12 semitones at the same tempo; formants move along.
 
-    Args:
-        samples: float32 mono waveform at 16 kHz.
-        semitones: -12 to 12.
-
-    Returns:
-        float32, as long as ``samples``.
-
-    Raises:
-        ValueError: ``semitones`` is out of range.
+    atempo does no more than that, twice the tempo, in one pass.
     """
-    if not -LARGEST_SHIFT <= semitones <= LARGEST_SHIFT:
-        raise ValueError(f"pitch can be shifted by up to {LARGEST_SHIFT:g} semitones either way, not {semitones:g}")
     if semitones == 0.0 or not samples.size:
         return samples
     factor = 2 ** (semitones / 12)

@@ -17,13 +17,13 @@ from ser_hf.augment import (
     change_speed,
     crop_speech,
     limit_band,
-    match_level,
-    room_response,
     set_level,
     shift_pitch,
     tilt_spectrum,
     vary_silence,
 )
+from ser_hf.augment.level import match_level
+from ser_hf.augment.room import room_response
 from tests.augment.measures import CLIP, SPEECH, delay, dominant_frequency, level
 from tests.synthetic import tone
 
@@ -209,20 +209,3 @@ class TestCodec:
         hiss = add_noise(tone(2.0), 10, np.random.default_rng(0))
         power = np.abs(np.fft.rfft(apply_codec(hiss, codec))) ** 2
         assert power[8500:].sum() < 1e-4 * power.sum()  # two bins a hertz
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: shift_pitch(CLIP, 12.5), "not 12.5"),
-        (lambda: limit_band(CLIP, 300, 8000), "not from 300 to 8000 Hz"),
-        (lambda: limit_band(CLIP, 3400, 300), "not from 3400 to 300 Hz"),
-        (lambda: add_room(CLIP, 0, 0, np.random.default_rng(0)), "0.05 to 5 s"),
-        (lambda: tilt_spectrum(CLIP, 13), "not 13"),
-        (lambda: apply_codec(CLIP, "vinyl"), "no codec 'vinyl'"),
-        (lambda: apply_codec(CLIP, "opus", 1000), "not 1000"),
-    ],
-)
-def test_arguments_out_of_range_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf.augment import join_utterances
+from ser_hf.augment.join import join_utterances
 
 RATE, WINDOW = 16_000, 64_000
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.sounds import PEAKS, SOUNDS, make_sound
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.augment.sounds import PEAKS, SOUNDS, make_sound
 
 
 @given(kind=st.sampled_from([None, *SOUNDS]), size=st.integers(1, 40_000), seed=st.integers(0, 2**32 - 1))
@@ -30,7 +30,7 @@ def test_make_sound_is_reproducible_by_seed(kind):
 def test_make_sound_draws_all_kinds(monkeypatch):
     drawn = []
     noting = {name: lambda size, rng, name=name: drawn.append(name) or np.ones(size) for name in SOUNDS}
-    monkeypatch.setattr("ser_hf.augment.sounds.SOUNDS", noting)
+    monkeypatch.setattr("experiments.sounds.SOUNDS", noting)
     rng = np.random.default_rng(0)
     for _ in range(100):
         make_sound(10, rng)
