@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class SplitError(ValueError):
+    """A protocol that cannot be applied to a table; the message says what is missing or unknown."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What is known of a protocol beside its folds (`ser_hf.protocols.folds.make_folds`).

@@ -1,38 +1,58 @@
-"""Folds of corpora that no publication divides: their speakers are dealt to folds by a fixed rule.
+"""The definitions of protocols: those of RAVDESS in the JSON files beside this module, others by a fixed rule.
 
-Each corpus is dealt by itself, so that a clip is tested in the same fold whatever its corpus is pooled with. Everything
-here gives a definition as the JSON files beside this module hold it, from the clips of one corpus.
+A definition names its source, the column of the clip table that it divides by ("speaker" or "clip"), and per fold the
+values that are tested and those that validate; the rest trains. Each corpus is divided by itself, so that a clip is
+tested in the same fold whatever its corpus is pooled with.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from ser_hf.protocols.fold import SplitError
+from ser_hf.protocols import SplitError
 
 N_FOLDS = 5
+ACTORS = {f"{number:02d}": "male" if number % 2 else "female" for number in range(1, 25)}  # of RAVDESS -> gender
 
 
-def define(table: Dataset, protocol: str) -> dict[str, Any]:
-    """The definition of a protocol for the clips of one corpus other than RAVDESS.
+def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
+    """A protocol as data, for the clips of one corpus: as published for RAVDESS, by rule for others.
 
     Raises:
-        SplitError: "emobox", whose folds are RAVDESS's; too few clips for "random".
+        SplitError: not all or not only the actors of RAVDESS; "emobox", whose folds are RAVDESS's, for another corpus;
+            too few clips for "random".
     """
+    speakers = dict(zip(table["speaker"][:], table["gender"][:], strict=True))
+    if set(table["corpus"][:]) == {"ravdess"}:
+        missing, unknown = sorted(set(ACTORS) - set(speakers)), sorted(set(speakers) - set(ACTORS))
+        if missing:
+            raise SplitError(f"protocol {protocol!r} needs all 24 actors of RAVDESS; missing: {', '.join(missing)}")
+        if unknown:
+            raise SplitError(f"protocol {protocol!r} divides RAVDESS; it has no speaker {', '.join(unknown[:5])}")
+        return read_definition(protocol)
     if protocol == "actor":
         return deal_speakers(table)
     if protocol == "loao":
-        return leave_one_out(_genders(table))
+        return leave_one_out(speakers)
     if protocol == "random":
         return draw_random_definition(table.select(np.argsort(table["clip"][:])))
     raise SplitError(
         f"protocol {protocol!r} divides RAVDESS and has no folds for {table['corpus'][0]}: take 'actor' or 'random', "
         "or a table with folds of its own"
     )
+
+
+def read_definition(protocol: str) -> dict[str, Any]:
+    """A protocol for RAVDESS as data: {"source", "column", "folds": [{"index", "test", "validation"}, ...]}."""
+    if protocol == "loao":
+        return leave_one_out(ACTORS)
+    return json.loads((Path(__file__).parent / f"{protocol}.json").read_text(encoding="utf-8"))
 
 
 def deal_speakers(table: Dataset) -> dict[str, Any]:
@@ -44,7 +64,8 @@ def deal_speakers(table: Dataset) -> dict[str, Any]:
     speakers or fewer, none where it leaves two. With fewer than five speakers, some folds test nobody of the corpus:
     there all of it trains.
     """
-    genders, clips = _genders(table), Counter(table["speaker"])
+    speakers = table["speaker"][:]
+    genders, clips = dict(zip(speakers, table["gender"][:], strict=True)), Counter(speakers)
     tested: list[list[str]] = [[] for _ in range(N_FOLDS)]
     load: list[Counter[str]] = [Counter() for _ in range(N_FOLDS)]
     for speaker in sorted(genders, key=lambda speaker: (-clips[speaker], speaker)):
@@ -53,12 +74,12 @@ def deal_speakers(table: Dataset) -> dict[str, Any]:
         tested[fold].append(speaker)
         load[fold][gender] += clips[speaker]
     folds = []
-    testing = [index for index in range(N_FOLDS) if tested[index]]
-    for index in range(N_FOLDS):
-        following = tested[testing[(testing.index(index) + 1) % len(testing)]] if index in testing else []
-        candidates = [speaker for speaker in sorted(following) if speaker not in tested[index]]
-        validation = _of_each_gender(candidates, genders, len(genders) - len(tested[index]))
-        folds.append({"index": index, "test": sorted(tested[index]), "validation": validation})
+    testing = [fold for fold in range(N_FOLDS) if tested[fold]]
+    for index, test in enumerate(tested):
+        following = tested[testing[(testing.index(index) + 1) % len(testing)]] if test else []
+        candidates = sorted(set(following) - set(test))
+        validation = _of_each_gender(candidates, genders, len(genders) - len(test))
+        folds.append({"index": index, "test": sorted(test), "validation": validation})
     source = (
         "speakers dealt to five folds by gender and number of clips; validation: a man and a woman of the next fold"
     )
@@ -72,10 +93,10 @@ def leave_one_out(genders: dict[str, str]) -> dict[str, Any]:
     """
     speakers = sorted(genders)
     folds = []
-    for position, speaker in enumerate(speakers):
-        following = speakers[position + 1 :] + speakers[:position]
+    for index, speaker in enumerate(speakers, start=1):
+        following = speakers[index:] + speakers[: index - 1]
         validation = _of_each_gender(following, genders, len(following))
-        folds.append({"index": position + 1, "test": [speaker], "validation": validation})
+        folds.append({"index": index, "test": [speaker], "validation": validation})
     source = "leave one actor out; validation actors: the next man and the next woman, cyclically"
     return {"source": source, "column": "speaker", "folds": folds}
 
@@ -89,7 +110,7 @@ def draw_random_definition(table: Dataset) -> dict[str, Any]:
     """
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
-    clips, emotions = np.array(table["clip"]), np.array(table["emotion"])
+    clips, emotions = np.array(table["clip"][:]), np.array(table["emotion"][:])
     folds = []
     splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
     try:
@@ -104,10 +125,6 @@ def draw_random_definition(table: Dataset) -> dict[str, Any]:
         "of the rest, train_test_split(test_size=0.1, random_state=fold)"
     )
     return {"source": source, "column": "clip", "folds": folds}
-
-
-def _genders(table: Dataset) -> dict[str, str]:
-    return dict(zip(table["speaker"], table["gender"], strict=True))
 
 
 def _of_each_gender(speakers: list[str], genders: dict[str, str], n_others: int) -> list[str]:

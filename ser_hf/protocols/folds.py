@@ -1,30 +1,45 @@
 """Protocols: which clips train a model, which choose among models, which test it.
 
-The folds of RAVDESS are data, in the JSON files beside this module: each names its source, the column of the clip table
-that it divides by ("speaker" or "clip"), and per fold the values that are tested and those that validate; the rest
-trains. Those of other corpora follow from the rules of `ser_hf.protocols.dealing`.
-
-A table may also bring its own folds, in two columns per protocol (see `fold_columns`); those come first.
+The folds of RAVDESS are data, in the JSON files beside this module; those of other corpora follow from the rules of
+`ser_hf.protocols.dealing`. A table may also bring its own folds, in two columns per protocol; those come first.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
+import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from ser_hf.protocols import PROTOCOLS
-from ser_hf.protocols.dealing import define, leave_one_out
-from ser_hf.protocols.fold import Fold, SplitError, cross_fold, development_folds, loco_folds, speakers_of
+from ser_hf.protocols import PROTOCOLS, SplitError
+from ser_hf.protocols.dealing import definition_of
 from ser_hf.utils.names import unknown_name
 
 TESTING_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_stored)
-ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
+NOBODY = np.zeros(0, dtype=int)
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Rows of the clip table, as disjoint and ascending int arrays.
+
+    Attributes:
+        index: the protocol's own number.
+        name: what is tested, where it has a name: for "loco", the corpus that is left out.
+    """
+
+    index: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    name: str | None = field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"Fold {self.index}" + (f" ({self.name})" if self.name else "")
 
 
 def make_folds(
@@ -41,7 +56,7 @@ def make_folds(
             its own folds, which may be of any speakers (see `fold_columns`).
         protocol: one of `ser_hf.protocols.PROTOCOLS`. "actor", "random" and "develop" have folds 0 to 4, "emobox"
             (RAVDESS alone) 1 to 6, "loao" (one corpus alone) one per speaker from 1, "loco" one per corpus, "full" and
-            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds` of `ser_hf.protocols.fold`.
+            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds`.
         folds: only these folds, in this order, by number or by name (for "loco", the corpus).
         test_corpora: for "cross", the corpora that are tested; all others of the table train. For "loco", corpora that
             are tested and never train.
@@ -61,18 +76,15 @@ def make_folds(
     if protocol not in PROTOCOLS:
         raise SplitError(unknown_name("protocol", protocol, PROTOCOLS))
     if protocol == "full":
-        nothing = np.zeros(0, dtype=int)
-        made = [Fold(0, np.arange(len(table)), nothing, nothing)]
+        made = [Fold(0, np.arange(len(table)), NOBODY, NOBODY)]
     elif protocol == "cross":
         made = [cross_fold(table, test_corpora)]
     elif protocol == "loco":
         made = loco_folds(table, test_corpora)
     elif protocol == "develop":
         made = development_folds(make_folds(table, "actor"))
-    elif set(column_names(protocol)) & set(table.column_names):
-        made = _own_folds(table, protocol)
     else:
-        made = _built_in(table, protocol)
+        made = _stored_folds(table, protocol)
     if folds is not None:
         by_key = {key: fold for fold in made for key in (fold.index, fold.name)}
         chosen = list(folds)
@@ -93,7 +105,7 @@ def column_names(protocol: str) -> tuple[str, str]:
 
 
 def fold_columns(table: Dataset, protocol: str) -> dict[str, list[Any]]:
-    """The folds of a protocol as two columns of the clip table, from which `make_folds` makes the same folds again.
+    """The folds of a protocol as two columns of the clip table: its own, or those that are defined here.
 
     Returns:
         `<protocol>_test` (int a clip: the fold that tests it) and `<protocol>_validation` (ascending list of int a
@@ -102,97 +114,133 @@ def fold_columns(table: Dataset, protocol: str) -> dict[str, list[Any]]:
     Raises:
         SplitError: see `make_folds`.
     """
-    test: list[Any] = [None] * len(table)
-    validation: list[Any] = [[] for _ in range(len(table))]
-    for fold in sorted(make_folds(table, protocol), key=lambda fold: fold.index):
-        for row in fold.test:
-            test[row] = fold.index
-        for row in fold.validation:
-            validation[row].append(fold.index)
-    return dict(zip(column_names(protocol), (test, validation), strict=True))
+    names = column_names(protocol)
+    absent = [name for name in names if name not in table.column_names]
+    if len(absent) == 1:
+        raise SplitError(f"the table's own folds of protocol {protocol!r} need the column {absent[0]!r} too")
+    tests, validations = _defined_folds(table, protocol) if absent else (table[name][:] for name in names)
+    validations = [sorted(folds or ()) for folds in validations]
+    for clip, test, folds in zip(table["clip"][:], tests, validations, strict=True):
+        if test is None:
+            raise SplitError(f"clip {clip}: {protocol}_test is empty; every clip must be tested in one fold")
+        if test in folds:
+            raise SplitError(f"clip {clip}: fold {test} of protocol {protocol!r} tests it and validates on it")
+    return dict(zip(names, (tests, validations), strict=True))
 
 
-def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
-    """A protocol as data, for the clips of one corpus: as `read_definition` has it, or dealt by rule.
+def speakers_of(table: Dataset) -> np.ndarray:
+    """The speaker of each row as corpus/speaker, because two corpora may both have a speaker 03."""
+    return np.array([f"{c}/{s}" for c, s in zip(table["corpus"][:], table["speaker"][:], strict=True)])
+
+
+def cross_fold(table: Dataset, test_corpora: Sequence[str]) -> Fold:
+    """One fold 0 that tests the clips of some corpora and trains on all others, except two speakers that validate.
+
+    A man and a woman validate: each the last by name in the corpus that has the most speakers of that gender (of two
+    with as many, the first by name). Where all that train are of one gender, the last two of it do.
+
+    A clip is tested only if its label occurs in the training clips; a warning says how many are not.
 
     Raises:
-        SplitError: see `make_folds`.
+        SplitError: no corpus to test on, one that the table does not have, none left to train on, fewer than three
+            speakers there, or no label that both sides have.
     """
-    if set(table["corpus"]) != {"ravdess"}:
-        return define(table, protocol)
-    _check_speakers(table, protocol)
-    return read_definition(protocol)
+    corpora = np.array(table["corpus"][:])
+    if not test_corpora:
+        raise SplitError("protocol 'cross' needs to know which corpora are tested (test_corpora)")
+    _check_known(test_corpora, sorted(set(corpora.tolist())))
+    tested = np.isin(corpora, list(test_corpora))
+    if tested.all():
+        raise SplitError(f"all clips are of {_names(corpora)}, which is tested; none is left to train on")
+    validation = np.isin(speakers_of(table), _validation_speakers(table.select(np.flatnonzero(~tested))))
+    train = ~tested & ~validation
+    return Fold(0, np.flatnonzero(train), np.flatnonzero(validation), _with_known_label(table, tested, train))
 
 
-def read_definition(protocol: str) -> dict[str, Any]:
-    """A protocol for RAVDESS as data: {"source", "column", "folds": [{"index", "test", "validation"}, ...]}."""
-    if protocol == "loao":
-        return leave_one_out({actor: "male" if int(actor) % 2 else "female" for actor in ACTORS})
-    return json.loads((Path(__file__).parent / f"{protocol}.json").read_text(encoding="utf-8"))
+def loco_folds(table: Dataset, test_corpora: Sequence[str] = ()) -> list[Fold]:
+    """One fold per corpus of the table: that corpus is tested, all others train, and there are no validation rows.
+
+    A fold's number is the position of its corpus in order of first appearance, its name that of the corpus. A clip is
+    tested only if its label occurs in the training clips; a warning says how many are not.
+
+    Args:
+        table: a clip table of several corpora.
+        test_corpora: corpora that train in no fold.
+
+    Raises:
+        SplitError: fewer than two training corpora, a test corpus that the table does not have, or one that shares no
+            label with what trains.
+    """
+    corpora = np.array(table["corpus"][:])
+    names = list(dict.fromkeys(corpora.tolist()))
+    _check_known(test_corpora, names)
+    training = [name for name in names if name not in test_corpora]
+    if len(training) < 2:
+        raise SplitError(
+            f"protocol 'loco' needs two or more training corpora, and the table has {', '.join(training) or 'none'}: "
+            "add a corpus, or take 'cross'"
+        )
+    made = []
+    for index, name in enumerate(names):
+        tested = corpora == name
+        train = np.isin(corpora, training) & ~tested
+        made.append(Fold(index, np.flatnonzero(train), NOBODY, _with_known_label(table, tested, train), name=name))
+    return made
 
 
-def _built_in(table: Dataset, protocol: str) -> list[Fold]:
-    """The folds of all corpora of a table, those of one number together; one that tests no clip is left out."""
-    corpora = np.array(table["corpus"])
+def development_folds(folds: Sequence[Fold]) -> list[Fold]:
+    """Folds to choose a recipe by, which never use what a protocol's folds test.
+
+    Of the speakers that train in a fold, those that the next fold tests are tested here; the fold's own test speakers
+    are in no part of it.
+    """
+    made = []
+    for fold, following in zip(folds, [*folds[1:], *folds[:1]], strict=True):
+        test = np.intersect1d(following.test, fold.train)
+        made.append(Fold(fold.index, np.setdiff1d(fold.train, test), fold.validation, test))
+    return made
+
+
+def _stored_folds(table: Dataset, protocol: str) -> list[Fold]:
+    """The folds in the columns of `fold_columns`; one that tests no clip of this table is left out."""
+    tests, validations = fold_columns(table, protocol).values()
+    made = []
+    for index in sorted(set(tests)):
+        test = np.array([fold == index for fold in tests])
+        validation = np.array([index in folds for folds in validations])
+        made.append(Fold(index, *(np.flatnonzero(rows) for rows in (~test & ~validation, validation, test))))
+    if PROTOCOLS[protocol].speaker_independent:
+        _check_disjoint(speakers_of(table), protocol, made)
+    return made
+
+
+def _defined_folds(table: Dataset, protocol: str) -> tuple[list[int], list[list[int]]]:
+    """Per row the fold that tests it and those that validate on it, each corpus divided by itself."""
+    corpora = np.array(table["corpus"][:])
     names = sorted(set(corpora.tolist()))
     if protocol == "loao" and len(names) > 1:
         raise SplitError(
             f"protocol 'loao' leaves one speaker of one corpus out, and the table has {' and '.join(names)}: take "
             "'actor' or 'random'"
         )
-    masks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    tests: list[int] = [0] * len(table)
+    validations: list[list[int]] = [[]] * len(table)
     for name in names:
-        mine = corpora == name
-        definition = definition_of(table.select(np.flatnonzero(mine)), protocol)
-        values = np.array(table[definition["column"]])
-        unknown = set(values[mine]) - {value for fold in definition["folds"] for value in fold["test"]}
+        rows = np.flatnonzero(corpora == name)
+        part = table.select(rows)
+        definition = definition_of(part, protocol)
+        values = part[definition["column"]][:]
+        tested = {value: fold["index"] for fold in definition["folds"] for value in fold["test"]}
+        validating = [(fold["index"], set(fold["validation"])) for fold in definition["folds"]]
+        unknown = sorted(set(values) - set(tested))
         if unknown:
-            raise SplitError(f"the folds have no {definition['column']} {', '.join(sorted(unknown)[:5])}")
-        for fold in definition["folds"]:
-            test, validation = masks.setdefault(fold["index"], (np.zeros(len(table), bool), np.zeros(len(table), bool)))
-            test |= mine & np.isin(values, fold["test"])
-            validation |= mine & np.isin(values, fold["validation"])
-    return [_fold(index, test, validation) for index, (test, validation) in masks.items() if test.any()]
+            raise SplitError(f"the folds have no {definition['column']} {', '.join(unknown[:5])}")
+        for row, value in zip(rows, values, strict=True):
+            tests[row], validations[row] = tested[value], [index for index, some in validating if value in some]
+    return tests, validations
 
 
-def _fold(index: int, test: np.ndarray, validation: np.ndarray) -> Fold:
-    """A fold from boolean masks of rows; the rest trains."""
-    return Fold(index, *(np.flatnonzero(rows) for rows in (~test & ~validation, validation, test)))
-
-
-def _check_speakers(table: Dataset, protocol: str) -> None:
-    present = set(table["speaker"])
-    missing = [actor for actor in ACTORS if actor not in present]
-    if missing:
-        raise SplitError(f"protocol {protocol!r} needs all 24 actors of RAVDESS; missing: {', '.join(missing)}")
-    unknown = sorted(present - set(ACTORS))
-    if unknown:
-        raise SplitError(f"protocol {protocol!r} divides RAVDESS; it has no speaker {', '.join(unknown[:5])}")
-
-
-def _own_folds(table: Dataset, protocol: str) -> list[Fold]:
-    """The folds in the table's own columns; a fold that tests no clip of this table is left out."""
-    absent = sorted(set(column_names(protocol)) - set(table.column_names))
-    if absent:
-        raise SplitError(f"the table's own folds of protocol {protocol!r} need the column {absent[0]!r} too")
-    tests, validations = (list(table[name]) for name in column_names(protocol))
-    for clip, test, validation in zip(table["clip"], tests, validations, strict=True):
-        if test is None:
-            raise SplitError(f"clip {clip}: {protocol}_test is empty; every clip must be tested in one fold")
-        if test in (validation or ()):
-            raise SplitError(f"clip {clip}: fold {test} of protocol {protocol!r} tests it and validates on it")
-    made = []
-    for index in sorted(set(tests)):
-        test = np.array([value == index for value in tests])
-        validation = np.array([index in (value or ()) for value in validations])
-        made.append(_fold(int(index), test, validation))
-    if PROTOCOLS[protocol].speaker_independent:
-        _check_disjoint(table, protocol, made)
-    return made
-
-
-def _check_disjoint(table: Dataset, protocol: str, folds: list[Fold]) -> None:
-    speakers = speakers_of(table)
+def _check_disjoint(speakers: np.ndarray, protocol: str, folds: list[Fold]) -> None:
     for fold in folds:
         parts = {name: set(speakers[getattr(fold, name)]) for name in ("train", "validation", "test")}
         for one, other in itertools.combinations(parts, 2):
@@ -202,3 +250,48 @@ def _check_disjoint(table: Dataset, protocol: str, folds: list[Fold]) -> None:
                     f"fold {fold.index} of protocol {protocol!r} has speaker {shared[0]} in {one} and in {other}; only "
                     "a speaker-dependent protocol may have that"
                 )
+
+
+def _names(corpora: np.ndarray) -> str:
+    return ", ".join(sorted(set(corpora.tolist())))
+
+
+def _check_known(test_corpora: Sequence[str], present: Sequence[str]) -> None:
+    unknown = [name for name in test_corpora if name not in present]
+    if unknown:
+        raise SplitError(f"the table has no clip of {unknown[0]} to test on; it has {', '.join(present)}")
+
+
+def _validation_speakers(table: Dataset) -> list[str]:
+    """The two speakers (corpus/speaker) of the clips that are not tested that validate (see `cross_fold`)."""
+    rows = zip(table["corpus"][:], speakers_of(table).tolist(), table["gender"][:], strict=True)
+    people = sorted({row for row in rows if row[2]})  # EmoGator does not say the gender of its contributors
+    if len(people) < 3:
+        raise SplitError(
+            "protocol 'cross' needs three speakers to train on, because two of them validate; "
+            f"{_names(np.array(table['corpus']))} has {len(people)}: add a corpus"
+        )
+    by_gender: dict[str, dict[str, list[str]]] = {}
+    for corpus, speaker, gender in people:
+        by_gender.setdefault(gender, {}).setdefault(corpus, []).append(speaker)
+    if len(by_gender) == 1:
+        return [speaker for _, speaker, _ in people[-2:]]
+    return [max(in_corpora.values(), key=len)[-1] for in_corpora in by_gender.values()]
+
+
+def _with_known_label(table: Dataset, tested: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """The tested rows whose label occurs in the training rows, from boolean masks of rows."""
+    corpora, emotions = np.array(table["corpus"][:]), np.array(table["emotion"][:])
+    known = np.isin(emotions, emotions[train])
+    test_names, train_names = _names(corpora[tested]), _names(corpora[train])
+    if not (tested & known).any():
+        raise SplitError(f"no clip of {test_names} has a label that {train_names} has")
+    left_out = tested & ~known
+    if left_out.any():
+        absent = ", ".join(table.features["emotion"].names[label] for label in np.unique(emotions[left_out]))
+        warnings.warn(
+            f"{left_out.sum()} clips of {test_names} are not tested, because no training clip of {train_names} is "
+            f"labelled {absent}",
+            stacklevel=4,
+        )
+    return np.flatnonzero(tested & known)

@@ -15,7 +15,8 @@ from huggingface_hub import DatasetCard
 from ser_hf.corpora import load_corpus
 from ser_hf.hub import log_in, push_folder
 from ser_hf.labels import LABELS
-from ser_hf.protocols.folds import TESTING_PROTOCOLS, make_folds, read_definition
+from ser_hf.protocols.dealing import read_definition
+from ser_hf.protocols.folds import TESTING_PROTOCOLS, make_folds
 from tests.corpora.trees import make_cremad, make_emodb, make_savee, make_tess
 from tests.local_hub import check_card
 from tests.synthetic import make_ravdess
