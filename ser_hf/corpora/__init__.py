@@ -25,19 +25,8 @@ from typing import Any
 from datasets import Dataset
 
 from ser_hf.corpora.corpus import Corpus, clip_table
-from ser_hf.corpora.files import WITH_MP3, CorpusError, recordings
+from ser_hf.corpora.files import CorpusError
 from ser_hf.utils.names import unknown_name
-
-__all__ = [
-    "CORPORA",
-    "CorpusError",
-    "clip_table",
-    "corpus_facts",
-    "corpus_fingerprint",
-    "expand_corpora",
-    "load_corpus",
-    "training_corpora",
-]
 
 _HELPERS = {"corpus", "download", "files", "folds"}
 # In the order in which they train and are shown; others come last.
@@ -77,7 +66,7 @@ def expand_corpora(names: Iterable[str], data_dir: str | Path | None = None) -> 
             expanded.append(corpus_facts(name).name)
             continue
         folder, trainable = _data_folder(data_dir), training_corpora()
-        present = [corpus for corpus in trainable if recordings(folder / corpus, WITH_MP3)]
+        present = [corpus for corpus in trainable if corpus_facts(corpus).recordings(folder)]
         missing = [f"{corpus} ({corpus_facts(corpus).record})" for corpus in trainable if corpus not in present]
         if missing:
             what = (

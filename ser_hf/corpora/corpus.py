@@ -15,7 +15,7 @@ import pyarrow
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from ser_hf.corpora.download import Source, obtain
-from ser_hf.corpora.files import OTHER_SUFFIXES, SUFFIXES, CorpusError, check_headers, is_recording, recordings
+from ser_hf.corpora.files import SUFFIXES, CorpusError, check_headers, is_recording, recordings
 from ser_hf.labels import LABEL2ID, LABELS
 
 COLUMNS = ("clip", "audio", "emotion", "speaker", "gender", "statement", "intensity", "repetition", "corpus")
@@ -130,24 +130,33 @@ class Corpus:
         """The name of a clip in the record."""
         return {regular: official for official, regular in self.irregular.items()}.get(clip.clip, clip.clip)
 
+    def is_named(self, path: Path | PurePosixPath) -> bool:
+        """Whether a path has the name of a recording of this corpus."""
+        try:
+            return bool(self.parse(path))
+        except CorpusError:
+            return False
+
     def target_of(self, member: PurePosixPath) -> Path | None:
         """Where a file of the record lies below the corpus's folder; None if it is not a recording of this corpus."""
-        if not is_recording(member, self.suffixes):
+        if not (is_recording(member, self.suffixes) and self.is_named(member)):
             return None
-        try:
-            clip = self.parse(member)
-        except CorpusError:
-            return None
+        clip = self.parse(member)
         official = self.official_name(clip)
         name = official.removeprefix(f"{clip.speaker}_")
         path = Path(self.file.format(clip=official, speaker=clip.speaker, name=name))
         return path.with_suffix(member.suffix.lower())
 
+    def recordings(self, data_dir: Path) -> list[Path]:
+        """All recordings in its folder below a data folder; if there are none, those of its names anywhere there."""
+        in_its_folder = recordings(data_dir / self.name, self.suffixes)
+        return in_its_folder or [path for path in recordings(data_dir, self.suffixes) if self.is_named(path)]
+
     def load(self, data_dir: Path, download: bool = True, unmapped: str = "drop", **options: Any) -> Dataset:
-        """The clip table of the recordings below `data_dir`/`name`, ordered by name.
+        """The clip table of the recordings that `recordings` finds, ordered by name.
 
         Args:
-            download: download the corpus if it has a source and its folder is empty.
+            download: download the corpus if it has a source and none of its recordings is there.
             unmapped: see `clip_table`.
             options: of `select`.
 
@@ -155,9 +164,20 @@ class Corpus:
             CorpusError: see `ser_hf.corpora.load_corpus`.
         """
         folder = data_dir / self.name
-        if not recordings(folder, self.suffixes):
+        paths = self.recordings(data_dir)
+        if not paths:
             obtain(self, folder, download)
-        found = self._find(folder)
+            paths = recordings(folder, self.suffixes)
+        if not paths:
+            what = f"holds no recordings ({', '.join(self.suffixes)})" if folder.is_dir() else "is not there"
+            raise CorpusError(f"{folder}: {what}; {self.how_to_get.format(folder=folder)}")
+        found: dict[Clip, Path] = {}
+        for path in paths:
+            found.setdefault(self.parse(path), path)
+        if len(found) < len(paths):
+            n_copies = len(paths) - len(found)
+            warnings.warn(f"{data_dir}: {n_copies} recordings have the name of another and were left out", stacklevel=3)
+        check_headers(found.values())
         clips, expected = sorted(found), self.n_clips or self.n_recordings
         if self.select is not None:
             clips, expected = self.select(clips, **options)
@@ -169,29 +189,6 @@ class Corpus:
         columns["clip"] = [self.official_name(clip) for clip in clips]
         columns |= {"audio": [str(found[clip]) for clip in clips], "corpus": [self.name] * len(clips)}
         return clip_table({name: columns[name] for name in COLUMNS}, unmapped)
-
-    def _find(self, folder: Path) -> dict[Clip, Path]:
-        """All clips below the folder; a recording that lies there twice, byte for byte, is taken once."""
-        paths = recordings(folder, self.suffixes)
-        if not paths:
-            others = sorted({path.suffix for path in folder.rglob("*") if path.suffix.lower() in OTHER_SUFFIXES})
-            what = f"holds {' and '.join(others)} but no wav or flac recordings" if others else "holds no recordings"
-            what = what if folder.is_dir() else "is not there"
-            raise CorpusError(f"{folder}: {what}; {self.how_to_get.format(folder=folder)}")
-        found: dict[Clip, Path] = {}
-        copies = []
-        for path in paths:
-            clip = self.parse(path)
-            if clip not in found:
-                found[clip] = path
-            elif path.read_bytes() == found[clip].read_bytes():
-                copies.append(path)
-            else:
-                raise CorpusError(f"{path}: the same clip as {found[clip]}, but other sound; remove one of the two")
-        if copies:
-            warnings.warn(f"{folder}: {len(copies)} recordings are there twice, such as {copies[0]}", stacklevel=4)
-        check_headers(found.values())
-        return found
 
 
 def _number(code: str) -> int:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
-import time
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import requests
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get
 from tqdm.auto import tqdm
 
-from ser_hf.corpora.files import CorpusError, recordings, unpack
+from ser_hf.corpora.files import CorpusError, recordings
 from ser_hf.utils.files import PART
 
 if TYPE_CHECKING:
     from ser_hf.corpora.corpus import Corpus
 
-CHUNK = 1 << 16  # bytes
-TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
-ATTEMPTS = 4  # in a row that bring nothing
-WAIT = 1.0  # seconds before the next attempt, doubled each time
+HEADERS = {"Accept-Encoding": "identity"}  # the bytes of the file, whose number and checksum are known
 GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
 
 
@@ -100,23 +101,19 @@ class Dataverse:
 
     def fetch(self, corpus: Corpus, beside: Path, tree: Path) -> None:
         """Download each recording of the newest published version."""
-        for file in tqdm(self._files(), desc=f"downloading {corpus.title}", unit="clip"):
-            target = corpus.target_of(PurePosixPath(file["filename"]))
+        url = f"{self.site}/api/datasets/:persistentId/versions/:latest-published/files?persistentId=doi:{self.doi}"
+        listing = fetch(url, beside / "files.json", progress=False)
+        try:
+            files = [entry["dataFile"] for entry in json.loads(listing.read_bytes())["data"]]
+            wanted = [(corpus.target_of(PurePosixPath(file["filename"])), file) for file in files]
+        except (ValueError, KeyError, TypeError):
+            raise DownloadError(f"{url}: the response is not a list of files") from None
+        finally:
+            listing.unlink()
+        for target, file in tqdm(wanted, desc=f"downloading {corpus.title}", unit="clip"):
             if target is not None and not (tree / target).is_file():
                 url = f"{self.site}/api/access/datafile/{file['id']}"
                 fetch(url, tree / target, file.get("md5"), file["filesize"], progress=False)
-
-    def _files(self) -> list[dict]:
-        url = f"{self.site}/api/datasets/:persistentId/versions/:latest-published/files?persistentId=doi:{self.doi}"
-        try:
-            response = requests.get(url, timeout=TIMEOUT)
-            response.raise_for_status()
-            files = [entry["dataFile"] for entry in response.json()["data"]]
-            return [file for file in files if file["id"] and file["filename"] and file["filesize"] is not None]
-        except (requests.JSONDecodeError, KeyError, TypeError):
-            raise DownloadError(f"{url}: the response is not a list of files") from None
-        except requests.RequestException as error:
-            raise DownloadError(f"{url}: cannot be fetched ({_reason(error)})") from None
 
 
 @dataclass(frozen=True)
@@ -168,8 +165,7 @@ def _git(repository: Path, *arguments: str) -> None:
 def fetch(url: str, target: Path, md5: str | None = None, size: int | None = None, progress: bool = True) -> Path:
     """Download a file so that it is either complete and right, or not there.
 
-    What arrives is kept in `target`.part; after a broken connection, or in the next call, the download is resumed
-    there (HTTP Range) where the server allows it.
+    What arrives is kept in `target`.part, where a broken connection or the next call resumes it.
 
     Args:
         md5, size: of the file, in hexadecimal digits and bytes; None where they are not known.
@@ -179,59 +175,44 @@ def fetch(url: str, target: Path, md5: str | None = None, size: int | None = Non
         DownloadError: unreachable, refused, interrupted, a wrong size or checksum (the file is removed), no room.
     """
     part = target.with_name(target.name + PART)
-    failures = 0
+    bar: Any = partial(tqdm, disable=not progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, disable=not progress) as bar:
-            while size is None or _size(part) < size:
-                have, problem = _size(part), "the connection ends early"
-                try:
-                    _append(url, part, bar)
-                    if size is None:
-                        break
-                except requests.RequestException as error:
-                    problem = _reason(error)
-                failures = 0 if _size(part) > have else failures + 1
-                if failures == ATTEMPTS:
-                    raise DownloadError(f"{url}: cannot be fetched ({problem})")
-                if failures:
-                    time.sleep(WAIT * 2 ** (failures - 1))
-        _check(url, part, md5, size)
-        return part.rename(target)
-    except OSError as error:
-        raise DownloadError(f"{target} cannot be written: {error.strerror or error}") from None
-
-
-def _append(url: str, part: Path, bar: tqdm) -> None:
-    """Request what is missing behind the first bytes of a file, and write it behind them."""
-    have = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:  # the part is as long as the file, or longer
+        with part.open("ab") as file:
+            have = file.tell()
+            if have != size:
+                http_get(url, file, resume_size=have, headers=HEADERS, displayed_filename=target.name, tqdm_class=bar)
+    except Exception as error:  # the client's errors have no common root
+        if isinstance(error, HfHubHTTPError) and error.response.status_code == 416:  # the part is too long
             part.unlink()
-        if 400 <= response.status_code < 500:  # asking again would not help
-            raise DownloadError(f"{url}: the server returned {response.status_code} {response.reason}")
-        response.raise_for_status()
-        resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        bar.n = have if resumed else 0  # a server that ignores Range sends the whole file again
-        with part.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-
-
-def _check(url: str, part: Path, md5: str | None, size: int | None) -> None:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DownloadError(f"{url} cannot be fetched to {target} ({reason})") from error
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if (size is not None and _size(part) != size) or (md5 is not None and found != md5):
-        wrong = f"{_size(part)} bytes and md5 {found} instead of {size} and {md5}"
+        found = hashlib.file_digest(file, "md5").hexdigest(), part.stat().st_size
+    if md5 not in (None, found[0]) or size not in (None, found[1]):
         part.unlink()
-        raise DownloadError(f"{url}: wrong content ({wrong}); it was removed")
+        raise DownloadError(f"{url}: md5 {found[0]} and {found[1]} bytes instead of {md5} and {size}; it was removed")
+    return part.rename(target)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def unpack(archive: Path, folder: Path, target_of: Callable[[PurePosixPath], Path | None]) -> None:
+    """Unpack some members of a zip file into a folder.
 
+    Args:
+        target_of: path of a member -> path below `folder`; None leaves the member out. It must not depend on the
+            member's folders, so that nothing is written elsewhere.
 
-def _reason(error: requests.RequestException) -> str:
-    return f"status {error.response.status_code}" if error.response is not None else type(error).__name__
+    Raises:
+        CorpusError: not a complete zip file.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for member in tqdm(file.infolist(), desc=f"unpacking {archive.name}", unit="clip"):
+                target = target_of(PurePosixPath(member.filename))
+                if target is not None:
+                    path = folder / target
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open(member) as packed, path.open("wb") as unpacked:
+                        shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CorpusError(f"{archive}: not a complete zip file ({error}); download it again") from None

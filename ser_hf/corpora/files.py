@@ -1,20 +1,15 @@
-"""Recordings on disk: find them, check that they open, unpack them from a zip file."""
+"""Recordings on disk: find them, and check that they open."""
 
 from __future__ import annotations
 
-import shutil
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import soundfile
-from tqdm.auto import tqdm
 
 SUFFIXES = (".wav", ".flac")
 WITH_MP3 = (*SUFFIXES, ".mp3")  # for a corpus whose official files are mp3
-OTHER_SUFFIXES = (".mp3", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".wma", ".webm")
-LARGEST_MEMBER = 50_000_000  # bytes; official clips have less than a tenth of it
 GIT_LFS_POINTER = b"version https://git-lfs"
 
 
@@ -52,34 +47,6 @@ def _problem(path: Path) -> str | None:
     try:
         return None if soundfile.info(str(path)).frames else f"{path}: holds no sound (0 samples)"
     except soundfile.LibsndfileError:
-        with path.open("rb") as file:
-            start = file.read(len(GIT_LFS_POINTER))
-        if start == GIT_LFS_POINTER:
+        if path.read_bytes().startswith(GIT_LFS_POINTER):
             return f"{path}: is a git-lfs pointer, not a recording; run git lfs pull"
-        return f"{path}: {'not a readable recording' if start else 'the file is empty (0 bytes)'}"
-
-
-def unpack(archive: Path, folder: Path, target_of: Callable[[PurePosixPath], Path | None]) -> None:
-    """Unpack some members of a zip file into a folder.
-
-    Args:
-        target_of: path of a member -> path below `folder`; None leaves the member out. It must not depend on the
-            member's folders, so that nothing is written elsewhere.
-
-    Raises:
-        CorpusError: not a complete zip file, or a member that is too large for a clip.
-    """
-    try:
-        with zipfile.ZipFile(archive) as file:
-            for member in tqdm(file.infolist(), desc=f"unpacking {archive.name}", unit="clip"):
-                target = None if member.is_dir() else target_of(PurePosixPath(member.filename))
-                if target is None:
-                    continue
-                if member.file_size > LARGEST_MEMBER:
-                    raise CorpusError(f"{archive}: {member.filename} is far too large for a clip")
-                path = folder / target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(member) as packed, path.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CorpusError(f"{archive}: not a complete zip file ({error}); download it again") from None
+        return f"{path}: empty, or not a readable recording"

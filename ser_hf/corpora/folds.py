@@ -29,20 +29,15 @@ def add_folds(table: Dataset, corpus: str, source: str | Path) -> Dataset:
         CorpusError: it cannot be fetched or read, holds no folds, contradicts itself, or does not hold every clip of
             the table exactly once (clips that the table has not may be there).
     """
-    path = _find(corpus, source)
-    columns = _read(path, f"{source}: {folds_file(corpus)}")
+    columns = _read(_find(corpus, source), f"{source}: {folds_file(corpus)}")
     counts = Counter(columns["clip"])
-    for clip in table["clip"]:
+    for clip in table["clip"][:]:
         if counts[clip] != 1:
-            times = f"{counts[clip]} times" if counts[clip] else "not there"
-            raise CorpusError(
-                f"{source}: clip {clip} is {times} in {folds_file(corpus)}; every clip must be there once"
-            )
+            raise CorpusError(f"{source}: {folds_file(corpus)} has clip {clip} {counts[clip]} times instead of once")
     rows = {clip: row for row, clip in enumerate(columns.pop("clip"))}
-    order = [rows[clip] for clip in table["clip"]]
     for name, values in columns.items():
         feature = Value("int64") if name.endswith("_test") else List(Value("int64"))
-        table = table.add_column(name, [values[row] for row in order], feature=feature)
+        table = table.add_column(name, [values[rows[clip]] for clip in table["clip"][:]], feature=feature)
     return table
 
 
@@ -68,31 +63,24 @@ def _find(corpus: str, source: str | Path) -> Path:
 
 
 def _read(path: Path, name: str) -> dict[str, list]:
-    """`clip` and the fold columns of a table, checked: types, and that a fold that validates also tests."""
+    """`clip` and the fold columns of a table; a fold that validates must also test."""
+    fields = {"clip": pyarrow.string()}
     try:
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise CorpusError(f"{name}: not a readable parquet file ({str(error).splitlines()[0]})") from error
-    read = {"clip": _column(table, "clip", pyarrow.string(), name)}
-    for test, validation in map(column_names, TESTING_PROTOCOLS):
-        if not {test, validation} & set(table.column_names):
-            continue
-        read[test] = _column(table, test, pyarrow.int64(), name)
-        read[validation] = _column(table, validation, pyarrow.list_(pyarrow.int64()), name)
-        if None in read[test]:
-            raise CorpusError(f"{name}: {test} must hold a fold in every row")
-        unknown = {fold for folds in read[validation] for fold in folds or ()} - set(read[test])
-        if unknown:
-            raise CorpusError(f"{name}: {validation} names fold {sorted(unknown, key=str)[0]}, which {test} lacks")
-    if len(read) == 1:
+        for test, validation in map(column_names, TESTING_PROTOCOLS):
+            if {test, validation} & set(table.column_names):
+                fields |= {test: pyarrow.int64(), validation: pyarrow.list_(pyarrow.int64())}
+        columns = table.select(list(fields)).cast(pyarrow.schema(fields)).to_pydict()
+    except (pyarrow.ArrowException, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorpusError(
+            f"{name}: not a parquet file with clip (text) and, for a protocol such as actor, actor_test (a fold) and "
+            f"actor_validation (a list of folds): {reason}"
+        ) from error
+    if len(columns) == 1:
         raise CorpusError(f"{name}: has no fold columns such as {column_names(TESTING_PROTOCOLS[0])[0]}")
-    return read
-
-
-def _column(table: pyarrow.Table, column: str, kind: pyarrow.DataType, name: str) -> list:
-    if column not in table.column_names:
-        raise CorpusError(f"{name}: has no column {column!r}")
-    try:
-        return table[column].cast(kind).to_pylist()
-    except pyarrow.ArrowException:
-        raise CorpusError(f"{name}: {column} must be of type {kind}, not {table[column].type}") from None
+    for test, validation in map(column_names, TESTING_PROTOCOLS):
+        unknown = {fold for folds in columns.get(validation, ()) for fold in folds or ()} - {*columns.get(test, ())}
+        if unknown:
+            raise CorpusError(f"{name}: {validation} names fold {min(unknown)}, which {test} lacks")
+    return columns

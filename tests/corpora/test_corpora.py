@@ -27,7 +27,7 @@ from ser_hf.corpora import (
     training_corpora,
 )
 from ser_hf.labels import LABELS
-from tests.corpora.trees import OFFICIAL, make_corpus, make_emodb, make_savee, make_tess, write_clip
+from tests.corpora.trees import OFFICIAL, make_corpus, make_emodb, make_savee, write_clip
 from tests.synthetic import make_ravdess
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the official record", "ignore:.*of boredom were left out")
@@ -248,7 +248,7 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (b"", "the file is empty"),
+            (b"", "empty"),
             (b"no sound\n" * 99, "not a readable recording"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         ],
@@ -268,28 +268,54 @@ class TestFolders:
         (small / self.SAD).rename(small / "ravdess/Actor_01/03-01-09-01-01-01-01.wav")
         self.refuse(small, "Actor_01/03-01-09-01-01-01-01.wav: not an official RAVDESS name")
 
-    def test_one_clip_with_two_sounds_is_refused(self, small):
-        write_clip((small / self.SAD).with_suffix(".flac"), "sad", 1)
-        self.refuse(small, r"01\.wav: the same clip as .*01\.flac, but other sound; remove one")
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            "{actor}",
+            "{actor_in_small_letters}",
+            "RAVDESS/{actor}",
+            "ravdess/{actor_in_small_letters}",
+            "ravdess/Audio_Speech_Actors_01-24/{actor}",
+            "downloads/Audio_Speech_Actors_01-24/{actor}",
+            "ravdess",
+            "speech",
+            "",
+        ],
+    )
+    def test_ravdess_is_found_as_people_have_it(self, small, tmp_path, layout):
+        make_corpus("savee", tmp_path / "other/savee", seconds=0.1)  # what has other names is not looked at
+        official = load_corpus("ravdess", small)
+        for path in sorted((small / "ravdess").rglob("*.wav")):
+            actor = path.parent.name
+            target = tmp_path / "other" / layout.format(actor=actor, actor_in_small_letters=actor.lower()) / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        found = load_corpus("ravdess", tmp_path / "other")
+        assert found.remove_columns("audio")[:] == official.remove_columns("audio")[:]
+        assert corpus_fingerprint(found) == corpus_fingerprint(official)
+        with pytest.warns(UserWarning, match="all-training"):
+            assert expand_corpora(["all-training"], tmp_path / "other") == ["ravdess"]
 
-    def test_copies_are_taken_once(self, tmp_path):
-        folder = make_tess(tmp_path / "tess")
-        before = load_corpus("tess", tmp_path)["clip"][:]
-        shutil.copytree(folder, folder / "TESS Toronto emotional speech set data")
-        with pytest.warns(UserWarning, match=f"{len(before)} recordings are there twice"):
-            assert load_corpus("tess", tmp_path)["clip"][:] == before
+    @pytest.mark.parametrize(
+        ("name", "inside"),
+        [("ravdess", "audio_speech_actors_01-24"), ("tess", "TESS Toronto emotional speech set data")],
+    )
+    def test_copies_of_kaggle_are_read_once(self, name, inside, tmp_path):
+        folder = make_corpus(name, tmp_path / name, seconds=0.3)
+        before = load_corpus(name, tmp_path)[:]
+        shutil.copytree(folder, folder / inside)
+        with pytest.warns(UserWarning, match=f"{len(before['clip'])} recordings have the name of another"):
+            assert load_corpus(name, tmp_path)["clip"][:] == before["clip"]
 
     def test_other_files_are_ignored(self, small):
         for name in (".DS_Store", "readme.txt", "._03-01-03-01-01-01-01.wav", "cover.jpg", "x.mp3"):
             (small / "ravdess/Actor_01" / name).write_bytes(b"something else")
         assert len(load_corpus("ravdess", small)) == 2
 
-    @pytest.mark.parametrize("other", ["Actor_01/readme.txt", "Actor_01/a.mp3"])
-    def test_folders_without_recordings_are_refused(self, tmp_path, other):
+    def test_folders_without_recordings_are_refused(self, tmp_path):
         (tmp_path / "ravdess/Actor_01").mkdir(parents=True)
-        (tmp_path / "ravdess" / other).write_bytes(b"x")
-        words = r"holds \.mp3 but no wav" if other.endswith("mp3") else "holds no recordings"
-        self.refuse(tmp_path, f"{tmp_path}/ravdess: {words}.*https://zenodo")
+        (tmp_path / "ravdess/Actor_01/a.mp3").write_bytes(b"x")
+        self.refuse(tmp_path, rf"{tmp_path}/ravdess: holds no recordings \(\.wav, \.flac\).*https://zenodo")
 
     def test_flac_aiff_and_other_rates_are_read(self, small):
         write_clip(small / self.SAD, "sad", 1, format="AIFF")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_hf.corpora import CORPORA, CorpusError, corpus_facts
@@ -71,7 +71,6 @@ def test_any_text_is_a_clip_or_refused(name):
 
 
 @pytest.mark.parametrize("corpus", PARSERS)
-@settings(max_examples=200)
 @given(data=st.data())
 def test_altered_official_names_are_clips_or_refused(corpus, data):
     name = list(NAMES[corpus])
