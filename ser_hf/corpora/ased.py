@@ -51,8 +51,7 @@ CORPUS = Corpus(
     source=SOURCE,
     file="{clip}.wav",  # in a folder per emotion
     pattern=f"{one_of('emotion', EMOTIONS)}-0[1-7]-(?P<repetition>0[12])-0[12]-{one_of('speaker', GENDERS)}",
-    names=f"emotion ({', '.join(EMOTIONS)}), sentence (01 to 07), repetition (01, 02), gender (01, 02) and speaker (01 "
-    "to 65), such as n1-06-01-01-01",
+    names="emotion, sentence, repetition, gender (01, 02) and speaker, such as n1-06-01-01-01",
     emotions=EMOTIONS,
     genders=GENDERS,
     select=select,

@@ -71,8 +71,7 @@ CORPUS = Corpus(
     file="AudioWAV/{clip}.wav",
     pattern=f"{one_of('speaker', GENDERS)}_{one_of('statement', STATEMENTS)}_{one_of('emotion', EMOTIONS)}_"
     "(?P<intensity>LO|MD|HI|XX)",
-    names=f"actor (1001 to 1091), sentence ({', '.join(STATEMENTS)}), emotion ({', '.join(EMOTIONS)}) and level (LO, "
-    "MD, HI, XX), such as 1001_IEO_ANG_HI",
+    names="actor (1001 to 1091), sentence, emotion and level (LO, MD, HI, XX), such as 1001_IEO_ANG_HI",
     emotions=EMOTIONS,
     genders=GENDERS,
     statements=STATEMENTS.get,

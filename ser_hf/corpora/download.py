@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
@@ -30,13 +30,6 @@ GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_A
 
 class DownloadError(Exception):
     """A file could not be fetched; the message says which and why."""
-
-
-class Source(Protocol):
-    """Where the recordings of a corpus are downloaded from."""
-
-    def fetch(self, corpus: Corpus, beside: Path, tree: Path) -> None:
-        """Write the recordings below `tree`, and what must survive an interruption below `beside`."""
 
 
 def obtain(corpus: Corpus, folder: Path, download: bool) -> None:
@@ -105,15 +98,15 @@ class Dataverse:
         listing = fetch(url, beside / "files.json", progress=False)
         try:
             files = [entry["dataFile"] for entry in json.loads(listing.read_bytes())["data"]]
-            wanted = [(corpus.target_of(PurePosixPath(file["filename"])), file) for file in files]
+            facts = [(PurePosixPath(file["filename"]), file["id"], file.get("md5"), file["filesize"]) for file in files]
         except (ValueError, KeyError, TypeError):
             raise DownloadError(f"{url}: the response is not a list of files") from None
         finally:
             listing.unlink()
-        for target, file in tqdm(wanted, desc=f"downloading {corpus.title}", unit="clip"):
+        for path, number, md5, size in tqdm(facts, desc=f"downloading {corpus.title}", unit="clip"):
+            target = corpus.target_of(path)
             if target is not None and not (tree / target).is_file():
-                url = f"{self.site}/api/access/datafile/{file['id']}"
-                fetch(url, tree / target, file.get("md5"), file["filesize"], progress=False)
+                fetch(f"{self.site}/api/access/datafile/{number}", tree / target, md5, size, progress=False)
 
 
 @dataclass(frozen=True)
@@ -139,19 +132,21 @@ class GitLfs:
         _git(repository, "fetch", "--quiet", "--depth", "1", self.url, "HEAD")
         _git(repository, "sparse-checkout", "set", self.inside)
         _git(repository, "checkout", "--quiet", "--force", "FETCH_HEAD")
+        pull = ("lfs", "pull", "--include", f"{self.inside}/*")
+        _git(repository, "config", "remote.origin.url", self.url)
         try:
-            self._pull(repository, self.url)
+            _git(repository, *pull)
         except DownloadError:  # GitHub's quota is often spent
-            self._pull(repository, self.mirror)
+            _git(repository, "config", "remote.origin.url", self.mirror)
+            _git(repository, *pull)
         for path in recordings(repository / self.inside):
             target = corpus.target_of(PurePosixPath(path.name))
             if target is not None:
                 (tree / target).parent.mkdir(parents=True, exist_ok=True)
                 path.rename(tree / target)
 
-    def _pull(self, repository: Path, url: str) -> None:
-        _git(repository, "config", "remote.origin.url", url)
-        _git(repository, "lfs", "pull", "--include", f"{self.inside}/*")
+
+Source = Zip | Dataverse | GitLfs
 
 
 def _git(repository: Path, *arguments: str) -> None:

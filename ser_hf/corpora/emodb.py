@@ -51,8 +51,7 @@ CORPUS = Corpus(
     file="wav/{clip}.wav",
     pattern=f"{one_of('speaker', GENDERS)}{one_of('statement', STATEMENTS)}{one_of('emotion', EMOTIONS)}"
     "(?P<repetition>[a-z])",
-    names=f"speaker ({', '.join(sorted(GENDERS))}), text ({', '.join(STATEMENTS)}), letter ({', '.join(EMOTIONS)}) and "
-    "version, such as 03a01Fa",
+    names=f"speaker, text, letter ({', '.join(EMOTIONS)}) and version, such as 03a01Fa",
     emotions=EMOTIONS,
     genders=GENDERS,
     statements=STATEMENTS.get,

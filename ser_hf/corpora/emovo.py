@@ -36,8 +36,7 @@ CORPUS = Corpus(
     "into {folder}",
     file="{speaker}/{clip}.wav",
     pattern=f"{one_of('emotion', EMOTIONS)}-{one_of('speaker', GENDERS)}-(b[1-3]|d[12]|l[1-4]|n[1-5])",
-    names=f"emotion ({', '.join(EMOTIONS)}), speaker (f1 to f3, m1 to m3) and sentence (b1 to b3, d1, d2, l1 to l4, n1 "
-    "to n5), such as dis-f1-b1",
+    names=f"emotion ({', '.join(EMOTIONS)}), speaker (f1 to f3, m1 to m3) and sentence, such as dis-f1-b1",
     emotions=EMOTIONS,
     genders=GENDERS,
 )

@@ -50,8 +50,8 @@ CORPUS = Corpus(
     # Neutral (01) is never strong (02).
     pattern=f"0[1-3]-0[12]-(?!01-02){one_of('emotion', EMOTIONS)}-{one_of('intensity', INTENSITIES)}-"
     f"{one_of('statement', STATEMENTS)}-(?P<repetition>0[12])-{one_of('speaker', GENDERS)}",
-    names="modality (01 to 03), channel (01, 02), emotion (01 to 08), intensity (01, 02; neutral: 01), statement (01, "
-    "02), repetition (01, 02) and actor (01 to 24), such as 03-01-06-02-01-01-12",
+    names="modality, channel, emotion (01 to 08), intensity (neutral: 01), statement, repetition and actor, such as "
+    "03-01-06-02-01-01-12",
     emotions=EMOTIONS,
     genders=GENDERS,
     statements=STATEMENTS.get,

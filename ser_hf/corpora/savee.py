@@ -45,8 +45,7 @@ CORPUS = Corpus(
     "{folder}",
     file="AudioData/{speaker}/{name}.wav",
     pattern=f"{one_of('speaker', GENDERS)}_{one_of('emotion', EMOTIONS)}(0[1-9]|1[0-5]|(?<=n)(1[6-9]|2[0-9]|30))",
-    names=f"a speaker's folder ({', '.join(GENDERS)}), emotion ({', '.join(EMOTIONS)}) and 01 to 15 (n: 01 to 30), "
-    "such as DC/a01.wav or DC_a01.wav",
+    names="a speaker's folder, emotion and 01 to 15 (n: 01 to 30), such as DC/a01.wav or DC_a01.wav",
     emotions=EMOTIONS,
     genders=GENDERS,
     read_name=read_name,

@@ -47,31 +47,21 @@ def make_folds(
 ) -> list[Fold]:
     """Apply a protocol to a clip table: by the table's own fold columns if it has them, else as it is defined here.
 
-    RAVDESS is divided as published. For other corpora there is no division that all follow: each is dealt to folds by
-    itself, by a fixed rule (`ser_hf.protocols.dealing`), and the folds of one number are pooled. So a clip is tested
-    in the same fold whatever its corpus is pooled with.
+    Each corpus is divided by itself, and the folds of one number are pooled: a clip is tested in the same fold whatever
+    its corpus is pooled with. A speaker is a corpus and a name in it; except for "random", none is in two parts of one
+    fold.
 
     Args:
-        table: a clip table, of one corpus or of several; the columns `<protocol>_test` and `<protocol>_validation` are
-            its own folds, which may be of any speakers (see `fold_columns`).
+        table: a clip table, of one corpus or of several, with or without columns as `fold_columns` makes them.
         protocol: one of `ser_hf.protocols.PROTOCOLS`. "actor", "random" and "develop" have folds 0 to 4, "emobox"
             (RAVDESS alone) 1 to 6, "loao" (one corpus alone) one per speaker from 1, "loco" one per corpus, "full" and
-            "cross" one fold 0. See `cross_fold`, `loco_folds` and `development_folds`.
+            "cross" one fold 0.
         folds: only these folds, in this order, by number or by name (for "loco", the corpus).
-        test_corpora: for "cross", the corpora that are tested; all others of the table train. For "loco", corpora that
-            are tested and never train.
-
-    Returns:
-        Folds whose test rows, over all folds of the protocol, are the whole table (but for "full", "cross", "develop",
-        and clips of "loco" whose label no training clip has). Except for "random", no speaker is in two of the parts of
-        one fold; a speaker is a corpus and a name in it. There are no validation rows where no corpus of the table has
-        four speakers, nor in protocols without validation (`ser_hf.protocols`).
+        test_corpora: see `cross_fold` and `loco_folds`.
 
     Raises:
-        SplitError: an unknown protocol or fold, a missing actor of RAVDESS, a speaker or clip that the protocol does
-            not know, more corpora than it can divide; own folds in which a clip is tested nowhere or validates where it
-            is tested, in which a speaker is in two parts (but for "random"); a chosen fold that leaves nothing to train
-            on.
+        SplitError: an unknown protocol or fold, clips or speakers that the protocol cannot divide, own folds that
+            contradict themselves, or a chosen fold that leaves nothing to train on.
     """
     if protocol not in PROTOCOLS:
         raise SplitError(unknown_name("protocol", protocol, PROTOCOLS))
@@ -160,12 +150,9 @@ def cross_fold(table: Dataset, test_corpora: Sequence[str]) -> Fold:
 def loco_folds(table: Dataset, test_corpora: Sequence[str] = ()) -> list[Fold]:
     """One fold per corpus of the table: that corpus is tested, all others train, and there are no validation rows.
 
-    A fold's number is the position of its corpus in order of first appearance, its name that of the corpus. A clip is
-    tested only if its label occurs in the training clips; a warning says how many are not.
-
-    Args:
-        table: a clip table of several corpora.
-        test_corpora: corpora that train in no fold.
+    A fold's number is the position of its corpus in order of first appearance, its name that of the corpus. Those of
+    `test_corpora` train in no fold. A clip is tested only if its label occurs in the training clips; a warning says how
+    many are not.
 
     Raises:
         SplitError: fewer than two training corpora, a test corpus that the table does not have, or one that shares no
