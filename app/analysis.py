@@ -10,9 +10,8 @@ import numpy as np
 
 from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, SilenceError, TooLongError, TooShortError, read_audio
-from ser_hf.classifier import EmotionClassifier
+from ser_hf.classifier import EmotionClassifier, Prediction, Segment
 from ser_hf.explain import occlusion, standout_features
-from ser_hf.prediction import Prediction, Segment
 
 Answer = dict[str, Any]
 

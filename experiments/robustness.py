@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from experiments.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
-from ser_hf.classifier import EmotionClassifier
+from ser_hf.classifier import HARDLY_A_VOICE, UNFAMILIAR, EmotionClassifier, Prediction
 from ser_hf.command_line import CommandParser
 from ser_hf.corpora import CorpusError, load_corpus
 from ser_hf.evaluation.metrics import probability_matrix
@@ -34,7 +34,6 @@ from ser_hf.evaluation.runs import RunError, read_predictions
 from ser_hf.features import extract, feature_names
 from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel
-from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
 from ser_hf.utils.files import write_json
 from train.common import UsageError, chosen_names
 

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AudioError": "ser_hf.audio",
     "EmotionClassifier": "ser_hf.classifier",
-    "Prediction": "ser_hf.prediction",
+    "Prediction": "ser_hf.classifier",
     "load_corpus": "ser_hf.corpora",
 }
 __all__ = ["AudioError", "EmotionClassifier", "Prediction", "__version__", "load_corpus"]

@@ -14,10 +14,7 @@ Commands that train, measure and publish run in the folder of the repository, an
     python -m train.compare --help       a report on some runs
     python -m train.publish --help       publish a model and its page on the Hub
 
-    python -m experiments.robustness --help     the same clips in noise, cut short, over a telephone
     python -m experiments.leaderboard --help    every recipe on every protocol
-    python -m experiments.search --help         what was tried to improve the network
-    python -m experiments.speed --help          how fast the models are, beside stock ones
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ COMMANDS = {
     "predict": "predict the emotion of recordings",
     "app": "serve the page on http://127.0.0.1:7860, where people record or upload",
 }
-APP = Path("app") / "app.py"
+APP = Path("app", "app.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

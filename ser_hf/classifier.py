@@ -1,4 +1,4 @@
-"""`EmotionClassifier`: the same interface for every model folder or Hub id, neural or classical."""
+"""`EmotionClassifier` and its `Prediction`: one interface for every model folder or Hub id, neural or classical."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,6 @@ from ser_hf.audio.quality import quality_doubts
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
-from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction, Segment, likeliest, low_confidence, out_of_domain
 from ser_hf.utils.names import unknown_name
 
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
@@ -31,7 +30,93 @@ NEEDED_BY = {"torch": ("torch", "transformers"), "onnx": ("onnxruntime", "transf
 RUNTIMES = tuple(NEEDED_BY)
 PRECISIONS = ("float32", "bfloat16", "auto")
 ANSWER_THRESHOLD = 0.5  # of a model whose config has none
+# Out-of-domain scores. Many voices of other corpora lie between the two; beyond the second, hardly any of them, and
+# most sounds without a voice (`experiments.robustness` counts both).
+UNFAMILIAR = 1.0
+HARDLY_A_VOICE = 1.5
 BATCH_SIZE = 16  # windows in a batch, which bounds the memory that a long recording takes
+
+
+def likeliest(scores: dict[str, float]) -> str:
+    """The label of the highest probability; of several, the first.
+
+    >>> likeliest({"neutral": 0.2, "calm": 0.7, "happy": 0.1})
+    'calm'
+    """
+    return max(scores, key=lambda label: scores[label])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The prediction for one window of a recording; ``start`` and ``end`` are seconds."""
+
+    start: float
+    end: float
+    label: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted emotion of one recording.
+
+    Attributes:
+        file: the name of the recording.
+        label: the label of the highest probability.
+        scores: probability of every label, in the order of `ser_hf.labels.LABELS`; they sum to 1.
+        duration: seconds of the whole recording.
+        warnings: what makes the prediction doubtful, in plain words.
+        timeline: the windows that were analysed, in order; their mean is ``scores``.
+        confident: whether the probability of ``label`` reaches the model's threshold and the recording is not far out
+            of domain.
+        distance: out-of-domain score, 0 or more. One in a hundred training clips has more than 1 against the clips of
+            the other speakers; sounds without a voice begin at about 1.5. None where the model has no such score.
+    """
+
+    file: str
+    label: str
+    scores: dict[str, float]
+    duration: float
+    warnings: list[str] = field(default_factory=list)
+    timeline: list[Segment] = field(default_factory=list)
+    confident: bool = True
+    distance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers for JSON, probabilities to six digits and seconds to three."""
+        return {
+            "file": self.file,
+            "label": self.label,
+            "confident": self.confident,
+            "distance": None if self.distance is None else round(self.distance, 3),
+            "scores": _rounded(self.scores),
+            "duration": round(self.duration, 3),
+            "warnings": list(self.warnings),
+            "timeline": [
+                {"start": round(one.start, 3), "end": round(one.end, 3), "label": one.label}
+                | {"scores": _rounded(one.scores)}
+                for one in self.timeline
+            ],
+        }
+
+
+def low_confidence(label: str, probability: float, threshold: float) -> str:
+    """The warning that the probability of the predicted label is below the threshold."""
+    # As the page rounds it, but for two figures that would look the same.
+    digits = 0 if round(100 * probability) < round(100 * threshold) else 2
+    has, needed = (f"{100 * share:.{digits}f} %" for share in (probability, threshold))
+    return f"low confidence: {label}, {has} (threshold {needed})"
+
+
+def out_of_domain(distance: float) -> str:
+    """The warning that an out-of-domain score is above `UNFAMILIAR`."""
+    if distance > HARDLY_A_VOICE:
+        return "far out of domain: hardly a voice, or very unlike the training data; do not use this prediction"
+    return "out of domain: unlike the training data"
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {label: round(score, 6) for label, score in scores.items()}
 
 
 class Model(Protocol):
@@ -43,16 +128,7 @@ class Model(Protocol):
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """A recording and its windows, in samples."""
-
-    recording: Recording
-    windows: list[tuple[int, int]]
-
-    @property
-    def clips(self) -> list[np.ndarray]:
-        return [self.recording.samples[start:end] for start, end in self.windows]
+_Read = tuple[Recording, list[tuple[int, int]]]  # a recording and its windows, in samples
 
 
 class EmotionClassifier:
@@ -122,17 +198,16 @@ class EmotionClassifier:
             folder = model_folder(model, onnx=runtime == "onnx")
         except HubError as error:
             raise ModelError(str(error)) from error
-        is_local = Path(model).expanduser().exists()
-        name = folder.resolve().name if is_local else str(model)
-        metrics = _read_metrics(folder)
+        name = folder.resolve().name if Path(model).expanduser().exists() else str(model)
         config = _read_config(folder / "config.json", str(model))
         threshold = config.get("answer_threshold", ANSWER_THRESHOLD)
         if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
             raise ModelError(f"{model}: answer_threshold in its config.json is {threshold!r:.200}, not between 0 and 1")
+        facts = {"metrics": _read_metrics(folder), "answer_threshold": threshold, "trained_on": trained_on(folder)}
         if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
-            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, metrics, threshold, trained_on(folder))
+            return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, **facts)
         missing = [package for package in NEEDED_BY[runtime] if find_spec(package) is None]
         if missing:
             raise ModelError(
@@ -148,7 +223,7 @@ class EmotionClassifier:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
 
             neural = load_neural(folder, device, precision)
-        return cls(neural, name, neural.window_seconds, metrics, threshold, trained_on(folder))
+        return cls(neural, name, neural.window_seconds, **facts)
 
     def predict(self, source: Any) -> Prediction:
         """Predict the emotion of one recording.
@@ -179,13 +254,13 @@ class EmotionClassifier:
             batch_size: windows in a batch.
             max_seconds: a longer recording yields a `TooLongError`; an hour takes 230 MB.
         """
-        batch: list[_Windows | AudioError] = []
+        batch: list[_Read | AudioError] = []
         n_windows = 0
         for source in sources:
             try:
                 read = self._read(source, max_seconds)
                 batch.append(read)
-                n_windows += len(read.windows)
+                n_windows += len(read[1])
             except AudioError as error:
                 batch.append(error)
             if n_windows >= batch_size:
@@ -193,24 +268,25 @@ class EmotionClassifier:
                 batch, n_windows = [], 0
         yield from self._predict_batch(batch, batch_size)
 
-    def _read(self, source: Any, max_seconds: float | None) -> _Windows:
+    def _read(self, source: Any, max_seconds: float | None) -> _Read:
         recording = source if isinstance(source, Recording) else read_audio(source, max_seconds=max_seconds)
         if recording.sample_rate != SAMPLE_RATE:
             raise AudioError(
                 f"{recording.name}: models take {SAMPLE_RATE} Hz, and this recording has {recording.sample_rate} Hz"
             )
         check_speech(recording)
-        return _Windows(recording, speech_windows(recording.samples, self.window_seconds))
+        return recording, speech_windows(recording.samples, self.window_seconds)
 
-    def _predict_batch(self, batch: list[_Windows | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
-        clips = [clip for one in batch if isinstance(one, _Windows) for clip in one.clips]
+    def _predict_batch(self, batch: list[_Read | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
+        usable = [one for one in batch if not isinstance(one, AudioError)]
+        clips = [recording.samples[start:end] for recording, windows in usable for start, end in windows]
         found = zip(*self._predict(clips, batch_size), strict=True) if clips else iter(())
         for one in batch:
             if isinstance(one, AudioError):
                 yield one
             else:
-                rows, distances = zip(*itertools.islice(found, len(one.windows)), strict=True)
-                yield self._prediction(one, np.stack(rows), np.array(distances))
+                rows, distances = zip(*itertools.islice(found, len(one[1])), strict=True)
+                yield self._prediction(*one, np.stack(rows), float(np.mean(distances)))
 
     def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The model's probabilities for clips as they are: nothing is checked, trimmed or split into windows.
@@ -237,16 +313,18 @@ class EmotionClassifier:
         ordered = np.concatenate(rows).astype(np.float64)[:, self._order]
         return ordered / ordered.sum(axis=1, keepdims=True), np.concatenate(distances)
 
-    def _prediction(self, read: _Windows, rows: np.ndarray, distances: np.ndarray) -> Prediction:
+    def _prediction(
+        self, recording: Recording, windows: list[tuple[int, int]], rows: np.ndarray, distance: float
+    ) -> Prediction:
         scores, *window_scores = (
             dict(zip(self.labels, row.tolist(), strict=True)) for row in (rows.mean(axis=0), *rows)
         )
-        label, distance = likeliest(scores), float(distances.mean())
+        label = likeliest(scores)
         timeline = [
             Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(one), one)
-            for (start, end), one in zip(read.windows, window_scores, strict=True)
+            for (start, end), one in zip(windows, window_scores, strict=True)
         ]
-        warnings = [*read.recording.warnings, *quality_doubts(read.recording)]
+        warnings = [*recording.warnings, *quality_doubts(recording)]
         if len(timeline) > 1:
             warnings.append(
                 f"longer than the model's window of {self.window_seconds:g} s: probabilities are averaged over "
@@ -256,16 +334,9 @@ class EmotionClassifier:
             warnings.append(out_of_domain(distance))
         if scores[label] < self.answer_threshold:
             warnings.append(low_confidence(label, scores[label], self.answer_threshold))
-        return Prediction(
-            read.recording.name,
-            label,
-            scores,
-            read.recording.duration,
-            warnings,
-            timeline,
-            confident=scores[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE,
-            distance=None if math.isnan(distance) else distance,
-        )
+        confident = scores[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
+        known = None if math.isnan(distance) else distance
+        return Prediction(recording.name, label, scores, recording.duration, warnings, timeline, confident, known)
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.signal.windows import tukey
+from scipy.special import logit
 
 from ser_hf.audio import SAMPLE_RATE, Recording, sliding_windows, speech_span
-from ser_hf.classifier import EmotionClassifier
-from ser_hf.prediction import Segment
+from ser_hf.classifier import EmotionClassifier, Segment
 
 STRETCH_SECONDS = 0.4  # about two syllables: short enough to point at, long enough to matter
 MIN_PROBABILITY = 1e-6  # what is beyond is rounding, not evidence
@@ -24,8 +25,7 @@ class Stretch:
 
     Attributes:
         start, end: seconds from the beginning of the recording.
-        complete, without: the probability of the label, in [0, 1], in the complete window, and when the stretch is
-            silenced.
+        complete, without: the probability of the label in the complete window, and when the stretch is silenced.
         evidence: by how much silencing it lowers the log-odds of the label, in nats, so that stretches can be ranked
             where the prediction is nearly certain too; below zero the stretch speaks against the label.
     """
@@ -80,33 +80,22 @@ def occlusion(
     first, last = speech_span(window)
     length = round(STRETCH_SECONDS * SAMPLE_RATE)
     holes = [(first + start, first + end) for start, end in sliding_windows(last - first, length, length // 2)]
-    rows = classifier.probabilities([window, *(_silenced(window, start, end) for start, end in holes)])
-    complete, *without = rows[:, classifier.labels.index(label)].tolist()
+    clips = [window, *(_silenced(window, start, end) for start, end in holes)]
+    probabilities = classifier.probabilities(clips)[:, classifier.labels.index(label)]
+    log_odds = logit(np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
+    evidence = (log_odds[0] - log_odds[1:]).tolist()
+    complete, *without = probabilities.tolist()
     return [
-        Stretch(
-            (offset + start) / SAMPLE_RATE,
-            (offset + end) / SAMPLE_RATE,
-            complete,
-            probability,
-            _log_odds(complete) - _log_odds(probability),
-        )
-        for (start, end), probability in zip(holes, without, strict=True)
+        Stretch((offset + start) / SAMPLE_RATE, (offset + end) / SAMPLE_RATE, complete, probability, found)
+        for (start, end), probability, found in zip(holes, without, evidence, strict=True)
     ]
-
-
-def _log_odds(probability: float) -> float:
-    bounded = min(max(probability, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
-    return math.log(bounded / (1 - bounded))
 
 
 def _silenced(window: np.ndarray, start: int, end: int) -> np.ndarray:
     """A copy in which ``start`` to ``end`` is silent, with short fades inside the hole."""
-    hole = np.zeros(end - start, dtype=np.float32)
-    fade = min(round(FADE_SECONDS * SAMPLE_RATE), len(hole) // 2)
-    ramp = np.linspace(1, 0, fade, endpoint=False, dtype=np.float32)
-    hole[:fade], hole[len(hole) - fade :] = ramp, ramp[::-1]
     silenced = window.copy()
-    silenced[start:end] *= hole
+    fades = min(2 * FADE_SECONDS * SAMPLE_RATE / (end - start), 1)
+    silenced[start:end] *= (1 - tukey(end - start, fades)).astype(np.float32)
     return silenced
 
 

@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ser_hf.command_line import CommandParser
-from ser_hf.rows import FORMATS, PartialRows, Row, model_key, predict_rows, write_rows
+from ser_hf.rows import FORMATS, Row, model_key, partial_file, predict_rows, resumed_rows, write_rows
 from ser_hf.scale import ScaleError, predict_on_ray
 from ser_hf.utils.threads import limit_threads
 
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     limit_threads()
+    from tqdm import tqdm
+
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
     from ser_hf.hub import model_folder
     from ser_hf.models import ModelError
@@ -66,22 +68,21 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         else:
             predict = partial(predict_rows, classifier, max_seconds=seconds)
             inputs = list(find_recordings(arguments.inputs, AUDIO_SUFFIXES, output))
-        write = partial(
-            write_rows,
-            format=arguments.format,
-            output=output,
-            labels=classifier.labels,
-            names=[item["file"] for item in inputs],
-        )
-        if not resumes:
-            failed = write(_progress(predict(inputs), len(inputs), hidden=output is None and sys.stdout.isatty()))
-        else:
-            if as_folder:
-                output.mkdir(exist_ok=True)
+        if as_folder:
+            output.mkdir(exist_ok=True)
+        rows: Iterable[Row]
+        if resumes:
             settings = [model_key(model_folder(model, onnx=arguments.runtime == "onnx")), options, seconds]
-            with PartialRows(output, settings) as partial_rows:
-                failed = write(partial_rows.complete(inputs, lambda missing: _progress(predict(missing), len(missing))))
-                partial_rows.remove()
+            kept = partial_file(output, settings)
+            rows = resumed_rows(kept, inputs, predict)
+        else:
+            rows = predict(inputs)
+        hidden = output is None and sys.stdout.isatty()  # the rows are progress enough
+        rows = tqdm(rows, total=len(inputs), unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
+        names = [item["file"] for item in inputs]
+        failed = write_rows(rows, arguments.format, output, classifier.labels, names)
+        if resumes:
+            kept.unlink()
     except (ModelError, ScaleError) as error:
         return _complain(prog, str(error))
     except BrokenPipeError:
@@ -202,33 +203,25 @@ def in_shards(inputs: Iterable[Row]) -> Iterator[Row]:
         if "error" in item or not shard.lower().endswith(SHARD_SUFFIX):
             yield item
             continue
+        found: list[Row] = []
+        reason = "it needs rows with audio (a struct of bytes and path) or file (names of files)"
         try:
             with pyarrow.parquet.ParquetFile(shard) as file:
                 columns = {file.schema.column(index).path for index in range(len(file.schema))}
-                if not columns & {"audio.bytes", "file"} or not file.metadata.num_rows:
-                    raise ValueError("it needs rows with audio (a struct of bytes and path) or file (names of files)")
-                if "audio.bytes" not in columns:
-                    yield from ({"file": name or ""} for name in file.read(["file"])["file"].to_pylist())
-                    continue
-                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                places = [(group, place) for group, n_rows in enumerate(groups) for place in range(n_rows)]
-                # The paths alone: the audio of a shard may be larger than the memory.
-                audio = (
-                    file.read(["audio.path"])["audio"].to_pylist() if "audio.path" in columns else [None] * len(places)
-                )
+                if {"audio.bytes", "audio.path"} <= columns:
+                    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                    places = [(group, place) for group, n_rows in enumerate(groups) for place in range(n_rows)]
+                    # The paths alone: the audio of a shard may be larger than the memory.
+                    paths = [(one or {}).get("path") for one in file.read(["audio.path"])["audio"].to_pylist()]
+                    found = [
+                        {"file": f"{shard}#{row}:{path or ''}", "shard": shard, "group": group, "row": place}
+                        for row, (path, (group, place)) in enumerate(zip(paths, places, strict=True))
+                    ]
+                elif "file" in columns:
+                    found = [{"file": name or ""} for name in file.read(["file"])["file"].to_pylist()]
         except (OSError, ValueError) as error:  # pyarrow's own errors are one or the other
-            yield {"file": shard, "error": f"{shard}: no recordings can be read from it: {error}"}
-            continue
-        for row, ((group, place), one) in enumerate(zip(places, audio, strict=True)):
-            name = f"{shard}#{row}:{(one or {}).get('path') or ''}"
-            yield {"file": name, "shard": os.path.abspath(shard), "group": group, "row": place}
-
-
-def _progress(rows: Iterable[Row], total: int, hidden: bool = False) -> Iterator[Row]:
-    """The rows, with a bar on the terminal unless the rows go there, too."""
-    from tqdm import tqdm
-
-    yield from tqdm(rows, total=total, unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
+            reason = str(error)
+        yield from found or [{"file": shard, "error": f"{shard}: no recordings can be read from it: {reason}"}]
 
 
 def _complain(prog: str, message: str) -> int:

@@ -51,75 +51,54 @@ def predict_rows(classifier: EmotionClassifier, inputs: Sequence[Row], max_secon
             yield prediction.to_dict() | {"file": item["file"]}
 
 
-class PartialRows:
-    """Rows predicted so far: JSON lines in a hidden file beside the output, from which the same command resumes.
+def partial_file(output: Path, settings: Sequence[object]) -> Path:
+    """Where an interrupted command keeps its rows: beside the output, one file for each choice of settings."""
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+    return output.with_name(f".{output.name}.{digest}.partial")
+
+
+def resumed_rows(
+    partial: Path, inputs: Sequence[Row], predict: Callable[[Sequence[Row]], Iterable[Row]]
+) -> Iterator[Row]:
+    """The rows of all inputs: first those that an interrupted command kept, then predicted ones, which are kept too.
 
     Args:
-        output: the file or folder that the rows will become.
-        settings: what rows depend on besides the recording, such as the model; others have a file of their own.
+        partial: JSON lines; those count that are whole and, in order, of inputs that have not changed since.
+        predict: yields one row per input.
 
     Raises:
         OSError: the file cannot be read or written.
     """
-
-    def __init__(self, output: Path, settings: Sequence[object]) -> None:
-        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
-        self.path = output.with_name(f".{output.name}.{digest}.partial")
-        self._file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
-        self._places: dict[str, int] = {}  # where in the file the row of a recording begins, by `file_key`
-        self._file.seek(0)
-        end = 0
-        for line in self._file:
-            try:
-                self._places[json.loads(line)["key"]] = end
-            except ValueError:  # cut off when the process was killed
+    keys = [file_key(item) for item in inputs]
+    with open(partial, "a+b") as file:
+        file.seek(0)
+        done = end = 0
+        for line, key in zip(file, keys, strict=False):
+            if not line.endswith(b"\n") or json.loads(line)["key"] != key:
                 break
-            end += len(line)
-        self._file.truncate(end)
-
-    def __enter__(self) -> PartialRows:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-    def complete(self, inputs: Sequence[Row], predict: Callable[[list[Row]], Iterable[Row]]) -> Iterator[Row]:
-        """Predict the inputs that are missing, and return the rows of all, in order.
-
-        A recording whose size or time of change is another by now is missing.
-        """
-        keys = [file_key(item) for item in inputs]
-        missing = {key: item for key, item in zip(keys, inputs, strict=True) if key not in self._places}
-        total = len(set(keys))
-        if len(missing) < total:
-            print(f"resuming: {total - len(missing)} of {total} recordings are done", file=sys.stderr)
-        for key, row in zip(missing, predict(list(missing.values())), strict=True):
-            place = self._file.seek(0, os.SEEK_END)
-            self._file.write(json.dumps({"key": key, "row": row}).encode() + b"\n")
-            self._file.flush()
-            self._places[key] = place
-        return (self._row(key) for key in keys)
-
-    def _row(self, key: str) -> Row:
-        self._file.seek(self._places[key])
-        return json.loads(self._file.readline())["row"]
-
-    def remove(self) -> None:
-        """Delete the file: its rows are in the output."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+            done, end = done + 1, end + len(line)
+        file.truncate(end)
+        if done:
+            print(f"resuming: {done} of {len(inputs)} recordings are done", file=sys.stderr)
+        file.seek(0)
+        for _ in range(done):
+            yield json.loads(file.readline())["row"]
+        for key, row in zip(keys[done:], predict(inputs[done:]), strict=True):
+            file.write(json.dumps({"key": key, "row": row}).encode() + b"\n")
+            file.flush()
+            yield row
 
 
-def file_key(item: Row) -> str:
+def file_key(item: Row) -> list[str | int]:
     """The name, size and time of change of the file that a recording lies in."""
     try:
         status = os.stat(item.get("shard") or item["file"])
     except (OSError, ValueError):
-        return json.dumps([item["file"]])
-    return json.dumps([item["file"], status.st_size, status.st_mtime_ns])
+        return [item["file"]]
+    return [item["file"], status.st_size, status.st_mtime_ns]
 
 
-def model_key(folder: Path) -> list[str]:
+def model_key(folder: Path) -> list[list[str | int]]:
     """The names, sizes and times of change of the files that a model's predictions depend on."""
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".onnx", ".safetensors", ".skops"))
     return [file_key({"file": str(file)}) for file in files]
@@ -148,22 +127,19 @@ def write_rows(
             failed += "error" in row
             yield row
 
-    if output is not None and output.is_dir():
+    if output is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+        _write_text(sys.stdout, counted(), format, labels, names)
+    elif output.is_dir():
         _write_shards(output, counted(), labels)
-    elif format == "parquet":
-        assert output is not None, "parquet is written to a file"
-        with _place(output) as path:
-            _write_parquet(path, counted(), labels)
     else:
-        with _open_text(output) as file:
-            if format == "table":
-                _write_table(file, counted(), names)
-            elif format == "csv":
-                _write_csv(file, counted(), labels)
+        with _place(output) as path:
+            if format == "parquet":
+                _write_parquet(path, counted(), labels)
             else:
-                for row in counted():
-                    print(json.dumps(row, ensure_ascii=False), file=file)
-            file.flush()
+                with open(path, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="") as file:
+                    _write_text(file, counted(), format, labels, names)
     return failed
 
 
@@ -174,19 +150,15 @@ def _place(output: Path) -> contextlib.AbstractContextManager[Path]:
     return replacing(output, shared=True)
 
 
-@contextlib.contextmanager
-def _open_text(output: Path | None) -> Iterator[IO[str]]:
-    """A file, or standard output, of which every line is flushed; names that are no UTF-8 are escaped."""
-    if output is not None:
-        with (
-            _place(output) as path,
-            open(path, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="") as file,
-        ):
-            yield file
-        return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    yield sys.stdout
+def _write_text(file: IO[str], rows: Iterable[Row], format: str, labels: Sequence[str], names: Sequence[str]) -> None:
+    if format == "table":
+        _write_table(file, rows, names)
+    elif format == "csv":
+        _write_csv(file, rows, labels)
+    else:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False), file=file)
+    file.flush()
 
 
 def _write_table(file: IO[str], rows: Iterable[Row], names: Sequence[str]) -> None:

@@ -1,8 +1,7 @@
 """Bulk prediction on many cores or machines by Ray Data: what ``ser_hf.predict --engine ray`` runs.
 
-One worker per core of the cluster holds the model and opens recordings by their names; recordings in parquet shards are
-read on the machine of the command and sent to the workers. Rows come back in order. Ray restarts workers that die, and
-repeats their batches. Needs ray: ``requirements-scale.txt``.
+One worker per core of the cluster holds the model and opens recordings and parquet shards by their names. Rows come
+back in order. Ray restarts workers that die, and repeats their batches. Needs ray: ``requirements-scale.txt``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import pickle
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -50,12 +48,8 @@ def predict_on_ray(
         context.max_errored_blocks = -1  # a recording that kills every worker does not stop the rest
         context.enable_progress_bars = False
         n_blocks = max(1, -(-len(inputs) // BATCH_ROWS))  # Ray hands out, and repeats, blocks
-        items = [{"index": index, "item": pickle.dumps(item)} for index, item in enumerate(inputs)]
+        items = [{"index": index, "item": json.dumps(item)} for index, item in enumerate(inputs)]
         dataset = ray.data.from_items(items, override_num_blocks=n_blocks)
-        if any("shard" in item for item in inputs):
-            here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-            one = ray.data.TaskPoolStrategy(size=1)  # with no core of its own: they all belong to the workers
-            dataset = dataset.map_batches(read_shards, batch_size=None, compute=one, num_cpus=0, label_selector=here)
         workers = min(int(ray.cluster_resources().get("CPU", 1)), n_blocks)
         # One batch at a time: one that kills its worker would take those with it that wait there.
         pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1)
@@ -85,22 +79,24 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Columns ``index`` and ``item`` become ``index`` and ``row``, which is JSON."""
-        rows = predict_rows(self._classifier, [pickle.loads(item) for item in batch["item"]], self._max_seconds)
+        items = [read_shard(json.loads(item)) for item in batch["item"]]
+        rows = predict_rows(self._classifier, items, self._max_seconds)
         return {"index": batch["index"], "row": [json.dumps(row) for row in rows]}
 
 
-def read_shards(batch: dict[str, Any]) -> dict[str, Any]:
-    """Give recordings that lie in shards their ``audio``, or an ``error``."""
-    items = [pickle.loads(item) for item in batch["item"]]
-    for item in (item for item in items if "shard" in item):
-        try:
-            audio = _row_group(item["shard"], item["group"])[item["row"]].as_py() or {}
-            if audio.get("bytes") is None and not audio.get("path"):
-                raise ValueError("this row of the shard holds neither bytes nor a path")
-            item["audio"] = audio["path"] if audio["bytes"] is None else audio | {"path": item["file"]}
-        except (OSError, ValueError, IndexError) as error:
-            item["error"] = f"{item['file']}: cannot be read: {error}"
-    return {"index": batch["index"], "item": [pickle.dumps(item) for item in items]}
+def read_shard(item: Row) -> Row:
+    """Give a recording that lies in a shard its ``audio``, or an ``error``; others stay as they are."""
+    if "shard" not in item:
+        return item
+    try:
+        audio = _row_group(item["shard"], item["group"])[item["row"]].as_py() or {}
+        if audio.get("bytes") is not None:
+            return item | {"audio": audio | {"path": item["file"]}}
+        if audio.get("path"):
+            return item | {"audio": audio["path"]}
+        raise ValueError("this row of the shard holds neither bytes nor a path")
+    except (OSError, ValueError, IndexError) as error:
+        return {"file": item["file"], "error": f"{item['file']}: cannot be read: {error}"}
 
 
 @lru_cache(maxsize=1)  # batches come in order, and a group may take much memory

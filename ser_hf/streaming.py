@@ -8,8 +8,7 @@ import numpy as np
 
 from ser_hf.audio import SilenceError, TooShortError, check_speech, read_audio, speech_span
 from ser_hf.audio.quality import level_range
-from ser_hf.classifier import EmotionClassifier
-from ser_hf.prediction import Prediction
+from ser_hf.classifier import EmotionClassifier, Prediction
 
 HEARD_SECONDS = 3.0  # long enough for a short sentence, short enough to follow a change of voice
 # White noise spans 5 dB from its quiet to its loud frames; speech with noise 5 dB below it spans 9 dB at the least.

@@ -21,8 +21,7 @@ COMMANDS = (
         "docs.screenshots",
     ),
     "tests.qa.load",
-    *("tests.local_hub", "train.baseline", "train.compare", "train.evaluate"),
-    *("train.finetune", "train.publish"),
+    *(f"train.{name}" for name in ("baseline", "compare", "evaluate", "finetune", "publish")),
     *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
 )
 OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/

@@ -5,8 +5,6 @@ It has what ser_hf and train.publish need of the Hub. In a test::
     with HubServer() as hub:
         point_client_at(hub, monkeypatch, hub.token("alice"), tmp_path / "home")         # the libraries of this process
         env = {**os.environ, **environment(hub, hub.token("alice"), tmp_path / "home")}  # a client in another process
-
-To try a publication by hand, ``python -m tests.local_hub`` serves one until Ctrl+C.
 """
 
 from __future__ import annotations
@@ -16,11 +14,9 @@ import contextlib
 import hashlib
 import json
 import re
-import shlex
-import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,18 +29,26 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, RepoCard
 
-from ser_hf.command_line import CommandParser
-
-USERS = ("alice", "bob")
-ORGANISATIONS = {"lab": ("alice",)}  # name to its members, who may write to its repositories
-REGULAR_LIMIT = 10 * 1024 * 1024  # bytes of a file that the Hub takes without git-lfs
+ORGANISATIONS = {"alice": ["lab"], "bob": []}  # of each user, who may write to their repositories
 CHUNK = 1 << 16  # bytes
 DATE = "2026-01-01T00:00:00.000Z"  # of all that happens here
-BY_HAND = ("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_DISABLE_XET", "NO_PROXY")
 
 # Of https://huggingface.co/docs/hub/repositories-licenses and /spaces-config-reference.
-LICENSES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "other")
-COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+CHOICES = {
+    "license": (
+        "apache-2.0",
+        "mit",
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "other",
+    ),
+    "colorFrom": ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"),
+    "colorTo": ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"),
+    "sdk": ("gradio", "docker", "static"),
+}
 SHORT_DESCRIPTION_LENGTH = 60
 
 
@@ -59,10 +63,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class File:
-    """The content of a file; large files are stored by git-lfs."""
+    """The content of a file; binary ones are stored by git-lfs."""
 
     content: bytes
-    is_large: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        return b"\0" in self.content[:512]
 
     @cached_property
     def etag(self) -> str:
@@ -99,7 +106,7 @@ class Repository:
     """A model, dataset or space, with its commits and pull requests.
 
     Attributes:
-        refs: commit by full name, such as ``refs/heads/main`` and ``refs/pr/1``.
+        refs: commit by name: ``main``, ``refs/pr/1`` and so on.
         proposals: author and title of each pull request, the first of which is number 1.
     """
 
@@ -107,20 +114,18 @@ class Repository:
         self.kind, self.repo_id, self.private, self.gated = kind, repo_id, private, False
         self.page = f"{'' if kind == 'model' else kind + 's/'}{repo_id}"
         self.proposals: list[tuple[str, str]] = []
-        files = {".gitattributes": File(b"*.safetensors filter=lfs\n")}
-        self.refs = {"refs/heads/main": Commit("initial commit", files)}
+        self.refs = {"main": Commit("initial commit", {".gitattributes": File(b"*.safetensors filter=lfs\n")})}
 
     def find(self, revision: str) -> Commit:
-        """The commit of a branch, tag, pull request (``refs/pr/1``) or commit id."""
-        known = self.refs | {commit.oid: commit for head in self.refs.values() for commit in head.history}
-        for name in (revision, f"refs/heads/{revision}", f"refs/tags/{revision}"):
-            if name in known:
-                return known[name]
-        raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        """The commit of a branch, pull request (``refs/pr/1``) or commit id."""
+        known = {commit.oid: commit for head in self.refs.values() for commit in head.history} | self.refs
+        if revision not in known:
+            raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return known[revision]
 
     def commit(self, ref: str, title: str, changes: Mapping[str, File | None]) -> Commit:
-        """Add, replace and delete (None) files of the main branch by one commit, to which ``ref`` then points."""
-        head = self.refs["refs/heads/main"]
+        """Add, replace and delete (None) files by one commit, to which ``ref`` then points."""
+        head = self.refs.get(ref, self.refs["main"])
         files = {path: file for path, file in {**head.files, **changes}.items() if file is not None}
         self.refs[ref] = Commit(title, files, head)
         return self.refs[ref]
@@ -146,8 +151,7 @@ class HubStore:
 
     def add(self, kind: str, repo_id: str, files: Mapping[str, bytes]) -> Commit:
         """Add files to the main branch, as the owner may have done."""
-        changes = {path: File(content, is_large(content, len(content))) for path, content in files.items()}
-        return self.get(kind, repo_id).commit("refs/heads/main", "Add files", changes)
+        return self.get(kind, repo_id).commit("main", "Add files", {path: File(files[path]) for path in files})
 
     def commits(self, kind: str, repo_id: str) -> list[dict[str, str]]:
         """``oid`` and ``message`` of the commits of the main branch, the newest first."""
@@ -158,39 +162,25 @@ class HubStore:
         return {path: file.content for path, file in self.get(kind, repo_id).find(revision).files.items()}
 
 
-def is_large(sample: bytes, size: int) -> bool:
-    """Whether a file goes over git-lfs: binary files, which the Hub knows by their names, and all above a size."""
-    return size > REGULAR_LIMIT or b"\0" in sample[:512]
-
-
 def check_card(content: str, kind: str) -> list[str]:
     """The errors for which the Hub refuses a card of a model, dataset or space."""
     try:
         data = {"model": ModelCard}.get(kind, RepoCard)(content).data.to_dict()
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         return [f"Invalid metadata: {error}"]
-    errors = []
-    choices: dict[str, Sequence[str]] = {"license": LICENSES}
+    errors = [f'"{key}" is not allowed' for key in CHOICES.keys() & data.keys() if data[key] not in CHOICES[key]]
     if kind == "space":
-        choices |= {"colorFrom": COLOURS, "colorTo": COLOURS, "sdk": ("gradio", "docker", "static")}
         errors += [f'"{key}" is required' for key in ("title", "sdk") if key not in data]
         if len(data.get("short_description", "")) > SHORT_DESCRIPTION_LENGTH:
             errors.append(f'"short_description" must have at most {SHORT_DESCRIPTION_LENGTH} characters')
-        for key in ("sdk_version", "python_version"):  # unquoted, YAML reads 3.10 as the number 3.1
-            if not isinstance(data.get(key, ""), str):
-                errors.append(f'"{key}" must be a string')
-    for key, allowed in choices.items():
-        if key in data and data[key] not in allowed:
-            errors.append(f'"{key}" must be one of [{", ".join(allowed)}]')
+        # Unquoted, YAML reads 3.10 as the number 3.1.
+        versions = ("sdk_version", "python_version")
+        errors += [f'"{key}" must be a string' for key in versions if not isinstance(data.get(key, ""), str)]
     return errors
 
 
 class HubServer:
     """A Hub that serves while the ``with`` block runs, on 127.0.0.1.
-
-    Args:
-        users: names of those who have an account.
-        port: 0 for a free one.
 
     Attributes:
         endpoint: the address, for HF_ENDPOINT.
@@ -198,16 +188,13 @@ class HubServer:
         store: the repositories.
         storage: content of the large files that have arrived, by sha256.
         requests: method and path (without query, unquoted) of every request, in order.
-        upload_started: an event that is set when a client sends a large file.
     """
 
-    def __init__(self, users: Sequence[str] = USERS, port: int = 0):
-        self.users = users
+    def __init__(self) -> None:
         self.store = HubStore()
         self.storage: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
-        self.upload_started, self.may_upload = threading.Event(), threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Handler,), {"hub": self}))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self.storage_url = f"http://localhost:{self._server.server_port}/storage"
@@ -233,11 +220,6 @@ class HubServer:
         """Break the connection of every upload of a large file after so many bytes, until `mend`."""
         self.break_after = after_bytes
 
-    def hold_uploads(self) -> None:
-        """Let every upload of a large file stand still until `mend`; ``upload_started`` says that one does."""
-        self.upload_started.clear()
-        self.may_upload.clear()
-
     def refuse(self, path_regex: str, status: int) -> None:
         """Answer with a status where the pattern is found in the path of a request, until `mend`."""
         self.refusal = (path_regex, status)
@@ -246,7 +228,6 @@ class HubServer:
         """End every fault."""
         self.break_after: int | None = None
         self.refusal: tuple[str, int] | None = None
-        self.may_upload.set()
 
 
 @dataclass(frozen=True)
@@ -291,7 +272,7 @@ class Handler(BaseHTTPRequestHandler):
         self.query = {key: values[0] for key, values in parse_qs(address.query).items()}
         self.length = int(self.headers.get("Content-Length", 0))
         self.hub.requests.append((self.command, unquote(address.path)))
-        with contextlib.suppress(ConnectionError):  # the client was killed, or is to see a broken connection
+        with contextlib.suppress(ConnectionError):  # the client is to see a broken connection
             try:
                 answer = self._dispatch("GET" if self.command == "HEAD" else self.command, address.path)
             except RefusedError as refusal:
@@ -318,7 +299,11 @@ class Handler(BaseHTTPRequestHandler):
             self.body = self.rfile.read(self.length)
         if self.hub.refusal and re.search(self.hub.refusal[0], unquote(path)):
             raise RefusedError(self.hub.refusal[1], "refused on purpose")
-        self._recognise()
+        header = self.headers.get("Authorization", "")
+        found = re.fullmatch(r"Bearer hf_(\w+)_(read|write)", header)
+        if header and not (found and found[1] in ORGANISATIONS):
+            raise RefusedError(401, "Invalid credentials in Authorization header")
+        self.caller, self.role = found.groups() if found else (None, "none")
         for expected, pattern, answer in ROUTES:
             if method == expected and (found := pattern.fullmatch(path)):
                 parts = {name: unquote(part or "") for name, part in found.groupdict().items()}
@@ -327,16 +312,8 @@ class Handler(BaseHTTPRequestHandler):
                 return answer(self, **parts)
         raise RefusedError(404, f"The local Hub has no {method} {path}")
 
-    def _recognise(self) -> None:
-        header = self.headers.get("Authorization", "")
-        found = re.fullmatch(r"Bearer hf_(\w+)_(read|write)", header)
-        if header and not (found and found[1] in self.hub.users):
-            raise RefusedError(401, "Invalid credentials in Authorization header")
-        self.caller, self.role = found.groups() if found else (None, "none")
-        self.organisations = [name for name, members in ORGANISATIONS.items() if self.caller in members]
-
     def _owns(self, repo_id: str) -> bool:
-        return repo_id.split("/")[0] in (self.caller, *self.organisations)
+        return repo_id.split("/")[0] in (self.caller, *ORGANISATIONS.get(self.caller, []))
 
     def _readable(self, kind: str, repo_id: str) -> Repository:
         kind = kind.removesuffix("s") or "model"
@@ -359,8 +336,8 @@ class Handler(BaseHTTPRequestHandler):
         """The name, the organisations and the rights of a token."""
         if self.caller is None:
             raise RefusedError(401, "Invalid username or password.")
+        groups = [{"name": name} for name in ORGANISATIONS[self.caller]]
         rights = {"accessToken": {"role": self.role}}
-        groups = [{"name": name} for name in self.organisations]
         return Answer({"type": "user", "name": self.caller, "orgs": groups, "auth": rights})
 
     @route("POST", "/api/repos/create")
@@ -436,10 +413,10 @@ class Handler(BaseHTTPRequestHandler):
     @route("POST", rf"{API}/preupload/{REVISION}")
     def preupload(self, repository: Repository, revision: str) -> Answer:
         """Which files go over git-lfs, and what is there under their names."""
-        self._check_write(repository.repo_id, is_proposal="create_pr" in self.query)
+        self._check_write(repository.repo_id, "create_pr" in self.query or revision != "main")
         commit, answers = repository.find(revision), []
         for asked in json.loads(self.body)["files"]:
-            mode = "lfs" if is_large(base64.b64decode(asked["sample"]), asked["size"]) else "regular"
+            mode = "lfs" if File(base64.b64decode(asked["sample"])).is_large else "regular"
             known = commit.files.get(asked["path"])
             answer = {"path": asked["path"], "uploadMode": mode, "shouldIgnore": False}
             answers.append({**answer, "oid": known.etag if known else None})
@@ -458,12 +435,9 @@ class Handler(BaseHTTPRequestHandler):
     @route("PUT", STORAGE)
     def upload(self, sha256: str) -> Answer:
         """Take a large file, which counts when it is whole."""
-        self.hub.upload_started.set()
-        self.hub.may_upload.wait()
         content = bytearray()
         while len(content) < self.length:
-            piece = self.rfile.read(min(CHUNK, self.length - len(content)))
-            content += piece
+            content += (piece := self.rfile.read(min(CHUNK, self.length - len(content))))
             if not piece or (self.hub.break_after is not None and len(content) >= self.hub.break_after):
                 raise ConnectionError
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -473,9 +447,9 @@ class Handler(BaseHTTPRequestHandler):
 
     @route("POST", rf"{API}/commit/{REVISION}")
     def commit(self, repository: Repository, revision: str) -> Answer:
-        """Change the main branch by one commit, or propose that as a pull request."""
-        is_proposal = "create_pr" in self.query
-        self._check_write(repository.repo_id, is_proposal)
+        """Change a branch by one commit, or propose that as a pull request."""
+        is_new = "create_pr" in self.query
+        self._check_write(repository.repo_id, is_new or revision != "main")
         header: dict[str, str] = {}
         changes: dict[str, File | None] = {}
         for operation in map(json.loads, self.body.splitlines()):
@@ -485,17 +459,17 @@ class Handler(BaseHTTPRequestHandler):
             elif kind == "file":
                 changes[value["path"]] = File(base64.b64decode(value["content"]))
             elif kind == "lfsFile":
-                changes[value["path"]] = File(self.hub.storage[value["oid"]], is_large=True)
+                changes[value["path"]] = File(self.hub.storage[value["oid"]])
             else:
                 changes[value["path"]] = None
         if header.get("parentCommit", "") not in ("", repository.find(revision).oid):
             raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
-        ref, page, answer = "refs/heads/main", f"{self.hub.endpoint}/{repository.page}", {}
-        if is_proposal:
+        page, answer = f"{self.hub.endpoint}/{repository.page}", {}
+        if is_new:
             repository.proposals.append((str(self.caller), header["summary"]))
-            ref = f"refs/pr/{len(repository.proposals)}"
+            revision = f"refs/pr/{len(repository.proposals)}"
             answer["pullRequestUrl"] = f"{page}/discussions/{len(repository.proposals)}"
-        done = repository.commit(ref, header["summary"], changes)
+        done = repository.commit(revision, header["summary"], changes)
         return Answer({**answer, "commitOid": done.oid, "commitUrl": f"{page}/commit/{done.oid}"})
 
 
@@ -571,26 +545,3 @@ def point_client_at(hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str 
         monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setattr(HfFileSystem, "_cache", {})  # instances remember what they listed
     close_session()  # the client made before kept the proxies of its time
-
-
-def build_parser() -> CommandParser:
-    """The command line."""
-    parser = CommandParser(prog="python -m tests.local_hub", doc=main.__doc__)
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 for a free one")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve a Hub until Ctrl+C, and print the variables that bring a client to it."""
-    port = build_parser().parse_args(arguments).port
-    interrupted = contextlib.suppress(KeyboardInterrupt)
-    with interrupted, HubServer(port=port) as hub, tempfile.TemporaryDirectory(prefix="hub-") as home:
-        tokens = ", ".join(map(hub.token, hub.users))
-        print(f"A Hub serves at {hub.endpoint} until Ctrl+C, with an account for each of the tokens {tokens}.\n")
-        variables = environment(hub, hub.token("alice"), Path(home))
-        print("  export", *(f"{name}={shlex.quote(variables[name])}" for name in BY_HAND), flush=True)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -35,18 +35,6 @@ def test_audit_fails_for_an_advisory_alone(answer, status, words, tmp_path):
     (tmp_path / "pip_audit.py").write_text(STAND_IN)
     environment = {"PYTHONPATH": str(tmp_path), "ANSWER": json.dumps(answer) if answer else "none"}
     environment |= {"AUDIT_SECONDS": "120" if answer else "1"}
-    done = subprocess.run(
-        [sys.executable, AUDIT], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, AUDIT], env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert all(word in done.stdout + done.stderr for word in words)
-
-
-def test_audit_without_network_passes_and_says_so():
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
-    done = subprocess.run(
-        [sys.executable, AUDIT], env=os.environ | proxies, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Proxy" in done.stdout
-    assert "usage" not in done.stdout  # pip-audit takes the options

@@ -30,10 +30,7 @@ def test_no_command_is_missing_here():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     # The start of a Space is a text in the module that writes it.
-    assert started - {"train.publishing.space", *OLD_NAMES} | {
-        "tests.qa.load",
-        "tests.local_hub",
-    } == set(COMMANDS)
+    assert started - {"train.publishing.space", *OLD_NAMES} | {"tests.qa.load"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,9 +40,8 @@ def test_help_has_examples_and_explains_every_option(command, capsys, monkeypatc
     assert (code, error) == (0, "")
     assert text.startswith(f"usage: {'ser-hf' if command == 'ser_hf' else f'python -m {command}'}")
     own = module_of(command).__doc__
-    if command != "tests.local_hub":
-        assert list(examples(own)), "no example"
-        assert all(line in text for line in own.splitlines() if line.startswith("    "))
+    assert list(examples(own)), "no example"
+    assert all(line in text for line in own.splitlines() if line.startswith("    "))
     for line in examples(own):
         if line.startswith(("python -m", "ser-hf")):
             check(line)

@@ -18,6 +18,7 @@ from experiments import jobs, leaderboard, leaderboard_report, robustness, searc
 from experiments.conditions import CONDITIONS, NO_SPEECH
 from experiments.jobs import Job, keep, run_jobs, with_base_model
 from ser_hf import EmotionClassifier
+from ser_hf.classifier import Prediction
 from ser_hf.corpora import load_corpus
 from ser_hf.evaluation.metrics import evaluate_predictions, softmax
 from ser_hf.evaluation.runs import create_run, prediction_frame, write_predictions, write_run_json
@@ -25,7 +26,6 @@ from ser_hf.evaluation.statistics import mcnemar
 from ser_hf.features import extract, feature_names
 from ser_hf.labels import LABELS
 from ser_hf.models.classical import fit_classical
-from ser_hf.prediction import Prediction
 from ser_hf.utils.files import write_json
 from tests.predictions import make_predictions, make_run, make_table
 from tests.tiny_models import save_tiny_whisper

@@ -60,19 +60,15 @@ def test_score_has_its_bounds(pairs):
     assert again["macro_f1"] == pytest.approx(figures["macro_f1"])
 
 
-def test_score_of_a_known_case():
-    figures = score(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "b"])
-    assert figures["confusion_matrix"] == [[1, 1], [0, 1]]  # rows are the true classes
-    assert figures["per_class"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
-
-
 def test_score_leaves_out_classes_that_never_occur():
-    labels, predicted = np.array([0, 0, 2, 2]), np.array([0, 5, 2, 2])
+    labels, predicted = np.array([0, 0, 2, 2]), np.array([0, 5, 2, 2])  # of neutral, neutral, happy, happy
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = score(labels, predicted, LABELS)
     assert figures["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert figures["confusion_matrix"][0] == [1, 0, 0, 0, 0, 1, 0, 0]  # rows are the true classes
+    assert figures["per_class"]["neutral"] == {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
     assert figures["per_class"]["calm"] == {"precision": None, "recall": None, "f1": None, "support": 0}
     assert figures["per_class"]["fearful"] == {"precision": 0.0, "recall": None, "f1": None, "support": 0}
 
@@ -88,17 +84,6 @@ def test_confidence_threshold_of_a_known_case():
     assert confidence_threshold(np.array([[0.123456, 0.876544]]), np.array([1])) == 0.8765  # four digits
 
 
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 100))
-def test_confidence_threshold_keeps_its_precision(seed, n):
-    rng = np.random.default_rng(seed)
-    rows, labels = rng.dirichlet(np.ones(3), n), rng.integers(3, size=n)
-    threshold, confidence = confidence_threshold(rows, labels), rows.max(axis=1)
-    right = rows.argmax(axis=1) == labels
-    lower = [right[confidence >= other].mean() for other in confidence[confidence < threshold - 1e-4]]
-    assert max(lower, default=0) < 0.75
-    assert threshold == 1 or right[confidence >= threshold - 1e-4].mean() >= 0.75 - 1 / n
-
-
 def test_coverage_of_a_known_case():
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.55, 0.45]])
     rows = {row["coverage"]: row for row in coverage_table(probabilities, np.array([0, 1, 1, 0]))}
@@ -112,13 +97,6 @@ def test_calibration_error_of_a_known_case():
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.5 + 1e-9, 0.5 - 1e-9]] * 10)
     labels = np.array([0] * 8 + [1] * 2 + [0] * 5 + [1] * 5)
     assert expected_calibration_error(probabilities, labels) == pytest.approx(0.1 / 2)
-
-
-def test_calibration_error_of_calibrated_probabilities():
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(4), size=20_000)
-    labels = (rng.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 3)
-    assert expected_calibration_error(probabilities, labels) < 0.02
 
 
 @settings(max_examples=10)

@@ -19,6 +19,7 @@ import sysconfig
 import time
 import tomllib
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -27,12 +28,14 @@ import yaml
 from gradio_client import Client, handle_file
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import ser_hf
 from docs import licences
 from tests.app.browser import free_port
 from tests.commands import COMMANDS, OLD_NAMES, WORKED, check, examples, parser_of
 from tests.tiny_bases import save_tiny_base
+from train.publishing.space import page_requirements
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md"))
@@ -135,6 +138,14 @@ def test_package_dependencies_start_at_the_pinned_versions():
             assert version in requirement.specifier
             assert version.startswith(lower.version), requirement
     assert PYPROJECT["build-system"]["requires"] == [f"hatchling=={pinned['hatchling']}"]
+
+
+def test_page_requirements_are_all_imported():
+    files = [path for folder in ("app", "ser_hf") for path in (REPOSITORY / folder).glob("**/*.py")]
+    tops = re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(path.read_text() for path in files), re.MULTILINE)
+    homes = metadata.packages_distributions()
+    imported = {canonicalize_name(name) for top in tops for name in homes.get(top, [])}
+    assert {canonicalize_name(name) for name in page_requirements()} <= imported
 
 
 def test_versions_agree():

@@ -1,4 +1,4 @@
-"""Prediction by `--engine ray` on two nodes of one core each: the rows, a dead worker, shards, refusals."""
+"""Prediction by `--engine ray` on a cluster of two cores: the rows, a dead worker, shards, refusals."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[None]:
-    """A connection to a cluster of two nodes, as two machines would be."""
+def cluster() -> Iterator[None]:
+    """A connection to a cluster of two cores."""
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
     # Our own workers go there as they are: to import this module would take them longer than the tests.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    two = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:
-        two.add_node(num_cpus=1)
-        with scale._connected(two.address):
+        with scale._connected(head.address):
             yield
     finally:
-        two.shutdown()
+        head.shutdown()
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
@@ -67,7 +66,7 @@ def run(*arguments: object) -> int:
     return predict.main([str(argument) for argument in arguments])
 
 
-def test_rows_are_those_of_the_local_engine(nodes, clips, model, tmp_path, capsys):
+def test_rows_are_those_of_the_local_engine(cluster, clips, model, tmp_path, capsys):
     (tmp_path / "inner").mkdir()
     soundfile.write(tmp_path / "inner" / "windows.flac", make_clip("angry", seconds=12.0), SAMPLE_RATE)
     soundfile.write(tmp_path / "long.wav", make_clip("calm", seconds=20.0), SAMPLE_RATE)
@@ -97,7 +96,7 @@ class MortalWorker(scale.Worker):
 
 
 @pytest.mark.slow
-def test_batch_that_kills_its_worker_becomes_errors(nodes, model, clips, tmp_path, monkeypatch, capsys):
+def test_batch_that_kills_its_worker_becomes_errors(cluster, model, clips, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scale, "Worker", MortalWorker)
     monkeypatch.setattr(scale, "RETRIES", 0)
     inputs = [*clips[:2], tmp_path / "deadly.wav", *clips[2:5]]
@@ -105,26 +104,6 @@ def test_batch_that_kills_its_worker_becomes_errors(nodes, model, clips, tmp_pat
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]  # and nothing that Ray says
     assert [row["file"] for row in rows] == [str(name) for name in inputs]
     assert ["error" in row for row in rows] == [False, False, True, True, False, False]
-
-
-def test_interrupted_run_resumes(nodes, model, clips, tmp_path, monkeypatch, capsys):
-    output = tmp_path / "predictions.csv"
-    arguments = [*clips, "--model", model, "--format", "csv", "--engine", "ray", "--output", output]
-    whole = scale.predict_on_ray
-
-    def interrupted(*arguments, **options):
-        for number, row in enumerate(whole(*arguments, **options)):
-            if number == 5:
-                raise KeyboardInterrupt
-            yield row
-
-    monkeypatch.setattr(predict, "predict_on_ray", interrupted)
-    assert run(*arguments) == 130
-    monkeypatch.setattr(predict, "predict_on_ray", whole)
-    assert run(*arguments) == 0
-    assert "5 of 8" in capsys.readouterr().err
-    assert pd.read_csv(output)["file"].tolist() == clips
-    assert list(tmp_path.iterdir()) == [output]
 
 
 @pytest.fixture
@@ -145,7 +124,7 @@ def shards(clips: list[str], tmp_path: Path) -> Path:
     return folder
 
 
-def test_shards_are_read_and_written(nodes, model, clips, shards, tmp_path, monkeypatch):
+def test_shards_are_read_and_written(cluster, model, clips, shards, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_hf.rows.SHARD_ROWS", 4)
     output = shards / "predictions"
     output.mkdir()
@@ -179,7 +158,7 @@ def test_shards_are_read_and_written(nodes, model, clips, shards, tmp_path, monk
     assert (found[columns] - expected[columns]).abs().to_numpy().max() <= 1e-5
 
 
-def test_worker_that_finds_no_model_ends_the_command(nodes, clips, tmp_path, monkeypatch):
+def test_worker_that_finds_no_model_ends_the_command(cluster, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(DataContext.get_current(), "max_consecutive_actor_init_deaths", 0)
     with pytest.raises(scale.ScaleError, match="no model folder"):
         list(scale.predict_on_ray(str(tmp_path / "absent"), {}, None, [{"file": name} for name in clips], None))

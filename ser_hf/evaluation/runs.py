@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
 RUN = "run.json"
 PLOTS = "plots"
-DELETED = "deleted"  # in run.json: the folder is being emptied
 
 CLIP_COLUMNS = ("clip", "corpus", "speaker", "gender", "fold", "emotion", "predicted")
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "scikit-learn", "librosa", "numpy", "scipy", "pandas")
@@ -56,39 +56,29 @@ def create_run(output_dir: str | Path, overwrite: bool = False, resume: bool = F
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder: choose another --output_dir")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite and not resume:
-            raise RunError(
-                f"the run folder {folder} exists and is not empty; choose another --output_dir, or replace it with "
-                "--overwrite_output_dir"
-            )
-        begun = {path.name for path in folder.iterdir()} == {RUN + PART}  # and killed before anything else
-        if not (folder / RUN).is_file() and not begun:
-            raise RunError(f"{folder} holds files but no {RUN}, so it is no run; choose another --output_dir")
-        if not resume or begun or read_run_json(folder).get(DELETED):
-            _empty(folder)
+    # A run that was killed at its first file holds that file's beginning.
+    held = {path.name for path in folder.iterdir()} - {RUN + PART} if folder.is_dir() else set()
+    if held and not overwrite and not resume:
+        raise RunError(
+            f"the run folder {folder} exists and is not empty; choose another --output_dir, or replace it with "
+            "--overwrite_output_dir"
+        )
+    if held and RUN not in held:
+        raise RunError(f"{folder} holds files but no {RUN}, so it is no run; choose another --output_dir")
+    if held and not resume:
+        # Renamed first: if the deletion is interrupted, no run resumes from what is left.
+        doomed = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.resolve().parent)
+        shutil.rmtree(folder.resolve().rename(doomed))
     folder.mkdir(parents=True, exist_ok=True)
     # Now rather than at the end: the code may have changed by then, and an interrupted run is still known as a run.
     write_run_json(folder, **environment())
     return folder
 
 
-def _empty(folder: Path) -> None:
-    """Delete what is in a run folder; if that is interrupted, the next `create_run` finishes it."""
-    write_json(folder / RUN, {DELETED: True})  # so that no run resumes from the half that is left of another
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != RUN:
-            path.unlink()
-    (folder / RUN).unlink()
-
-
 def write_run_json(folder: str | Path, **fields: Any) -> None:
     """Add fields to ``run.json``, or replace them.
 
-    They are ``command``, ``arguments`` (a dict), ``protocol``, ``model`` (the family), ``seed``,
-    ``corpus_fingerprint``, ``seconds`` and so on; `create_run` writes those of `environment`.
+    They are ``command``, ``arguments``, ``protocol``, ``model`` (the family), ``seed``, ``seconds`` and so on.
     """
     path = Path(folder) / RUN
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

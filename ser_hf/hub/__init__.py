@@ -6,7 +6,6 @@ The client's own settings count: ``HF_TOKEN`` or ``hf auth login`` for the token
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import warnings
@@ -144,16 +143,15 @@ def commit_of(folder: Path) -> str | None:
 def _why_not_read(error: Exception) -> str:
     from huggingface_hub import errors
 
-    reasons = {
-        errors.GatedRepoError: "it is gated: ask for access on its page, then log in with a token that has it "
-        "(`hf auth login`, HF_TOKEN)",
-        errors.RepositoryNotFoundError: "there is no such repository, or it is private and you are not logged in "
-        "(`hf auth login`, HF_TOKEN)",
-        errors.RevisionNotFoundError: "it has no such revision",
-        errors.LocalEntryNotFoundError: "it is not (completely) in the local cache, and the Hub cannot be reached (or "
-        "HF_HUB_OFFLINE is set)",
-    }
-    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), _first_line(error))
+    if isinstance(error, errors.GatedRepoError):
+        return "it is gated: ask for access on its page, then log in with a token that has it (`hf auth login`)"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such repository, or it is private and you are not logged in (`hf auth login`, HF_TOKEN)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "it has no such revision"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return "it is not (completely) in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set)"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
@@ -163,17 +161,11 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where something was pushed.
+    """Where something was pushed."""
 
-    Attributes:
-        url: of the repository, or of the pull request.
-        commit: what holds it now, 40 hexadecimal digits.
-        is_new: False when the repository, or an open pull request, held the same files already.
-    """
-
-    url: str
-    commit: str
-    is_new: bool
+    url: str  # of the repository, or of the pull request
+    commit: str  # that holds it now, 40 hexadecimal digits
+    is_new: bool  # False where the same files were there already
 
 
 def log_in(repo_ids: Sequence[str], token: str | None = None, create_pr: bool = False) -> HfApi:
@@ -190,22 +182,17 @@ def log_in(repo_ids: Sequence[str], token: str | None = None, create_pr: bool = 
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
-    for repo_id in repo_ids:
-        if not REPO_ID.fullmatch(repo_id):
-            raise HubError(f"{repo_id!r} is no name of a repository; write USER/NAME")
+    if odd := [repo_id for repo_id in repo_ids if not REPO_ID.fullmatch(repo_id)]:
+        raise HubError(f"{odd[0]!r} is no name of a repository; write USER/NAME")
     token = token or get_token()
     if token is None:
         raise HubError("you are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to one that may write")
     api = HfApi(token=token)
     try:
         account = api.whoami()
-    except HfHubHTTPError as error:
-        known = error.response.status_code not in (401, 403)
-        reason = (
-            _first_line(error) if known else "it does not know your token (HF_TOKEN, `hf auth login`); make another"
-        )
-        raise HubError(f"the Hub refused the login: {reason}") from error
     except Exception as error:  # any way in which a connection fails
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+            raise HubError("the Hub does not know your token (HF_TOKEN, `hf auth login`); make another") from error
         raise HubError(f"the Hub at {api.endpoint} cannot be reached: {_first_line(error)}") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HubError(f"the token of {account['name']} may only read: make one that may write")
@@ -238,24 +225,24 @@ def push_folder(
         api: of `log_in`.
         repo_type: "model", "dataset" or "space" (a Gradio one).
         private: who may see a repository that is created; one that is there and public is refused.
-        create_pr: propose the commit as a pull request instead of changing the repository.
+        create_pr: propose the commit as a pull request, or add it to an open one of ours with the same title.
         replaced: patterns of files that are deleted where ``folder`` does not hold them; all others stay.
 
     Raises:
         HubError: it cannot be created or written; nothing was committed then.
     """
     name = f"{repo_type} {repo_id}"
-    url = f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+    page = f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+    revision = None
     try:
         if not (create_pr and api.repo_exists(repo_id, repo_type=repo_type)):
             sdk = "gradio" if repo_type == "space" else None
             api.create_repo(repo_id, repo_type=repo_type, private=private or None, space_sdk=sdk, exist_ok=True)
-        info = api.repo_info(repo_id, repo_type=repo_type)
+        if create_pr and (number := _open_proposal(api, repo_id, repo_type, message)):
+            page, revision = f"{page}/discussions/{number}", f"refs/pr/{number}"
+        info = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
         if private and not info.private:
             raise HubError(f"the {name} exists and is public; make it private on its page, or leave out --private")
-        if create_pr and (proposed := _open_proposal(api, folder, repo_id, repo_type)):
-            number, commit = proposed
-            return Pushed(f"{url}/discussions/{number}", commit, is_new=False)
         with warnings.catch_warnings():
             # A model may carry the predictions behind its figures.
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
@@ -264,7 +251,8 @@ def push_folder(
                 repo_type=repo_type,
                 folder_path=folder,
                 commit_message=message,
-                create_pr=create_pr,
+                revision=revision,
+                create_pr=create_pr and revision is None,
                 parent_commit=info.sha,
                 delete_patterns=list(replaced) or None,
             )
@@ -274,7 +262,14 @@ def push_folder(
         raise HubError(
             f"nothing was committed to the {name}: {_why_not_written(error)}. Run the same command again to resume"
         ) from error
-    return Pushed(done.pr_url or url, done.oid, is_new=done.oid != info.sha)
+    return Pushed(done.pr_url or page, done.oid, is_new=done.oid != info.sha)
+
+
+def _open_proposal(api: HfApi, repo_id: str, repo_type: str, title: str) -> int | None:
+    """The number of an open pull request of ours with this title, which a second push changes."""
+    ours = {"author": api.whoami()["name"], "discussion_type": "pull_request", "discussion_status": "open"}
+    proposals = api.get_repo_discussions(repo_id, repo_type=repo_type, **ours)
+    return next((proposal.num for proposal in proposals if proposal.title == title), None)
 
 
 def _why_not_written(error: Exception) -> str:
@@ -288,34 +283,6 @@ def _why_not_written(error: Exception) -> str:
     # The client says only which file it was; what happened stands behind that.
     cause = error.__cause__ if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception) else error
     return _first_line(cause)
-
-
-def _open_proposal(api: HfApi, folder: Path, repo_id: str, repo_type: str) -> tuple[int, str] | None:
-    """The number and commit of an open pull request of ours that holds the same files as a folder."""
-    from huggingface_hub import RepoFile
-
-    proposals = api.get_repo_discussions(
-        repo_id,
-        repo_type=repo_type,
-        author=api.whoami()["name"],
-        discussion_type="pull_request",
-        discussion_status="open",
-    )
-    for proposal in proposals:
-        revision = f"refs/pr/{proposal.num}"
-        entries = api.list_repo_tree(repo_id, repo_type=repo_type, revision=revision, recursive=True)
-        files = [entry for entry in entries if isinstance(entry, RepoFile)]
-        ids = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
-        if all(ids.get(path.relative_to(folder).as_posix()) in _ids(path) for path in files_below(folder)):
-            return proposal.num, str(api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
-    return None
-
-
-def _ids(path: Path) -> tuple[str, str]:
-    """What the Hub calls a file's content: its sha256 if it is large, else git's id."""
-    content = path.read_bytes()
-    blob = f"blob {len(content)}\0".encode() + content
-    return hashlib.sha256(content).hexdigest(), hashlib.sha1(blob, usedforsecurity=False).hexdigest()
 
 
 def files_below(folder: Path) -> list[Path]:

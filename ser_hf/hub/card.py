@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
+import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors import safe_open
 
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
 from ser_hf.evaluation import markdown
 from ser_hf.hub import HUB_ID, split_revision, trained_on
-from ser_hf.hub.card_arguments import argument_table
-from ser_hf.hub.card_section import FIGURES, NO_FIGURE, Section, Table, words
-from ser_hf.hub.evidence import (
-    WEIGHTS,
-    CardError,
-    add_evaluation,
-    check_metrics,
-    read_config,
-    read_evaluations,
-    read_json,
-)
-from ser_hf.labels import LABELS
+from ser_hf.hub.card_arguments import card_arguments
+from ser_hf.hub.evaluation import CardError, Evaluation, words
+from ser_hf.hub.evidence import WEIGHTS, read_config, read_evaluations, read_json
+from ser_hf.labels import GENDER_NAMES, LABELS
 from ser_hf.models.familiarity import FILE as FAMILIARITY
-
-__all__ = ["CardError", "add_evaluation", "check_metrics", "write_card"]
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_card.md"
 HUB = "https://huggingface.co"
-NUMBER = re.compile(rf"([\d.]+( to [\d.]+)?|{NO_FIGURE})?")  # what is set to the right
 NO_LANGUAGE = "zxx"  # BCP 47: without words
 DEFAULT_WINDOW_SECONDS = 5.0  # of models without one of their own, see ser_hf.models.neural
-
-# Type on the Hub, figure, and what the figure was computed with.
-HUB_METRICS: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
-    ("accuracy", "accuracy", None),
-    ("recall", "balanced_accuracy", {"average": "macro"}),
-    ("f1", "macro_f1", {"average": "macro"}),
-    ("ece", "ece", {"bins": 15}),
-)
+FIGURES = {
+    "fold_mean_accuracy": "accuracy, mean over folds",
+    "accuracy": "accuracy, all clips",
+    "balanced_accuracy": "balanced accuracy (UAR)",
+    "macro_f1": "macro F1",
+    "ece": "calibration error (ECE, 15 bins)",
+    "nll": "negative log-likelihood",
+}
+# Type on the Hub -> figure, and what the figure was computed with.
+HUB_METRICS: dict[str, tuple[str, dict[str, Any] | None]] = {
+    "accuracy": ("accuracy", None),
+    "recall": ("balanced_accuracy", {"average": "macro"}),
+    "f1": ("macro_f1", {"average": "macro"}),
+    "ece": ("ece", {"bins": 15}),
+}
 
 
 def write_card(
     model_folder: str | Path,
     name: str,
     hub_id: str | None = None,
-    is_final: bool | None = None,
     baseline_id: str | None = None,
     dataset_id: str | None = None,
 ) -> Path:
@@ -61,8 +56,6 @@ def write_card(
             are used if they are there.
         name: what the model is called.
         hub_id: ``user/name`` under which it is published; without, the examples name a local folder.
-        is_final: the model was trained on all speakers, and the headline run tested others of its recipe; False for the
-            model of the one fold that this run tested. Default: what the evidence says.
         baseline_id, dataset_id: repositories on the Hub to link to.
 
     Returns:
@@ -71,62 +64,45 @@ def write_card(
     Raises:
         CardError: there is no evidence, or it cannot be that of this model.
     """
-    model_folder = Path(model_folder)
-    config = read_config(model_folder)
-    sections = [Section(**vars(one)) for one in read_evaluations(model_folder)]
-    headline = sections[0]
-    recipe = next((section for section in sections if not section.tested_finished_model), None)
-    if is_final is None:
-        is_final = recipe is None or not recipe.run.get("tests_this_model")
-    if recipe and not is_final and len(recipe.folds) > 1:
-        raise CardError(
-            f"{model_folder} cannot be the model that {recipe.folder} tested: that run has "
-            f"{len(recipe.folds)} folds, each a model of its own; is_final=False takes a run of one fold"
-        )
     from ser_hf.corpora import CORPORA, corpus_facts  # datasets, which the page that imports this module does not need
 
+    model_folder = Path(model_folder)
+    config = read_config(model_folder)
+    sections = read_evaluations(model_folder)
+    recipe = next((section for section in sections if not section.tested_finished_model), None)
+    trained = trained_on(model_folder) or (recipe.trained_on if recipe else [])
     facts = {
         **_model_facts(model_folder, config, recipe),
+        "FIGURES": FIGURES,
+        "GENDER_NAMES": GENDER_NAMES,
         "title": name,
         "hub": HUB,
         "hub_id": hub_id,
         "where": hub_id or f"path/to/{name}",
         "baseline_id": baseline_id,
         "dataset_id": dataset_id,
-        "is_final": is_final,
-        "headline": headline,
+        "is_final": recipe is None or not recipe.run.get("tests_this_model"),
+        "headline": sections[0],
         "others": sections[1:],
         "recipe": recipe,
         "protocols": {section.protocol for section in sections},
-        "trained_on": (trained := _trained_on(model_folder, recipe)),
+        "trained_on": trained,
+        "is_ravdess": trained == ["ravdess"],
         "corpora": [corpus_facts(name) for name in trained if name in CORPORA],
         "measured_trained_on": recipe.trained_on if recipe else [],
         "example": _example(model_folder),
-        "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
-        "arguments": argument_table(recipe) if recipe else None,
-        "temperature": _temperature(config, recipe),
-        "threshold": config.get("answer_threshold"),
+        "arguments": card_arguments(recipe) if recipe else [],
         "probe": recipe is not None and recipe.arguments.get("num_train_epochs") == 0,
-        "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
-    facts["is_ravdess"] = trained == ["ravdess"]
-    data = _metadata(facts, sections)
-    environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
-    )
-    environment.filters["table"] = _markdown_table
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["percent"] = partial(markdown.percent, missing="–")
     body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(facts)
     path = model_folder / "README.md"
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
+    ModelCard(f"---\n{_metadata(facts, sections).to_yaml()}\n---\n\n{body.strip()}\n").save(path)
     return path
 
 
-def _trained_on(model_folder: Path, recipe: Section | None) -> list[str]:
-    """The corpora that a model was trained on: what its config says, else those of the run that measured its recipe."""
-    return trained_on(model_folder) or (recipe.trained_on if recipe else [])
-
-
-def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
+def _metadata(facts: dict[str, Any], sections: list[Evaluation]) -> ModelCardData:
     """The head of the card, which the Hub reads, after its specification (hub-docs, modelcard.md)."""
     languages = sorted({corpus.language.split("-")[0] for corpus in facts["corpora"]} - {NO_LANGUAGE})
     share_alike = any(corpus.licence.startswith("CC-BY-NC-SA") for corpus in facts["corpora"])
@@ -151,12 +127,12 @@ def _metadata(facts: dict[str, Any], sections: list[Section]) -> ModelCardData:
     )
 
 
-def _eval_results(section: Section, hub_id: str | None, sections: list[Section]) -> list[EvalResult]:
+def _eval_results(section: Evaluation, hub_id: str | None, sections: list[Evaluation]) -> list[EvalResult]:
     # The Hub's client takes results for the same as soon as task, dataset, config and split are.
     is_only_one = [other.protocol for other in sections].count(section.protocol) == 1
     source = f"{HUB}/{hub_id}/tree/main/{section.folder}" if hub_id else None
     results = []
-    for kind, key, options in HUB_METRICS:
+    for kind, (key, options) in HUB_METRICS.items():
         key = section.headline_key if key == "accuracy" else key
         results.append(
             EvalResult(
@@ -177,13 +153,17 @@ def _eval_results(section: Section, hub_id: str | None, sections: list[Section])
     return results
 
 
-def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | None) -> dict[str, Any]:
+def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Evaluation | None) -> dict[str, Any]:
     """What kind of model it is: of its configuration, its weights and the run of its recipe."""
     neural = config["model_type"] != CLASSICAL_MODEL_TYPE
     base_model = recipe.arguments.get("base_model") if neural and recipe else None
     if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
+    temperature = config.get("temperature")
+    if neural:
+        found = recipe.temperatures if recipe else []
+        temperature = statistics.geometric_mean(found) if found else None
     return {
         "neural": neural,
         "is_whisper": config["model_type"] == "whisper",
@@ -192,11 +172,15 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Section | N
         "parameters": words(config.get("parameters", {})),
         "cross_validation_accuracy": config.get("cross_validation_accuracy"),
         "layers": config.get("encoder_layers", config.get("num_hidden_layers", 0)),
+        "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
         "base_model": base_model and split_revision(base_model)[0],
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,
         "is_cut": is_cut,
+        "temperature": temperature,
+        "threshold": config.get("answer_threshold"),
         "has_code": "auto_map" in config,
+        "knows_familiar": (model_folder / FAMILIARITY).is_file(),
     }
 
 
@@ -215,8 +199,6 @@ def _count_parameters(weights: Path) -> str | None:
     """The number of weights in words, from the head of the file; None where there is no such file."""
     if not weights.is_file():
         return None
-    from safetensors import safe_open
-
     with safe_open(weights, framework="numpy") as tensors:
         count = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
@@ -226,22 +208,7 @@ def _example(model_folder: Path) -> list[tuple[str, float]] | None:
     """What the model predicts for ``example.flac``, the likeliest first; None where either file is missing."""
     if not all((model_folder / name).is_file() for name in ("example.flac", "example.json")):
         return None
-    try:
-        scores = json.loads((model_folder / "example.json").read_text(encoding="utf-8"))["scores"]
-        return sorted(((label, float(score)) for label, score in scores.items()), key=lambda pair: -pair[1])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CardError(f"{model_folder / 'example.json'} does not hold a label and scores; write it again") from None
-
-
-def _temperature(config: dict[str, Any], recipe: Section | None) -> float | None:
-    """The temperature that is part of this model; None where it has none, or none is known."""
-    if config["model_type"] == CLASSICAL_MODEL_TYPE:
-        return config.get("temperature")
-    found = recipe.temperatures if recipe else []
-    return float(np.exp(np.mean(np.log(found)))) if found else None
-
-
-def _markdown_table(table: Table) -> str:
-    head, rows = table
-    right = [column > 0 and all(NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(head))]
-    return markdown.table(head, rows, right)
+    scores = read_json(model_folder / "example.json").get("scores")
+    if not isinstance(scores, dict):
+        raise CardError(f"{model_folder / 'example.json'} does not hold a label and scores; write it again")
+    return sorted(scores.items(), key=lambda pair: -pair[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ser_hf.hub.card_section import Section, Table
+from ser_hf.hub.evaluation import Evaluation
 
 # Those of a run's arguments that decide about the model, with what they mean.
 ARGUMENTS = {
@@ -55,19 +55,17 @@ OF_GRADIENTS = {  # those that have no effect in a linear probe, which takes no 
 }
 
 
-def argument_table(recipe: Section) -> Table:
-    """The arguments of the run that measured a recipe, each with what it means; none that had no effect."""
+def card_arguments(recipe: Evaluation) -> list[tuple[str, str, str]]:
+    """The arguments of the run that measured a recipe: name, meaning and value; none that had no effect."""
     arguments = {"seed": recipe.run.get("seed"), **recipe.arguments}
     hidden = {"num_train_epochs" if (arguments.get("max_steps") or -1) > 0 else "max_steps"}  # updates win over epochs
     hidden |= {"gradient_accumulation_steps"} if arguments.get("gradient_accumulation_steps") == 1 else set()
     hidden |= OF_GRADIENTS if arguments.get("num_train_epochs") == 0 else set()
-    shown = {key: arguments[key] for key in ARGUMENTS if arguments.get(key) is not None and key not in hidden}
-    return ["argument", "value"], [[f"`{key}`: {ARGUMENTS[key]}", _value(value)] for key, value in shown.items()]
+    shown = [name for name in ARGUMENTS if arguments.get(name) is not None and name not in hidden]
+    return [(name, ARGUMENTS[name], _value(arguments[name])) for name in shown]
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).replace(",", ", ")
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(",", ", ")

@@ -10,21 +10,17 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import pandas as pd
-
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE
-from ser_hf.evaluation.metrics import evaluate_predictions
-from ser_hf.evaluation.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
+from ser_hf.evaluation.runs import METRICS, PREDICTIONS, RUN
 from ser_hf.hub import looks_like_folder
+from ser_hf.hub.evaluation import EVALUATION, CardError, Evaluation
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.utils.files import replacing, write_json
 
-EVALUATION = "evaluation"
 WEIGHTS = "model.safetensors"
 LEFT_OUT = "left_out_corpora"  # in metrics.json
 TOLERANCE = 1e-6
@@ -33,75 +29,6 @@ TOLERANCE = 1e-6
 PRIVATE = {"data_dir", "output_dir", "overwrite_output_dir", "logging_dir", "run_name", "hub_token", "hub_model_id"}
 ENVIRONMENT = {"versions", "python", "platform", "processor", "cpu_flags", "cores", "git_commit"}
 TOKEN = re.compile(r"\bhf_\w{6,}")
-
-
-class CardError(ValueError):
-    """A model folder or run that no card can be written from; the message names it and says what is wrong."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One run that measured a model, as its model folder keeps it.
-
-    Attributes:
-        name: of the run, and of its folder below ``evaluation/``.
-        run: what its ``run.json`` says.
-        frame: its table of predictions.
-        metrics: of `evaluate_predictions`.
-    """
-
-    name: str
-    run: dict[str, Any]
-    frame: pd.DataFrame
-    metrics: dict[str, Any]
-
-    @property
-    def protocol(self) -> str:
-        return self.run["protocol"]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return self.run.get("arguments", {})
-
-    @property
-    def corpora(self) -> list[str]:
-        """The tested corpora."""
-        return self.frame["corpus"].astype(str).unique().tolist()
-
-    @property
-    def trained_on(self) -> list[str]:
-        """The corpora that were trained on; but for protocol "cross", other clips of the tested ones too."""
-        divided, train = (self.arguments.get(name) or [] for name in ("corpora", "train_corpora"))
-        divided, train = (one.replace(",", " ").split() if isinstance(one, str) else one for one in (divided, train))
-        if self.protocol == "cross" and train:
-            return list(train)
-        return list(dict.fromkeys([*(divided or self.corpora), *train]))
-
-    @property
-    def tested_finished_model(self) -> bool:
-        """Whether the run trained nothing (train.evaluate): it tested this very model."""
-        return tested_finished_model(self.run)
-
-    @property
-    def speaker_independent(self) -> bool:
-        """Whether no test speaker was in the training data."""
-        known = PROTOCOLS.get(self.protocol)
-        return known is not None and known.speaker_independent and not self.run.get("heard_in_training")
-
-    @property
-    def folds(self) -> list[int]:
-        """The numbers of the folds that were tested, ascending."""
-        return sorted(self.frame["fold"].unique().tolist())
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The contents of the model's ``metrics.json`` when this is its headline evaluation."""
-        return {"corpora": self.corpora, "protocol": self.protocol, **self.metrics}
-
-
-def tested_finished_model(run: dict[str, Any]) -> bool:
-    """Whether a run trained nothing, by its ``run.json``: it names no corpora to train on for another to be tested."""
-    return run["protocol"] == "cross" and not run.get("arguments", {}).get("train_corpora")
 
 
 def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
@@ -120,45 +47,36 @@ def add_evaluation(model_folder: str | Path, run_folder: str | Path) -> Path:
     Raises:
         CardError: the run cannot be read, did not end, or is one of another kind of model.
     """
+    from ser_hf.evaluation.plots import save_run_plots  # matplotlib, which who only reads cards does not need
+
     model_folder, run_folder = Path(model_folder), Path(run_folder).resolve()
     copy = model_folder / EVALUATION / run_folder.name
-    run, _ = _read(run_folder)
-    _check_kind(model_folder, run, run_folder)
-    published = publishable(run)
+    added = Evaluation.read(run_folder)
+    _check_kind(model_folder, added, run_folder)
+    published = publishable(added.run)
     if published.get("tests_this_model") is None:
-        published["tests_this_model"] = _tests_this_model(model_folder, run_folder, run)
+        published["tests_this_model"] = _tests_this_model(model_folder, added, run_folder)
     copy.mkdir(parents=True, exist_ok=True)
     if copy.resolve() != run_folder:
         with replacing(copy / PREDICTIONS) as part:
             shutil.copyfile(run_folder / PREDICTIONS, part)
     write_json(copy / RUN, published)
-    evaluations = read_evaluations(model_folder)
-    write_json(model_folder / METRICS, model_metrics(evaluations))
-    _draw(next(evaluation for evaluation in evaluations if evaluation.name == copy.name), copy)
+    write_json(model_folder / METRICS, model_metrics(read_evaluations(model_folder)))
+    note = "" if added.speaker_independent else " (speaker-dependent)"
+    save_run_plots(added.frame, added.metrics, copy, f"{added.name}{note}")
     return copy
 
 
-def _draw(evaluation: Evaluation, folder: Path) -> None:
-    from ser_hf.evaluation.plots import save_run_plots  # matplotlib, which who only reads cards does not need
-
-    note = "" if evaluation.speaker_independent else " (speaker-dependent)"
-    save_run_plots(evaluation.frame, evaluation.metrics, folder, f"{evaluation.name}{note}")
-
-
 def read_evaluations(model_folder: str | Path) -> list[Evaluation]:
-    """All evaluations of a model folder with their figures recomputed, the headline one first.
+    """All evaluations of a model folder, the headline one first.
 
     Raises:
         CardError: there is none, or one cannot be read.
     """
     model_folder = Path(model_folder)
-    folders = sorted(path for path in (model_folder / EVALUATION).glob("*") if path.is_dir())
-    if not folders:
+    found = [Evaluation.read(path) for path in sorted((model_folder / EVALUATION).glob("*")) if path.is_dir()]
+    if not found:
         raise CardError(f"{model_folder} holds no {EVALUATION}/, so nobody knows how good the model is: add_evaluation")
-    found = []
-    for folder in folders:
-        run, frame = _read(folder)
-        found.append(Evaluation(folder.name, run, frame, evaluate_predictions(frame)))
     known = read_json(model_folder / METRICS) if (model_folder / METRICS).is_file() else {}
     known.pop(LEFT_OUT, None)
 
@@ -176,13 +94,12 @@ def model_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         The summary of the first evaluation, and the UAR of each corpus that was left out of training
         (``balanced_accuracy``, by name) with their ``mean``.
     """
-    for evaluation in evaluations:
-        if evaluation.protocol == "loco" and "per_corpus" in evaluation.metrics:
-            groups = evaluation.metrics["per_corpus"]
-            found = {name: group["balanced_accuracy"] for name, group in groups.items()}
-            mean = evaluation.metrics["mean_over_corpora"]["balanced_accuracy"]
-            return {**evaluations[0].summary, LEFT_OUT: {"mean": mean, "balanced_accuracy": found}}
-    return evaluations[0].summary
+    left_out = [one.metrics for one in evaluations if one.protocol == "loco" and "per_corpus" in one.metrics]
+    if not left_out:
+        return evaluations[0].summary
+    found = {name: group["balanced_accuracy"] for name, group in left_out[0]["per_corpus"].items()}
+    mean = left_out[0]["mean_over_corpora"]["balanced_accuracy"]
+    return {**evaluations[0].summary, LEFT_OUT: {"mean": mean, "balanced_accuracy": found}}
 
 
 def check_metrics(model_folder: str | Path) -> None:
@@ -191,14 +108,11 @@ def check_metrics(model_folder: str | Path) -> None:
     Raises:
         CardError: a figure differs, is missing or is one too many; the message names it.
     """
-    model_folder = Path(model_folder)
-    evaluations = read_evaluations(model_folder)
-    headline = evaluations[0]
-    found = difference(read_json(model_folder / METRICS), model_metrics(evaluations))
-    if found:
+    path, evaluations = Path(model_folder) / METRICS, read_evaluations(model_folder)
+    if found := difference(read_json(path), model_metrics(evaluations)):
         raise CardError(
-            f"{model_folder / METRICS} is not what {EVALUATION}/{headline.name}/{PREDICTIONS} gives: {found}. Put the "
-            "predictions back that it was computed from, or add that run again"
+            f"{path} is not what {EVALUATION}/{evaluations[0].name}/{PREDICTIONS} gives: {found}. Put the predictions "
+            "back that it was computed from, or add that run again"
         )
 
 
@@ -229,33 +143,23 @@ def read_config(model_folder: Path) -> dict[str, Any]:
     return config
 
 
-def difference(stored: Any, computed: Any) -> str | None:
+def difference(stored: Any, computed: Any, place: str = "") -> str | None:
     """The first figure by which two structures of figures differ by more than 1e-6, in words; None if they agree."""
-    there, expected = dict(_figures(stored)), dict(_figures(computed))
-    for name in {**expected, **there}:
-        if name not in there or name not in expected:
-            return f"{name} is {'one too many' if name in there else 'missing'}"
-        one, two = there[name], expected[name]
-        if _is_number(one) and _is_number(two):
-            same = math.isclose(one, two, rel_tol=0, abs_tol=TOLERANCE)  # False for NaN
-        else:
-            same = type(one) is type(two) and one == two
-        if not same:
-            return f"{name} is {one!r} there and {two!r} by the predictions"
-    return None
-
-
-def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dicts and lists, each with its place, as in ``per_fold.0.accuracy``."""
-    if isinstance(value, dict | list) and value:
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _figures(one, f"{name}.{key}" if name else str(key))
+    if isinstance(stored, list) and isinstance(computed, list):
+        stored, computed = dict(enumerate(stored)), dict(enumerate(computed))
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        for key in {**computed, **stored}:
+            inner = f"{place}.{key}" if place else str(key)
+            if key not in stored or key not in computed:
+                return f"{inner} is {'one too many' if key in stored else 'missing'}"
+            if found := difference(stored[key], computed[key], inner):
+                return found
+        return None
+    if {type(stored), type(computed)} <= {int, float}:
+        same = math.isclose(stored, computed, rel_tol=0, abs_tol=TOLERANCE)  # False for NaN
     else:
-        yield name, value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        same = type(stored) is type(computed) and stored == computed
+    return None if same else f"{place} is {stored!r} there and {computed!r} by the predictions"
 
 
 def publishable(run: dict[str, Any]) -> dict[str, Any]:
@@ -299,33 +203,21 @@ def _last_part(path: str) -> str:
     return PureWindowsPath(path.strip()).name  # which knows both kinds of slash
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    try:
-        run, frame = read_run_json(folder), read_predictions(folder)
-    except RunError as error:
-        raise CardError(str(error)) from error
-    if "protocol" not in run:
-        raise CardError(f"{folder / RUN} names no protocol: did the run end?")
-    return run, frame
-
-
-def _check_kind(model_folder: Path, run: dict[str, Any], run_folder: Path) -> None:
+def _check_kind(model_folder: Path, added: Evaluation, run_folder: Path) -> None:
     """Refuse a run of another kind of model; one that trained nothing names a model rather than a kind."""
-    config = read_config(model_folder)
-    if tested_finished_model(run):
-        return
+    config, run = read_config(model_folder), added.run
     if config["model_type"] == CLASSICAL_MODEL_TYPE:
         fits = run.get("model") == config.get("family")
     else:
         fits = run.get("command") != "train.baseline"
-    if not fits:
+    if not fits and not added.tested_finished_model:
         raise CardError(f"{run_folder} is a run of {run.get('model')!r}, which the model in {model_folder} is not")
 
 
-def _tests_this_model(model_folder: Path, run_folder: Path, run: dict[str, Any]) -> bool:
+def _tests_this_model(model_folder: Path, added: Evaluation, run_folder: Path) -> bool:
     """Whether the run tested this very model rather than others of its recipe: its only fold's weights are these."""
-    if tested_finished_model(run):
+    if added.tested_finished_model:
         return True
-    weights = [run_folder / f"fold{record['index']}" / "model" / WEIGHTS for record in run.get("folds", [])]
+    weights = [run_folder / f"fold{record['index']}" / "model" / WEIGHTS for record in added.run.get("folds", [])]
     ours = model_folder / WEIGHTS
     return len(weights) == 1 and weights[0].is_file() and ours.is_file() and filecmp.cmp(weights[0], ours, False)

@@ -10,12 +10,11 @@ import numpy as np
 
 from ser_hf import models
 from ser_hf.audio import SAMPLE_RATE, load_audio
-from ser_hf.classifier import EmotionClassifier
+from ser_hf.classifier import EmotionClassifier, likeliest
 from ser_hf.hub.evidence import CardError, check_metrics
 from ser_hf.models import ModelError
 from ser_hf.models.neural import NeuralModel
 from ser_hf.models.onnx_model import ONNX_FILE
-from ser_hf.prediction import likeliest
 from train.publishing.describe import ANSWER, EXAMPLE
 
 TOLERANCE = 0.01  # between two machines' arithmetic
