@@ -27,8 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ser_hf.command_line import CommandParser
+from ser_hf.errors import SerHfError
 from ser_hf.rows import FORMATS, Row, model_key, partial_file, predict_rows, resumed_rows, write_rows
-from ser_hf.scale import ScaleError, predict_on_ray
+from ser_hf.scale import predict_on_ray
 from ser_hf.utils.threads import limit_threads
 
 AUDIO_SUFFIXES = (
@@ -55,7 +56,6 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
     from ser_hf.hub import model_folder
-    from ser_hf.models import ModelError
 
     model, seconds = arguments.model or DEFAULT_MODEL, 60 * arguments.max_minutes
     options = {"runtime": arguments.runtime, "precision": arguments.precision}
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         failed = write_rows(rows, arguments.format, output, classifier.labels, names)
         if resumes:
             kept.unlink()
-    except (ModelError, ScaleError) as error:
+    except SerHfError as error:
         return _complain(prog, str(error))
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.

@@ -121,7 +121,7 @@ def test_mistyped_recipe_gets_the_nearest(command, recipe, near, corpus_dir, cap
 
 def test_started_command_has_no_traceback():
     """Not through the functions of this process: what a person sees."""
-    line = [sys.executable, "-m", "train.baseline", "--modle", "svm"]
+    line = [sys.executable, "-m", "ser_hf.predict", "--modle", "svm"]
     done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--model?" in done.stderr.splitlines()[-1]

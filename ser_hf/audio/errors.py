@@ -1,7 +1,9 @@
 """Why a recording cannot be used."""
 
+from ser_hf.errors import SerHfError
 
-class AudioError(ValueError):
+
+class AudioError(SerHfError):
     """A recording that cannot be used; the message names it and says why."""
 
 

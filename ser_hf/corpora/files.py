@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath
 
 import soundfile
 
+from ser_hf.errors import SerHfError
+
 SUFFIXES = (".wav", ".flac")
 WITH_MP3 = (*SUFFIXES, ".mp3")  # for a corpus whose official files are mp3
 GIT_LFS_POINTER = b"version https://git-lfs"
 
 
-class CorpusError(ValueError):
+class CorpusError(SerHfError):
     """A corpus that cannot be used; the message names the file or folder and says what to do."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_hf.errors import SerHfError
 from ser_hf.evaluation import markdown
 from ser_hf.evaluation.metrics import evaluate_predictions, probability_matrix
 from ser_hf.evaluation.runs import RUN, RunError, read_predictions, read_run_json
@@ -19,7 +20,7 @@ from ser_hf.protocols import PROTOCOLS
 EVALUATION = "evaluation"  # the folder of a model folder
 
 
-class CardError(ValueError):
+class CardError(SerHfError):
     """A model folder or run that no card can be written from; the message names it and says what is wrong."""
 
 

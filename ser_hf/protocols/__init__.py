@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ser_hf.errors import SerHfError
 
-class SplitError(ValueError):
+
+class SplitError(SerHfError):
     """A protocol that cannot be applied to a table; the message says what is missing or unknown."""
 
 
