@@ -15,7 +15,6 @@ COMMANDS = (
         "ser_hf",
         "ser_hf.predict",
         "app.app",
-        "app.examples.make",
         "docs.licences",
         "docs.pages",
         "docs.screenshots",
@@ -23,7 +22,10 @@ COMMANDS = (
     "tests.qa.load",
     *("tests.local_hub", "train.baseline", "train.compare", "train.evaluate"),
     *("train.finetune", "train.publish"),
-    *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
+    *(
+        f"experiments.{name}"
+        for name in ("example_clips", "first_steps", "leaderboard", "probe", "robustness", "search", "speed")
+    ),
 )
 OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/
 
