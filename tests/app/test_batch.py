@@ -46,12 +46,11 @@ def pack(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
     return str(path)
 
 
-def patch(path: str, central: int, local: int | None, format: str, value: int) -> None:
+def patch(path: str, central: int, local: int, format: str, value: int) -> None:
     """Set one field of the first entry, at its places in the central and in the local header."""
     content = bytearray(Path(path).read_bytes())
     struct.pack_into(format, content, content.index(CENTRAL) + central, value)
-    if local is not None:
-        struct.pack_into(format, content, content.index(LOCAL) + local, value)
+    struct.pack_into(format, content, content.index(LOCAL) + local, value)
     Path(path).write_bytes(content)
 
 
@@ -108,31 +107,13 @@ def test_run_batch_knows_archives_by_their_content(analyser, tmp_path):
     assert batch["failed"] == 0
 
 
-def damage_content(path: str) -> None:
-    content = bytearray(Path(path).read_bytes())
-    content[60:80] = bytes(20)
-    Path(path).write_bytes(content)
-
-
-def claim_more_than_the_file(path: str) -> None:
-    patch(path, 10, 8, "<H", zipfile.ZIP_STORED)
-    for central, local in ((20, 18), (24, 22)):
-        patch(path, central, local, "<L", 2_000_000)
-
-
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         pytest.param(lambda path: patch(path, 8, 6, "<H", 1), "password", id="encrypted"),
         pytest.param(lambda path: patch(path, 16, 14, "<L", 1), "damaged", id="checksum"),
-        pytest.param(damage_content, "damaged", id="content"),
-        pytest.param(lambda path: patch(path, 24, 22, "<L", 1000), "damaged", id="claims less than it holds"),
         pytest.param(lambda path: patch(path, 24, 22, "<L", 2_000_000), "damaged", id="claims more than it holds"),
         pytest.param(lambda path: patch(path, 10, 8, "<H", zipfile.ZIP_BZIP2), "unusual", id="bzip2"),
-        pytest.param(lambda path: patch(path, 10, 8, "<H", 99), "unusual", id="unknown method"),
-        pytest.param(lambda path: patch(path, 8, 6, "<H", 0x20), "damaged", id="patch data"),
-        pytest.param(lambda path: patch(path, 42, None, "<L", 5), "damaged", id="points astray"),
-        pytest.param(claim_more_than_the_file, "damaged", id="claims more than the file"),
     ],
 )
 def test_bad_entry_is_a_row_beside_the_others(analyser, tmp_path, spoil, words):

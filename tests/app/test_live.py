@@ -89,11 +89,6 @@ def test_prediction_fades_when_the_voice_is_gone(listening, tmp_path):
     assert "silence" in shown
 
 
-def test_moments_hold_the_latest_alone(listening, tmp_path):
-    hear_all(listening, chunks(tmp_path, np.tile(make_clip("happy", seconds=4), 6)))
-    assert len(listening.moments) == live.SHOWN_MOMENTS
-
-
 def test_hear_takes_what_is_no_sound(listening, tmp_path):
     path = tmp_path / "piece.wav"
     path.write_text("no sound")
