@@ -1,75 +1,55 @@
-"""The About tab: how accurate each model is, by its own ``metrics.json``, and what they must not be used for.
-
-What a ``metrics.json`` lacks, or has in another shape, is left out part by part.
-"""
+"""The About tab: how accurate each model is, by its own ``metrics.json``, and what they must not be used for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from app.views import PARTS, model_name, render
+from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import GENDER_NAMES, GENDER_STYLES
 from ser_hf.protocols import PROTOCOLS
 
 Metrics = dict[str, Any]
-Column = dict[tuple[str, str], tuple[str, str]]
 
-# What reading a ``metrics.json`` of another shape raises.
-LACKING = (LookupError, TypeError, ValueError, AttributeError)
+# What reading the ``metrics.json`` of another program raises.
+OTHER_SHAPE = (LookupError, TypeError, ValueError, AttributeError)
 OTHER_STYLE = ("currentColor", "D")  # of a speaker whose gender is not known
 MARK_ROOM, MARK_STEP = 0.035, 11  # accuracy that a mark takes up on a phone; px from one mark to the next on top of it
 TICKS = (0, 25, 50, 75, 100)
 
 
-@dataclass(frozen=True)
-class Described:
-    """A model as the tab describes it.
-
-    Attributes:
-        name: what people know it by.
-        metrics: the parsed ``metrics.json`` of its folder, see `ser_hf.hub.card.write_card`; None where there is none.
-        trained_on: the corpora that it was trained on; empty where it does not say.
-    """
-
-    name: str
-    metrics: Metrics | None
-    trained_on: tuple[str, ...] = ()
-
-
-def about_html(model: Described, baseline: Described, privacy: str) -> str:
+def about_html(model: EmotionClassifier, baseline: EmotionClassifier, privacy: str) -> str:
     """Everything that the tab shows, as a self-contained piece of the page.
 
     Args:
         privacy: plain sentences on what becomes of recordings.
     """
-    models = []
-    for kind, described in zip(PARTS.values(), (model, baseline), strict=True):
-        name, metrics = model_name(described.name), described.metrics or {}
-        figures = {figure.__name__: _known(figure, metrics) for figure in (confusion, spread, calibration)}
-        named = {"kind": kind, "name": name, "title": f"{kind} ({name})", "trained_on": described.trained_on}
-        models.append(named | figures | {"column": _column(metrics), "metrics": metrics})
+    classifiers = (model, baseline)
+    models = [_described(kind, one) for kind, one in zip(PARTS.values(), classifiers, strict=True)]
     return render(
         "about.html",
         models=models,
-        rows=list(dict.fromkeys(row for one in models for row in one["column"])),
-        notes=_notes(models),
-        noncommercial=any("ravdess" in one.trained_on for one in (model, baseline)),
-        cards=[_card(one.name) for one in (model, baseline) if "/" in one.name],
+        rows=list(dict.fromkeys(row for one in models for row in one["figures"] or ())),
+        noncommercial=any("ravdess" in one.trained_on for one in classifiers),
+        cards=[_card(one.name) for one in classifiers if "/" in one.name],
         privacy=privacy,
         ticks=TICKS,
     )
 
 
-def _known(figure: Callable[[Metrics], Any], metrics: Metrics) -> Any:
-    """A figure, or nothing where the metrics do not hold it."""
-    with suppress(*LACKING):
-        return figure(metrics)
+def _described(kind: str, classifier: EmotionClassifier) -> dict[str, Any]:
+    """A model and what its metrics show; None in their place where it has none, or those of another program."""
+    name, parts = model_name(classifier.name), (figures, confusion, spread, calibration, protocol)
+    described: dict[str, Any] = dict.fromkeys(["intervals", *(part.__name__ for part in parts)])
+    described |= {"kind": kind, "name": name, "title": f"{kind} ({name})", "trained_on": classifier.trained_on}
+    with suppress(*OTHER_SHAPE):
+        metrics: Any = classifier.metrics
+        described |= {"intervals": metrics["intervals"]} | {part.__name__: part(metrics) for part in parts}
+    return described
 
 
 def _card(name: str) -> tuple[str, str]:
@@ -79,39 +59,6 @@ def _card(name: str) -> tuple[str, str]:
     return f"https://huggingface.co/{repo_id}{page}", repo_id
 
 
-def _column(metrics: Metrics) -> Column:
-    """Figures and remarks of a model's column, by the title of the row and what it means."""
-    known = PROTOCOLS.get(str(_known(lambda metrics: metrics["protocol"], metrics)))
-    independent = known is not None and known.speaker_independent
-    column: Column = {}
-    with suppress(*LACKING):
-        accuracy = metrics["fold_mean_accuracy"] if "fold_mean_accuracy" in metrics else metrics["accuracy"]
-        meaning = "on unseen speakers" if independent else "right predictions"
-        column["Accuracy", meaning] = _percent(accuracy), _interval(metrics, "accuracy")
-    for key, title, meaning, unit in (
-        ("balanced_accuracy", "UAR", "every label counts the same", " %"),
-        ("macro_f1", "Macro F1", "counts false alarms too", " %"),
-        ("ece", "Calibration error", "ECE, in points", ""),
-    ):
-        with suppress(*LACKING):
-            column[title, meaning] = _percent(metrics[key], unit), _interval(metrics, key)
-    with suppress(*LACKING):
-        mean, corpora = metrics["left_out_corpora"]["mean"], metrics["left_out_corpora"]["balanced_accuracy"]
-        column["UAR on other corpora", f"mean of {len(corpora)} that were left out of training"] = _percent(mean), ""
-    with suppress(*LACKING):
-        for gender, group in metrics["per_gender"].items():
-            column[GENDER_NAMES.get(gender, gender).capitalize(), "accuracy"] = _percent(group["accuracy"]), ""
-    with suppress(*LACKING):
-        actors = sorted((group["accuracy"], name) for name, group in metrics["per_speaker"].items())
-        for extreme, (accuracy, name) in (("Lowest", actors[0]), ("Highest", actors[-1])):
-            column[f"{extreme} accuracy", "by speaker"] = _percent(accuracy), f"actor {name}"
-    with suppress(*LACKING):
-        labels, counts = _confusion_counts(metrics)
-        column["Chance", "guessing the label"] = _percent(1 / len(labels)), ""
-        column["Largest class", "always the same label"] = _percent(counts.sum(axis=1).max() / counts.sum()), ""
-    return column
-
-
 def _percent(value: float, unit: str = " %") -> str:
     """A share in [0, 1] to a tenth of a per cent; raises ValueError where it is none."""
     if not 0 <= value <= 1:
@@ -119,56 +66,56 @@ def _percent(value: float, unit: str = " %") -> str:
     return f"{100 * value:.1f}{unit}"
 
 
-def _interval(metrics: Metrics, key: str) -> str:
-    """The 95 % interval of a figure in words, or nothing."""
-    with suppress(*LACKING):
-        low, high = (_percent(bound, "") for bound in metrics["intervals"][key])
-        return f"{low} to {high}"
-    return ""
+def figures(metrics: Metrics) -> dict[tuple[str, str], tuple[str, str]]:
+    """Figures and their 95 % intervals or remarks, by the title of the row and what it means."""
+    known = PROTOCOLS.get(metrics.get("protocol", ""))
+    meaning = "on unseen speakers" if known and known.speaker_independent else "right predictions"
+
+    def with_interval(key: str, value: float, unit: str = " %") -> tuple[str, str]:
+        interval = metrics["intervals"].get(key, ())  # there is none for a single speaker
+        return _percent(value, unit), " to ".join(_percent(bound, "") for bound in interval)
+
+    rows = {
+        ("Accuracy", meaning): with_interval("accuracy", metrics["fold_mean_accuracy"]),
+        ("UAR", "every label counts the same"): with_interval("balanced_accuracy", metrics["balanced_accuracy"]),
+        ("Macro F1", "counts false alarms too"): with_interval("macro_f1", metrics["macro_f1"]),
+        ("Calibration error", "ECE, in points"): with_interval("ece", metrics["ece"], ""),
+    }
+    if left_out := metrics.get("left_out_corpora"):
+        number = len(left_out["balanced_accuracy"])
+        rows["UAR on other corpora", f"mean of {number} that were left out of training"] = (
+            _percent(left_out["mean"]),
+            "",
+        )
+    for gender, group in metrics["per_gender"].items():
+        rows[GENDER_NAMES.get(gender, gender).capitalize(), "accuracy"] = _percent(group["accuracy"]), ""
+    speakers = sorted((group["accuracy"], name) for name, group in metrics["per_speaker"].items())
+    for extreme, (accuracy, name) in (("Lowest", speakers[0]), ("Highest", speakers[-1])):
+        rows[f"{extreme} accuracy", "by speaker"] = _percent(accuracy), f"actor {name}"
+    clips = np.array(metrics["confusion_matrix"]).sum(axis=1)
+    rows["Chance", "guessing the label"] = _percent(1 / len(metrics["labels"])), ""
+    rows["Largest class", "always the same label"] = _percent(clips.max() / clips.sum()), ""
+    return rows
 
 
-def _notes(models: list[dict[str, Any]]) -> list[str]:
-    """How the figures were measured, in sentences; once where it is the same for all."""
-    measured = [one for one in models if one["column"]]
-    titles = {_protocol(one["metrics"]): one["title"] for one in reversed(measured)}
-    notes = [words if len(titles) == 1 else f"{title}: {words}" for words, title in reversed(titles.items())]
-    if len(titles) > 1:
-        notes.append("They were measured in different ways: do not compare their figures.")
-    if any(_interval(one["metrics"], "accuracy") for one in measured):
-        notes.append("The ranges are 95 % intervals over all clips, by bootstrap over speakers.")
-    unmeasured = (one["title"] for one in models if not one["column"])
-    return notes + [f"{title} has no measured figures, so its accuracy is not known here." for title in unmeasured]
-
-
-def _protocol(metrics: Metrics) -> str:
-    words, protocol = "Measured", metrics.get("protocol")
-    if not isinstance(protocol, str):
-        protocol = "the protocol is not known"
-    with suppress(*LACKING):
-        words += f" on {metrics['n_clips']:d} clips of {metrics['n_speakers']:d} speakers"
-    with suppress(*LACKING):
-        words += f" of {', '.join(name.upper() for name in metrics['corpora'])}"
-    words += f": {PROTOCOLS[protocol].description if protocol in PROTOCOLS else protocol}."
-    with suppress(*LACKING):
-        if (folds := len(metrics["per_fold"])) > 1:
-            words += (
-                " Accuracy is the mean over the folds. A published model is trained on all speakers by the same "
-                f"recipe, and the figures are those of the {folds} cross-validation models, one per fold."
-            )
+def protocol(metrics: Metrics) -> str:
+    """How the figures were measured, in sentences."""
+    name = metrics.get("protocol") or "the protocol is not known"
+    words = f"Measured on {metrics['n_clips']} clips of {metrics['n_speakers']} speakers"
+    if corpora := metrics.get("corpora"):
+        words += f" of {', '.join(corpus.upper() for corpus in corpora)}"
+    words += f": {PROTOCOLS[name].description if name in PROTOCOLS else name}."
+    if (folds := len(metrics["per_fold"])) > 1:
+        words += (
+            " Accuracy is the mean over the folds. A published model is trained on all speakers by the same "
+            f"recipe, and the figures are those of the {folds} cross-validation models, one per fold."
+        )
     return words
-
-
-def _confusion_counts(metrics: Metrics) -> tuple[list[str], np.ndarray]:
-    """Labels and confusion matrix, (k, k), rows true; raises ValueError where it cannot be shown."""
-    labels, counts = list(map(str, metrics["labels"])), np.array(metrics["confusion_matrix"], dtype=float)
-    if counts.shape != (len(labels),) * 2 or not np.isfinite(counts).all() or not counts.any():
-        raise ValueError("no confusion matrix of these labels")
-    return labels, counts
 
 
 def confusion(metrics: Metrics) -> dict[str, Any]:
     """The confusion matrix in per cent of each row; labels without clips have none."""
-    labels, counts = _confusion_counts(metrics)
+    labels, counts = metrics["labels"], np.array(metrics["confusion_matrix"], dtype=float)
     clips = counts.sum(axis=1)
     shares = 100 * counts / np.maximum(clips, 1)[:, None]
     rows = [(labels[row], f"{clips[row]:.0f}", [f"{share:.0f}" for share in shares[row]]) for row in clips.nonzero()[0]]

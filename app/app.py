@@ -6,7 +6,7 @@ Examples:
     python -m app.app --model runs/mine/model --baseline ser-svm
     python -m app.app --host 0.0.0.0 --port 8000
 
-What one visitor may ask is set in the environment, as in SER_HF_LIMIT_SECONDS=120 (app/limits.py lists all limits).
+Limits per visitor are set in the environment, as in SER_HF_LIMIT_SECONDS=120 (app/limits.py lists all limits).
 Exit status: 0 when it is ended by Ctrl+C or SIGTERM, 2 when it cannot start.
 """
 
@@ -31,30 +31,27 @@ if __name__ == "__main__":  # what is imported below takes seconds, and has noth
         signal.signal(number, lambda *_: os._exit(0))
 # Before gradio is imported: the page must work without a network, and send no data about its visitors.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Nor does it sum up ten thousand requests at each one, for a monitor that is not served.
+# Nor does it sum up the last ten thousand requests at each one, for a monitor that is not served.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 import gradio as gr
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app.analysis import Analyser
-from app.guard import ENDING, Ending, Guard
+from app.guard import Guard
 from app.limits import Limits
-from app.page import build
+from app.page import CLOSING, Page, build
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.command_line import CommandParser
 
 HOST, PORT = "127.0.0.1", 7860
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
-# What Docker and others wait for the end is 10 s: this for running requests, up to 5 s for Gradio's server.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Docker and others kill after 10 s: this is for running requests, and Gradio's server takes up to 5 s.
 GRACE_SECONDS = 4.0
-STYLES = sorted(Path(__file__).parent.glob("*.css"))
-SCRIPTS = sorted(Path(__file__).parent.glob("*.js"))
 
 
-def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, ending: Ending | None = None) -> str:
+def launch(page: Page, limits: Limits, host: str = HOST, port: int = PORT) -> str:
     """Serve the page in threads of its own until ``page.close()``; returns its address.
 
     Args:
@@ -62,7 +59,6 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         limits: those that the page was built with.
         host: address to listen on.
         port: port to listen on.
-        ending: sends a message to waiting clients when the page ends.
 
     Raises:
         OSError: the port is taken.
@@ -75,15 +71,15 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
-    uploads = Path(gr.utils.get_upload_folder())
+    folder, uploads = Path(__file__).parent, Path(gr.utils.get_upload_folder())
 
     @contextlib.asynccontextmanager
-    async def sweeping(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_sweep(uploads, limits.keep_seconds))
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        page.loop = asyncio.get_running_loop()
+        task = asyncio.create_task(_remove_leftovers_regularly(uploads, limits.keep_seconds))
         yield
         task.cancel()
 
-    guard = Middleware(Guard, limits=limits, uploads=uploads, ending=ending or Ending())
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -94,26 +90,26 @@ def launch(page: gr.Blocks, limits: Limits, host: str = HOST, port: int = PORT, 
         footer_links=["api"],
         run_history=False,  # voices stay nowhere, not in the visitor's browser either
         theme=theme,
-        css_paths=STYLES,
+        css_paths=sorted(folder.glob("*.css")),
         state_session_capacity=limits.sessions,
         enable_monitoring=False,  # else whoever asks for it fills the terminal, and sees how many visitors there are
-        app_kwargs={"middleware": [guard], "lifespan": sweeping},
-        head="".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
+        app_kwargs={"middleware": [Middleware(Guard, limits=limits, uploads=uploads)], "lifespan": lifespan},
+        head="".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in sorted(folder.glob("*.js"))),
         prevent_thread_lock=True,
     )
     return address
 
 
-async def _sweep(uploads: Path, seconds: int) -> None:
+async def _remove_leftovers_regularly(uploads: Path, seconds: int) -> None:
     while True:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(remove_leftovers, uploads, seconds)
 
 
 def remove_leftovers(uploads: Path, seconds: float) -> None:
-    """Remove files of uploads that were interrupted and last written to ``seconds`` ago.
+    """Remove files of interrupted uploads that were last written to ``seconds`` ago.
 
-    Gradio deletes those alone that ended, which lie in folders of their own.
+    Gradio itself deletes only complete uploads, which lie in folders of their own.
     """
     now = time.time()
     for path in uploads.iterdir() if uploads.is_dir() else ():
@@ -127,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     parent = os.environ.get("GRADIO_TEMP_DIR")
     try:
-        for number in ENDINGS:
+        for number in SIGNALS:
             signal.signal(number, signal.default_int_handler)
         limits = Limits.from_environment()
         if parent:
@@ -136,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder
             _serve(arguments, limits)
-    except (ValueError, OSError) as error:  # a limit that is none, a model that is not there, the port is taken
+    except (ValueError, OSError) as error:  # a wrong limit, a model that is not there, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -147,8 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
     """Serve the page until it is interrupted. It is there before the models, and its first visitors wait for them."""
     analyser: Future[Analyser] = Future()
-    page, ending = build(analyser.result, limits, is_loading=lambda: not analyser.done()), Ending()
-    address = launch(page, limits, arguments.host, arguments.port, ending)
+    page = build(analyser.result, limits, is_loading=lambda: not analyser.done())
+    address = launch(page, limits, arguments.host, arguments.port)
     print(f"Loading {arguments.model} and {arguments.baseline}", flush=True)
     try:
         model, baseline = map(EmotionClassifier.from_pretrained, (arguments.model, arguments.baseline))
@@ -158,26 +154,26 @@ def _serve(arguments: argparse.Namespace, limits: Limits) -> None:
         print(f"Listening on {address} (Ctrl+C ends it)", flush=True)
         threading.Event().wait()
     finally:
-        for number in ENDINGS:  # a second one would end it no sooner, and leave voices behind
+        for number in SIGNALS:  # a second one would end it no sooner, and leave voices behind
             signal.signal(number, signal.SIG_IGN)
         if not analyser.done():  # so that nobody waits for ever
-            analyser.set_exception(gr.Error(ENDING, print_exception=False))
-        ending.end(GRACE_SECONDS)
+            analyser.set_exception(gr.Error(CLOSING, print_exception=False))
+        page.finish(GRACE_SECONDS)
         page.close(verbose=False)
 
 
 def build_parser() -> CommandParser:
     """The command line; its defaults come from the environment, then from the bundled models."""
+
+    def option(name: str, variable: str, default: object, help: str, **settings: Any) -> None:
+        help += f" (default: ${variable}, else {getattr(default, 'name', default)})"
+        parser.add_argument(name, default=os.environ.get(variable) or default, help=help, **settings)
+
     parser = CommandParser(prog="python -m app.app", doc=__doc__)
-    options: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
-        ("--model", "SER_HF_MODEL", DEFAULT_MODEL, {"metavar": "DIR|HUB_ID", "help": "the model that predicts"}),
-        ("--baseline", "SER_HF_BASELINE", DEFAULT_BASELINE, {"metavar": "DIR|HUB_ID", "help": "the model beside it"}),
-        ("--host", "GRADIO_SERVER_NAME", HOST, {"help": "address to listen on; 0.0.0.0 is all of them"}),
-        ("--port", "GRADIO_SERVER_PORT", PORT, {"type": int, "help": "port to listen on"}),
-    )
-    for option, variable, default, settings in options:
-        settings["help"] += f" (default: ${variable}, else {getattr(default, 'name', default)})"
-        parser.add_argument(option, default=os.environ.get(variable) or default, **settings)
+    option("--model", "SER_HF_MODEL", DEFAULT_MODEL, "the model that predicts", metavar="DIR|HUB_ID")
+    option("--baseline", "SER_HF_BASELINE", DEFAULT_BASELINE, "the model beside it", metavar="DIR|HUB_ID")
+    option("--host", "GRADIO_SERVER_NAME", HOST, "address to listen on; 0.0.0.0 is all of them")
+    option("--port", "GRADIO_SERVER_PORT", PORT, "port to listen on", type=int)
     return parser
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import time
 import zipfile
 import zlib
@@ -13,9 +12,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from app.analysis import Analyser, Answer, refused
+from app.analysis import Analyser, Result, failure
 from app.limits import Limits
-from app.views import REFUSALS, refusal, render
+from app.views import failure_html, render
 from ser_hf.audio import UnreadableAudioError
 from ser_hf.predict import AUDIO_SUFFIXES
 
@@ -26,11 +25,9 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # no sound begins so; the secon
 # zipfile unpacks the other methods without a bound: a few kB of bzip2 would fill the memory.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # of an entry's flags
-LONGEST_LIST = 1 << 20  # bytes: some 10,000 files
 # What zipfile raises on damaged bytes; RuntimeError stands for NotImplementedError too.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError)
 
-HEADS = ("Recording", "Neural network", "Baseline", "Length", "Remarks")
 COLUMNS = (
     *("file", "label", "confidence", "confident"),
     *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
@@ -66,14 +63,14 @@ def run_batch(
     limits leave out is in a last row without a file name.
 
     Args:
-        analyser: the models, and the limits that the batch keeps to.
+        analyser: the models, and the limits of the batch.
         files: paths; their names are shown, their folders are not.
         report: called after each recording with how many are done, how many there are, and the name of the last.
-        clock: seconds, for the time limit; it is looked at before each recording, and the one begun is finished.
+        clock: seconds, for the time limit, which is checked before each recording.
 
     Returns:
         ``rows``, ``answered`` and ``failed`` (recordings; those left out have failed) and ``seconds`` (of what was
-        answered); without files also ``error``. A row holds ``file``, ``label``, ``confidence``, ``confident``
+        predicted); without files also ``error``. A row holds ``file``, ``label``, ``confidence``, ``confident``
         (whether that is enough for the label to count), ``baseline``, ``baseline_confidence``, ``baseline_confident``,
         ``agree``, ``duration`` (s), ``warnings``, ``scores`` and ``baseline_scores``; or ``file``, ``reason`` (as of
         `Analyser.analyse`, or "batch too large", "too many", "out of time") and ``error``.
@@ -83,80 +80,62 @@ def run_batch(
     limits = analyser.limits
     deadline = clock() + 60 * limits.batch_minutes
     # Listing twice is cheap, and only one archive is open at a time.
-    total = sum(1 for _ in find_recordings(files, limits))
-    rows: list[Answer] = []
+    total = sum(1 for _ in find_recordings(files))
+    rows: list[Result] = []
     room = limits.batch_megabytes * 1e6
-    for recording in find_recordings(files, limits):
+    for recording in find_recordings(files):
         if rest := _rest(limits, len(rows), total, late=clock() >= deadline):
             rows.append(rest)
             break
-        if isinstance(recording, Recording):
-            row = analyser.too_large(recording.name, recording.size)
-            if not row and recording.size > room:
-                row = _over(recording.name, limits)
-            if not row:
-                room -= recording.size
-                row = _row(analyser, recording)
+        if not isinstance(recording, Recording):
+            rows.append(recording)
+        elif too_large := _too_large(recording, room, limits):
+            rows.append(too_large)
         else:
-            row = recording
-        rows.append(row)
-        report(len(rows), min(total, limits.batch_files), row["file"])
-    answers = [row for row in rows if "error" not in row]
+            room -= recording.size
+            rows.append(_row(analyser, recording))
+        report(len(rows), min(total, limits.batch_files), rows[-1]["file"])
+    predicted = [row for row in rows if "error" not in row]
     return {
         "rows": rows,
-        "answered": len(answers),
-        "failed": total - len(answers),
-        "seconds": round(sum(row["duration"] for row in answers), 3),
+        "answered": len(predicted),
+        "failed": total - len(predicted),
+        "seconds": round(sum(row["duration"] for row in predicted), 3),
     }
 
 
-def find_recordings(files: Sequence[str], limits: Limits) -> Iterator[Recording | Answer]:
-    """The recordings in files and archives, in order; an archive that gives none is one refusal.
+def find_recordings(files: Sequence[str]) -> Iterator[Recording | Result]:
+    """The recordings in files and archives, in order; an archive without any is one failure.
 
-    An archive is known by its content. Together they may have ``limits.batch_megabytes`` as they come.
+    An archive is known by its content.
     """
-    room = limits.batch_megabytes * 1e6
     for path in files:
-        name = Path(path).name
+        name, start, size = Path(path).name, b"", 0
         try:
             with open(path, "rb") as file:
-                start, size = file.read(4), file.seek(0, io.SEEK_END)
+                start, size = file.read(4), Path(path).stat().st_size
         except OSError:  # `read_audio` says what is wrong
-            start, size = b"", 0
-        if start not in ARCHIVE_STARTS:
-            yield Recording(name, size, partial(str, path))
-        elif size > room:
-            yield _over(name, limits)
-        else:
-            room -= size
+            pass
+        if start in ARCHIVE_STARTS:
             yield from _in_archive(path, name)
+        else:
+            yield Recording(name, size, partial(str, path))
 
 
-def _in_archive(path: str, name: str) -> Iterator[Recording | Answer]:
+def _in_archive(path: str, name: str) -> Iterator[Recording | Result]:
     """The recordings of one zip archive, chosen as `ser_hf.predict` does in a folder."""
     empty = True
     try:
-        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(path) as archive:
             for entry in filter(_is_recording, archive.infolist()):
                 empty = False
                 inner = f"{name}/{entry.filename}"
                 yield Recording(inner, entry.file_size, partial(_unpack, archive, entry, inner))
-    except UnreadableAudioError as error:
-        yield refused(name, "unreadable", str(error))
     except DAMAGE:
-        yield refused(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
+        yield failure(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
     else:
         if empty:
-            yield refused(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
-
-
-class _Archive(io.FileIO):
-    """A zip archive whose list of files, which zipfile reads at once, is refused where it is too long to go through."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > LONGEST_LIST:
-            raise UnreadableAudioError(f"{Path(self.name).name}: an archive of too many files. Pack fewer into one.")
-        return super().read(size)
+            yield failure(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
 
 
 def _is_recording(entry: zipfile.ZipInfo) -> bool:
@@ -166,7 +145,7 @@ def _is_recording(entry: zipfile.ZipInfo) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES and not hidden and not name.endswith("/")
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Answer:
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Result:
     """An entry in memory, as `ser_hf.audio.read_audio` takes it; no more is unpacked than its header claims."""
     if entry.flag_bits & ENCRYPTED:
         raise UnreadableAudioError(f"{name}: locked with a password. Pack it again without one.")
@@ -182,12 +161,18 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Answ
     return {"path": name, "bytes": data}
 
 
-def _over(name: str, limits: Limits) -> Answer:
-    error = f"With this the batch has more than {limits.batch_megabytes} MB, the most that are taken at once."
-    return refused(name, "batch too large", f"{error} Send it in another batch.")
+def _too_large(recording: Recording, room: float, limits: Limits) -> Result | None:
+    """The failure of a recording that is larger than one may be, or than the bytes that are left."""
+    if recording.size > 1e6 * limits.megabytes:
+        error = f"The file has {recording.size / 1e6:.0f} MB; at most {limits.megabytes} MB are taken."
+        return failure(recording.name, "too large", error)
+    if recording.size > room:
+        error = f"With this the batch has more than {limits.batch_megabytes} MB, the most that are taken at once."
+        return failure(recording.name, "batch too large", f"{error} Send it in another batch.")
+    return None
 
 
-def _rest(limits: Limits, done: int, total: int, late: bool) -> Answer | None:
+def _rest(limits: Limits, done: int, total: int, late: bool) -> Result | None:
     """The last row, where a limit leaves out all that comes after."""
     if done == limits.batch_files:
         reason, limit = "too many", f"at most {limits.batch_files} recordings are taken at once"
@@ -195,30 +180,30 @@ def _rest(limits: Limits, done: int, total: int, late: bool) -> Answer | None:
         reason, limit = "out of time", f"the {limits.batch_minutes} min that one batch may take were over"
     else:
         return None
-    return refused("", reason, f"Left out: {total - done} more, as {limit}. Send them as another batch.")
+    return failure("", reason, f"Left out: {total - done} more, as {limit}. Send them as another batch.")
 
 
-def _row(analyser: Analyser, recording: Recording) -> Answer:
+def _row(analyser: Analyser, recording: Recording) -> Result:
     try:
         source = recording.read()
     except UnreadableAudioError as error:
-        return refused(recording.name, "unreadable", str(error))
-    answer = analyser.answer(source, recording.name)
-    if "error" in answer:
-        return answer
-    model, baseline = answer["model"], answer["baseline"]
+        return failure(recording.name, "unreadable", str(error))
+    result = analyser.predict(source, recording.name)
+    if "error" in result:
+        return result
+    model, baseline = result["model"], result["baseline"]
     of_baseline = [f"baseline: {warning}" for warning in baseline["warnings"]]
     return {
-        "file": answer["file"],
+        "file": result["file"],
         "label": model["label"],
         "confidence": model["scores"][model["label"]],
         "confident": model["confident"],
         "baseline": baseline["label"],
         "baseline_confidence": baseline["scores"][baseline["label"]],
         "baseline_confident": baseline["confident"],
-        "agree": answer["agree"],
-        "duration": answer["duration"],
-        "warnings": answer["warnings"] + model["warnings"] + of_baseline,
+        "agree": result["agree"],
+        "duration": result["duration"],
+        "warnings": result["warnings"] + model["warnings"] + of_baseline,
         "scores": model["scores"],
         "baseline_scores": baseline["scores"],
     }
@@ -227,20 +212,15 @@ def _row(analyser: Analyser, recording: Recording) -> Answer:
 def batch_html(batch: Batch) -> str:
     """What `run_batch` returns, as a self-contained piece of the page."""
     if "error" in batch:
-        return refusal(REFUSALS["nothing"][0], batch["error"])
+        return failure_html("nothing", batch["error"])
     agreed = sum(row.get("agree", False) for row in batch["rows"])
-    return render("batch.html", batch=batch, heads=HEADS, agreed=agreed)
+    return render("batch.html", batch=batch, agreed=agreed)
 
 
-def write_csv(batch: Batch, labels: Sequence[str], path: Path) -> None:
-    """Write what `run_batch` returns as one table, one row per recording.
+def write_csv(batch: Batch, path: Path) -> None:
+    """Write what `run_batch` returns as one table, one row per recording and one column per probability.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it.
-
-    Args:
-        batch: the rows.
-        labels: of the models; each has a column of probabilities of the model and one of the baseline.
-        path: the file to write.
     """
     table = []
     for row in batch["rows"]:
@@ -249,10 +229,9 @@ def write_csv(batch: Batch, labels: Sequence[str], path: Path) -> None:
         for prefix, scores in (("p_", "scores"), ("baseline_p_", "baseline_scores")):
             cells |= {f"{prefix}{label}": score for label, score in row.get(scores, {}).items()}
         table.append({column: _no_formula(cell) for column, cell in cells.items()})
-    probabilities = [f"{prefix}{label}" for prefix in ("p_", "baseline_p_") for label in labels]
-    others = [column for cells in table for column in cells if "p_" in column]  # labels of the baseline alone
+    probabilities = [column for cells in table for column in cells if "p_" in column]
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys([*COLUMNS, *probabilities, *others, "warnings", "error"])))
+        writer = csv.DictWriter(file, list(dict.fromkeys([*COLUMNS, *probabilities, "warnings", "error"])))
         writer.writeheader()
         writer.writerows(table)
 

@@ -9,23 +9,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.views import refusal, render
+from app.views import failure_html, render
 from ser_hf.audio import AudioError, EmptyAudioError, read_audio
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.streaming import Moment, SpeechStream
 
-STEP_SECONDS = 0.5  # of sound from one answer to the next
+STEP_SECONDS = 0.5  # of sound from one prediction to the next
 ROUNDING = 0.01
 CHUNK_SECONDS = 5.0  # more than a browser that lags behind ever sends
 LATE_SECONDS = 0.5  # behind the voice, beyond what the first piece took
 SHOWN_MOMENTS = 40
 
-WAITING = '<div class="ser-empty">Press <b>Record</b> and speak: the answer follows your voice.</div>'
-REASONS = {
-    "silence": "Listening: nothing but silence yet.",
-    "too short": "Listening: go on.",
-    "background": "Listening: there is only background noise.",
-}
+WAITING = '<div class="ser-empty">Press <b>Record</b> and speak: the prediction follows your voice.</div>'
 
 
 @dataclass
@@ -78,7 +73,7 @@ def hear(
     except EmptyAudioError:  # Gradio stores equal pieces, such as those of a muted microphone, in one file
         return None
     except AudioError as error:
-        return refusal("This is no sound", str(error).replace(chunk, "The microphone's sound"))
+        return failure_html("no sound", str(error).replace(chunk, "The microphone's sound"))
     finally:
         # Nobody's voice is kept; the empty file is removed by Gradio, which would forever look for a deleted one.
         with contextlib.suppress(FileNotFoundError):
@@ -92,7 +87,7 @@ def hear(
 
 
 def _is_late(listening: Listening, now: float) -> bool:
-    """Whether to pass over an answer in order to catch up with the voice; never twice in a row."""
+    """Whether to pass over a piece in order to catch up with the voice; never twice in a row."""
     if listening.began is None:
         listening.began = now
     lag = now - listening.began - listening.stream.seconds
@@ -120,5 +115,4 @@ def live_html(listening: Listening, max_seconds: float) -> str:
         labels=list(dict.fromkeys(prediction.label for prediction in predictions)),
         stopped=listening.stopped,
         max_seconds=max_seconds,
-        reasons=REASONS,
     )

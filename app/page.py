@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.server_messages import UnexpectedErrorMessage
 
 from app import live, views
-from app.about import Described, about_html
-from app.analysis import OUT_OF_MEMORY, Analyser, Answer, is_out_of_memory
+from app.about import about_html
+from app.analysis import OUT_OF_MEMORY, Analyser, Result, is_out_of_memory
 from app.batch import Batch, batch_html, run_batch, write_csv
 from app.examples import examples
 from app.guard import log_failure
@@ -24,9 +27,12 @@ NOT_USABLE = (
     "The API is described at /?view=api."
 )
 BROKEN = "Something went wrong on the page, and its operator can see what. Try it with another recording."
+CLOSING = "The page is being closed. Try again in some minutes."
 
 CSV = "emotions.csv"
 FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
+AUDIO = {"type": "filepath", "editable": False, "buttons": []}
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 # Gradio looks for ffmpeg, and then asks ffprobe of the examples: where the first came alone, no page would be built.
 processing_utils.ffmpeg_installed = lambda: bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
 
@@ -34,8 +40,10 @@ processing_utils.ffmpeg_installed = lambda: bool(shutil.which("ffmpeg") and shut
 class Page(gr.Blocks):
     """Blocks that say what is wrong: Gradio's own keep it from the visitor, and print a traceback for the operator."""
 
+    loop: asyncio.AbstractEventLoop  # of the server, see `app.app.launch`
+
     async def preprocess_data(self, block_fn, inputs, *args, **named):
-        """As of Gradio, but in words, and no address is fetched."""
+        """As of Gradio, with a message for the visitor, and no address is fetched."""
         try:
             if names_an_address(inputs):
                 raise ValueError("an address")
@@ -46,15 +54,28 @@ class Page(gr.Blocks):
             raise gr.Error(NOT_USABLE, print_exception=False) from error
 
     async def process_api(self, *args, **named):
-        """As of Gradio, but in words."""
+        """As of Gradio, with a message for the visitor."""
         try:
             return await super().process_api(*args, **named)
         except gr.Error:
             raise
         except Exception as error:
             log_failure("a request", error)
-            words = OUT_OF_MEMORY if is_out_of_memory(error) else BROKEN
-            raise gr.Error(words, print_exception=False) from error
+            message = OUT_OF_MEMORY if is_out_of_memory(error) else BROKEN
+            raise gr.Error(message, print_exception=False) from error
+
+    def finish(self, seconds: float) -> None:
+        """Accept no more requests, let those there are finish within ``seconds``, and send the rest a message."""
+        asyncio.run_coroutine_threadsafe(self._finish(seconds), self.loop).result()
+
+    async def _finish(self, seconds: float) -> None:
+        queue, deadline = self._queue, time.monotonic() + seconds
+        queue.max_size = 0
+        while (len(queue) or any(queue.active_jobs)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        for messages in queue.pending_messages_per_session.values():
+            messages.put_nowait(UnexpectedErrorMessage(message=CLOSING))
+        await asyncio.sleep(0.2)  # until they are sent: a closed queue sends Gradio's own message instead
 
 
 def names_an_address(value: object) -> bool:
@@ -72,51 +93,45 @@ def build(ready: Callable[[], Analyser], limits: Limits, is_loading: Callable[[]
         limits: those of the analyser, which the page shows.
         is_loading: whether ``ready`` would wait, which the page then says.
     """
-    # Uploaded voices are deleted when they are `keep_seconds` old; it is looked for as often.
+    # Uploads are deleted when they are `keep_seconds` old, which is checked as often.
     with Page(
         title=views.TITLE, analytics_enabled=False, delete_cache=(limits.keep_seconds, limits.keep_seconds)
     ) as page:
-        gr.HTML(views.HEADER, elem_id="header", padding=False)
-        loading = gr.HTML(views.LOADING, visible=False, elem_id="loading", padding=False)
+        gr.HTML(views.render("header.html", title=views.TITLE), elem_id="header", padding=False)
+        loading = gr.HTML(views.render("loading.html"), visible=False, elem_id="loading", padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyse", id="analyse"):
-                _analyse(ready, limits)
+                _analyse_tab(ready, limits)
             with gr.Tab("Live", id="live"):
-                _live(ready, limits)
+                _live_tab(ready, limits)
             with gr.Tab("Batch", id="batch"):
-                _batch(ready, limits)
+                _batch_tab(ready, limits)
             with gr.Tab("About", id="about"):
                 about = gr.HTML(elem_id="about", padding=False)
 
-        def greet():
+        def show_loading():
             return gr.HTML(visible=is_loading())
 
         def describe():
             analyser = ready()
-            model, baseline = (
-                Described(part.name, part.metrics, tuple(part.trained_on))
-                for part in (analyser.model, analyser.baseline)
+            return about_html(analyser.model, analyser.baseline, views.note("recordings", limits)), gr.HTML(
+                visible=False
             )
-            return about_html(model, baseline, views.limits_note(limits)), gr.HTML(visible=False)
 
-        private = {"api_visibility": "private", "show_progress": "hidden"}
-        page.load(greet, None, loading, queue=False, **private).then(describe, None, [about, loading], **private)
-    # Nobody passes the queue, whose limits would hold for the others alone.
+        page.load(show_loading, None, loading, queue=False, **PRIVATE).then(describe, None, [about, loading], **PRIVATE)
+    # No request passes by the queue, whose limits would hold for the others alone.
     return page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once, api_open=False)
 
 
-def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
+def _note(subject: str, limits: Limits) -> gr.HTML:
+    return gr.HTML(f'<p class="ser-note">{views.note(subject, limits)}</p>', padding=False)
+
+
+def _analyse_tab(ready: Callable[[], Analyser], limits: Limits) -> None:
     """One recording: both predictions, the figure, and what drove them."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            audio = gr.Audio(
-                sources=["microphone", "upload"],
-                type="filepath",
-                label="Recording",
-                elem_id="voice",
-                editable=False,
-                buttons=[],
-            )
+            audio = gr.Audio(sources=["microphone", "upload"], label="Recording", elem_id="voice", **AUDIO)
             button = gr.Button("Analyse", variant="primary", size="lg", elem_id="analyse-button")
             clips = examples()
             chosen = gr.Examples(
@@ -127,67 +142,55 @@ def _analyse(ready: Callable[[], Analyser], limits: Limits) -> None:
                 elem_id="examples",
                 api_visibility="private",
             )
-            # Else Gradio deletes the examples, too, when they are as old as voices may become.
+            # Else Gradio deletes the examples, too, when they are as old as uploads may become.
             audio.keep_in_cache.update(audio.temp_files)
-            gr.HTML(f'<p class="ser-note">{views.limits_note(limits)}</p>', padding=False)
+            _note("recordings", limits)
         with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
+            shown = gr.HTML(views.PLACEHOLDER, elem_id="result", padding=False)
     with gr.Column(visible=False, elem_id="details") as details:
         figure = gr.Plot(show_label=False, elem_id="figure")
-        reasons = gr.HTML(elem_id="reasons", padding=False)
+        explanation = gr.HTML(elem_id="reasons", padding=False)
     with gr.Accordion("The result as data", open=False):
-        answer = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
+        result = gr.JSON(label="JSON, as the API's /analyze returns it", elem_id="answer")
 
-    def analyze(audio: str | None) -> Answer:
+    def analyze(audio: str | None) -> Result:
         return ready().analyse(audio)
 
-    def explain(audio: str | None, answer: Answer):
-        if not audio or "error" in answer:
+    def explain(audio: str | None, result: Result):
+        if not audio or "error" in result:
             return gr.Column(visible=False), None, ""
-        explanation = ready().explain(audio, answer)
-        drawn = recording_figure(explanation.recording.samples, answer, explanation.stretches)
-        return gr.Column(visible=True), drawn, views.reasons_html(answer, explanation)
+        explained = ready().explain(audio, result)
+        drawn = recording_figure(explained.recording.samples, result, explained.stretches)
+        return gr.Column(visible=True), drawn, views.explanation_html(result, explained)
 
-    # What the page shows is drawn from what the API returns; the explanation takes longer than the answer, and follows.
-    def follow(listener: Callable, **api: str) -> None:
-        answered = listener(analyze, audio, answer, show_progress_on=[result], concurrency_id="analysis", **api)
-        answered.success(views.answer_html, answer, result, api_visibility="private", show_progress="hidden").success(
-            explain,
-            [audio, answer],
-            [details, figure, reasons],
-            api_visibility="private",
-            show_progress="hidden",
-            concurrency_id="analysis",
+    # What the page shows is drawn from what the API returns; the explanation takes longer, and follows.
+    def analyse_on(listener: Callable, **api: str) -> None:
+        analysed = listener(analyze, audio, result, show_progress_on=[shown], concurrency_id="analysis", **api)
+        analysed.success(views.result_html, result, shown, **PRIVATE).success(
+            explain, [audio, result], [details, figure, explanation], concurrency_id="analysis", **PRIVATE
         )
 
     def clear():
         return None, views.PLACEHOLDER, gr.Column(visible=False)
 
-    follow(button.click, api_name="analyze", api_description=views.ANALYZE_API)
+    analyse_on(button.click, api_name="analyze", api_description=views.ANALYZE_API)
     for listener in (audio.upload, audio.stop_recording, chosen.load_input_event.success):
-        follow(listener, api_visibility="private")
-    audio.clear(clear, None, [answer, result, details], api_visibility="private", show_progress="hidden", queue=False)
+        analyse_on(listener, api_visibility="private")
+    audio.clear(clear, None, [result, shown, details], queue=False, **PRIVATE)
 
 
-def _live(ready: Callable[[], Analyser], limits: Limits) -> None:
-    """A microphone that streams: the answer follows the voice."""
+def _live_tab(ready: Callable[[], Analyser], limits: Limits) -> None:
+    """A microphone that streams: the prediction follows the voice."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             microphone = gr.Audio(
-                sources=["microphone"],
-                type="filepath",
-                streaming=True,
-                label="Your microphone",
-                elem_id="microphone",
-                editable=False,
-                buttons=[],
+                sources=["microphone"], streaming=True, label="Your microphone", elem_id="microphone", **AUDIO
             )
-            gr.HTML(f'<p class="ser-note">{views.live_note(limits)}</p>', padding=False)
+            _note("live", limits)
         with gr.Column(scale=3, min_width=320):
             now = gr.HTML(live.WAITING, elem_id="now", padding=False)
     # One object for each visitor, changed in place: what a late piece of sound returns cannot undo a stop.
     listening = gr.State(None, time_to_live=limits.keep_seconds)
-    private = {"api_visibility": "private", "show_progress": "hidden"}
 
     def start():
         return live.start(ready().model)
@@ -198,7 +201,7 @@ def _live(ready: Callable[[], Analyser], limits: Limits) -> None:
     def stop(listening: live.Listening | None):
         return live.stop(listening, limits.live_seconds)
 
-    microphone.start_recording(start, None, listening, queue=False, **private)
+    microphone.start_recording(start, None, listening, queue=False, **PRIVATE)
     microphone.stream(
         hear,
         [microphone, listening],
@@ -208,17 +211,17 @@ def _live(ready: Callable[[], Analyser], limits: Limits) -> None:
         time_limit=limits.live_seconds + 10,
         concurrency_id="live",
         concurrency_limit=limits.live_at_once,
-        **private,
+        **PRIVATE,
     )
-    gr.on([microphone.stop_recording, microphone.clear], stop, listening, now, queue=False, **private)
+    gr.on([microphone.stop_recording, microphone.clear], stop, listening, now, queue=False, **PRIVATE)
 
 
-def _batch(ready: Callable[[], Analyser], limits: Limits) -> None:
+def _batch_tab(ready: Callable[[], Analyser], limits: Limits) -> None:
     """Many recordings: one row each, and a file of them."""
     files = gr.File(
         file_count="multiple", file_types=FORMATS, label="Recordings, or zip archives of them", elem_id="files"
     )
-    gr.HTML(f'<p class="ser-note">{views.batch_note(limits)}</p>', padding=False)
+    _note("batch", limits)
     button = gr.Button("Analyse all", variant="primary", size="lg", elem_id="batch-button")
     table = gr.HTML(elem_id="table", padding=False)
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
@@ -235,7 +238,7 @@ def _batch(ready: Callable[[], Analyser], limits: Limits) -> None:
         # In the folder of uploads, which is emptied by age.
         path = Path(download.GRADIO_CACHE) / secrets.token_hex(16) / CSV
         path.parent.mkdir(parents=True)
-        write_csv(rows, ready().model.labels, path)
+        write_csv(rows, path)
         return batch_html(rows), gr.DownloadButton(value=str(path), visible=True)
 
     button.click(
@@ -246,4 +249,4 @@ def _batch(ready: Callable[[], Analyser], limits: Limits) -> None:
         api_description=views.BATCH_API,
         show_progress_on=[table],
         concurrency_id="analysis",
-    ).success(show, rows, [table, download], api_visibility="private", show_progress="hidden")
+    ).success(show, rows, [table, download], **PRIVATE)

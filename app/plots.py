@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import plotly.graph_objects as go
 
-from app.analysis import Answer
+from app.analysis import Result
 from app.views import COUNTS, PARTS, color, counted_most, has_timeline, percent, symbol
 from ser_hf.audio import SAMPLE_RATE
 
@@ -27,6 +27,39 @@ SOUND, LINE, GRID = "#5B84B1", "rgb(128,135,144)", "rgba(128,135,144,.25)"
 CLEAR = "rgba(0,0,0,0)"
 LEFT, RIGHT, TOP, TIME_AXIS = 54, 10, 8, 28  # pixels around the panels
 LEGEND = 82  # pixels: four rows, as on a phone; plots.css crops what a wide screen does not need
+LAYOUT = {
+    "template": None,
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "font": {"family": "system-ui, sans-serif", "size": 12},
+    "dragmode": False,  # a finger scrolls the page
+    "barmode": "overlay",
+    "hoversubplots": "axis",
+    "hoverdistance": -1,
+    "hoverlabel": {"font": {"size": 11}},
+    "legend": {
+        "orientation": "h",
+        "font": {"size": 11},
+        "traceorder": "normal",
+        "itemclick": False,
+        "itemdoubleclick": False,
+        "xref": "container",
+        "yref": "container",
+        "x": 0,
+        "yanchor": "top",
+    },
+    "xaxis": {
+        "ticks": "outside",
+        "ticksuffix": " s",
+        "tickcolor": LINE,
+        "showgrid": False,
+        "zeroline": False,
+        "fixedrange": True,
+        "spikethickness": 1,
+        "spikedash": "solid",
+        "unifiedhovertitle": {"text": "%{x:.1f} s: network · baseline"},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +73,7 @@ class _Panel:
     title: str = ""
 
 
-def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[dict[str, Any]] = ()) -> go.Figure:
+def recording_figure(samples: np.ndarray, result: Result, stretches: Sequence[dict[str, Any]] = ()) -> go.Figure:
     """Waveform, what counted, spectrogram and timelines, one below the other, on one axis of time in seconds.
 
     What counted is a row of bars: how far the log-odds of the predicted label fall when a stretch is silenced. Evidence
@@ -49,25 +82,25 @@ def recording_figure(samples: np.ndarray, answer: Answer, stretches: Sequence[di
 
     Args:
         samples: float32 mono at 16 kHz, shape (n,), at least one.
-        answer: of `app.analysis.Analyser.analyse`, and no refusal.
-        stretches: of the network's answer, each with ``start`` and ``end`` (s) and ``evidence`` (nats).
+        result: of `app.analysis.Analyser.analyse`, with predictions.
+        stretches: of the network's prediction, each with ``start`` and ``end`` (s) and ``evidence`` (nats).
     """
     samples = samples / max(float(np.abs(samples).max()), np.finfo(np.float32).tiny)
     panels = [_waveform(samples)]
     if stretches:
-        panels.append(_counted(stretches, answer["model"]["label"]))
+        panels.append(_counted(stretches, result["model"]["label"]))
     panels.append(_spectrogram(samples, above=4 if stretches else 10))
     spectrogram_axis = f"y{len(panels)}"
-    if has_timeline(answer):
-        panels += _timelines(answer)
-    figure = _stacked(panels, answer["duration"], timelines=has_timeline(answer))
+    if has_timeline(result):
+        panels += _timelines(result)
+    figure = _stacked(panels, result["duration"], timelines=has_timeline(result))
     most = counted_most(stretches)
     if most is not None:
-        _outline(figure, most, answer["duration"], spectrogram_axis)
+        _outline(figure, most, result["duration"], spectrogram_axis)
     return figure
 
 
-def timeline_scores(timeline: list[Answer], labels: Sequence[str], times: np.ndarray) -> np.ndarray:
+def timeline_scores(timeline: list[Result], labels: Sequence[str], times: np.ndarray) -> np.ndarray:
     """The probability of each label at each time, float32 (labels, times).
 
     Neighbours share the time in which they overlap. NaN in silence, which no window covers, and for a label that the
@@ -90,9 +123,9 @@ def _waveform(samples: np.ndarray) -> _Panel:
     step = len(samples) / n_points / SAMPLE_RATE
     edges = np.arange(n_points) * len(samples) // n_points
     # A line too, so that silence is seen.
-    style = {"mode": "lines", "line": {"width": 1, "color": SOUND}, "fillcolor": SOUND, "hoverinfo": "none"}
+    style = {"mode": "lines", "line": {"width": 1, "color": SOUND}, "fillcolor": SOUND}
     curves = [
-        go.Scatter(x0=step / 2, dx=step, y=extreme.reduceat(samples, edges), fill=fill, showlegend=False, **style)
+        go.Scatter(x0=step / 2, dx=step, y=extreme.reduceat(samples, edges), fill=fill, **style)
         for extreme, fill in ((np.minimum, None), (np.maximum, "tonexty"))
     ]
     return _Panel(curves, {"range": [-1, 1], "visible": False}, height=70)
@@ -107,8 +140,6 @@ def _counted(stretches: Sequence[dict[str, Any]], label: str) -> _Panel:
         width=[stretch["end"] - stretch["start"] for stretch in counting],
         y=[stretch["evidence"] for stretch in counting],
         marker={"color": LINE},
-        hoverinfo="none",
-        showlegend=False,
     )
     axis = {"range": [0, top], "showticklabels": False, "showgrid": False, "zeroline": True}
     return _Panel([bars], axis, height=36, above=26, title=f"What counted for {symbol(label)} {label}")
@@ -139,39 +170,33 @@ def mel_row(hertz: float) -> float:
 
 def _spectrogram(samples: np.ndarray, above: int) -> _Panel:
     levels, hop = mel_spectrogram(samples)
-    heatmap = go.Heatmap(
-        z=levels, zmin=0, zmax=TOP_DB, dx=hop / SAMPLE_RATE, colorscale="Magma", showscale=False, hoverinfo="none"
-    )
+    heatmap = go.Heatmap(z=levels, zmin=0, zmax=TOP_DB, dx=hop / SAMPLE_RATE, colorscale="Magma", showscale=False)
     axis = {"range": [-0.5, N_MELS - 0.5], "showgrid": False}
     ticks = {"tickvals": [mel_row(hertz) for hertz in FREQUENCIES], "ticktext": list(FREQUENCIES.values())}
     return _Panel([heatmap], axis | ticks, height=150, above=above)
 
 
-def _timelines(answer: Answer) -> list[_Panel]:
+def _timelines(result: Result) -> list[_Panel]:
     """Stacked areas, one panel a model; those of the first have the legend, and say for both when hovered over."""
-    times = np.linspace(0, answer["duration"], MOMENTS)
-    labels = list(dict.fromkeys(label for part in PARTS for label in answer[part]["scores"]))
-    scores = [timeline_scores(answer[part]["timeline"], labels, times) for part in PARTS]
-    panels = []
-    for i, (part, title) in enumerate(PARTS.items()):
-        areas = []
-        for row, label in enumerate(labels):
-            name = f"{symbol(label)} {label}"
-            area = go.Scatter(dx=times[1], y=np.nan_to_num(scores[i][row]), stackgroup=part, name=name)
+    times = np.linspace(0, result["duration"], MOMENTS)
+    labels = list(dict.fromkeys(label for part in PARTS for label in result[part]["scores"]))
+    scores = [timeline_scores(result[part]["timeline"], labels, times) for part in PARTS]
+    areas: dict[str, list[go.Scatter]] = {part: [] for part in PARTS}
+    for label, *both in zip(labels, *scores, strict=True):
+        name = f"{symbol(label)} {label}"
+        for part, probabilities in zip(PARTS, both, strict=True):
+            area = go.Scatter(dx=times[1], y=np.nan_to_num(probabilities), stackgroup=part, name=name)
             area.update(mode="lines", line={"shape": "hvh", "width": 0}, fillcolor=color(label))
-            if i == 0:
-                area.update(
-                    text=_said(scores[0][row], scores[1][row]), hovertemplate=f"{name}  %{{text}}<extra></extra>"
-                )
-            else:
-                area.update(showlegend=False, hoverinfo="none")
-            areas.append(area)
-        axis = {"range": [0, 1], "tickvals": [0, 0.5, 1], "ticktext": [percent(share) for share in (0, 0.5, 1)]}
-        panels.append(_Panel(areas, axis, height=90, above=34, title=f"{title} ({answer[part]['name']})"))
-    return panels
+            areas[part].append(area)
+        areas["model"][-1].update(text=_hover_text(*both), hovertemplate=f"{name}  %{{text}}<extra></extra>")
+    axis = {"range": [0, 1], "tickvals": [0, 0.5, 1], "ticktext": [percent(share) for share in (0, 0.5, 1)]}
+    return [
+        _Panel(areas[part], axis, height=90, above=34, title=f"{title} ({result[part]['name']})")
+        for part, title in PARTS.items()
+    ]
 
 
-def _said(*scores: np.ndarray) -> list[str]:
+def _hover_text(*scores: np.ndarray) -> list[str]:
     words = [["–" if np.isnan(score) else percent(score) for score in part] for part in scores]
     return [" · ".join(both) for both in zip(*words, strict=True)]
 
@@ -181,48 +206,10 @@ def _stacked(panels: list[_Panel], duration: float, timelines: bool) -> go.Figur
     full = sum(panel.above + panel.height for panel in panels)
     bottom = TIME_AXIS + (LEGEND if timelines else 0)
     height = TOP + full + bottom
-    figure = go.Figure(
-        layout={
-            "template": None,
-            "height": height,
-            "margin": {"l": LEFT, "r": RIGHT, "t": TOP, "b": bottom},
-            "paper_bgcolor": CLEAR,
-            "plot_bgcolor": CLEAR,
-            "font": {"family": "system-ui, sans-serif", "size": 12},
-            "dragmode": False,  # a finger scrolls the page
-            "barmode": "overlay",
-            "showlegend": timelines,
-            "legend": {
-                "orientation": "h",
-                "font": {"size": 11},
-                "traceorder": "normal",
-                "itemclick": False,
-                "itemdoubleclick": False,
-                "xref": "container",
-                "yref": "container",
-                "x": 0,
-                "y": LEGEND / height,
-                "yanchor": "top",
-            },
-            "hovermode": "x unified" if timelines else False,
-            "hoversubplots": "axis",
-            "hoverdistance": -1,
-            "hoverlabel": {"font": {"size": 11}},
-            "xaxis": {
-                "range": [0, duration],
-                "anchor": f"y{len(panels)}",
-                "ticks": "outside",
-                "ticksuffix": " s",
-                "tickcolor": LINE,
-                "showgrid": False,
-                "zeroline": False,
-                "fixedrange": True,
-                "spikethickness": 1,
-                "spikedash": "solid",
-                "unifiedhovertitle": {"text": "%{x:.1f} s: network · baseline"},
-            },
-        }
-    )
+    figure = go.Figure(layout=LAYOUT)
+    figure.update_layout(height=height, margin={"l": LEFT, "r": RIGHT, "t": TOP, "b": bottom})
+    figure.update_layout(showlegend=timelines, legend_y=LEGEND / height, hovermode="x unified" if timelines else False)
+    figure.update_xaxes(range=[0, duration], anchor=f"y{len(panels)}")
     top = full
     for number, panel in enumerate(panels, start=1):
         top -= panel.above
@@ -232,6 +219,8 @@ def _stacked(panels: list[_Panel], duration: float, timelines: bool) -> go.Figur
         title = {"text": panel.title, "font": {"size": 13}, "showarrow": False, "xref": "paper", "yref": "paper"}
         figure.add_annotation(title, x=0, xanchor="left", y=top / full, yanchor="bottom", visible=bool(panel.title))
         top -= panel.height
+    # "skip" instead of "none" would leave a panel without the line of the moment.
+    figure.update_traces(showlegend=False, hoverinfo="none", selector=lambda trace: not trace.hovertemplate)
     return figure
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import jinja2
 
-from app.analysis import Answer, Explanation
+from app.analysis import Explanation, Result
 from app.limits import Limits
 from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS
 from ser_hf.streaming import HEARD_SECONDS
 
 TEMPLATES = Path(__file__).parent / "templates"
-PARTS = {"model": "Neural network", "baseline": "Baseline"}  # of an answer
+PARTS = {"model": "Neural network", "baseline": "Baseline"}  # of a result
 OTHER_COLOR, OTHER_SYMBOL = "#777777", "?"  # of a label that is none of ours, in another model
 COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the prediction less is not pointed at
 
@@ -31,53 +31,7 @@ BATCH_API = (
     "label, confidence, confident, scores, baseline, baseline_confidence, baseline_confident, baseline_scores, agree, "
     "duration (s) and warnings, or file, reason and error."
 )
-REFUSALS = {
-    "nothing": ("No recording yet", ""),
-    "silence": ("This is silence", "Check that the microphone is the right one and not muted."),
-    "too short": ("This is too short", "Say a whole sentence: two to five seconds work best."),
-    "too long": ("This is too long", "Cut out the part that you want to know about."),
-    "too large": (
-        "This file is too large",
-        "Cut out the part that you want to know about, or use a compressed format.",
-    ),
-    "out of memory": ("There is no room for this now", ""),
-    "unreadable": ("This cannot be read as sound", "Any common audio format will do: wav, mp3, flac, ogg, m4a, webm."),
-}
-HEADER = (
-    f'<header class="ser-header"><h1>{TITLE}</h1><p>Two models classify the <em>acted</em> expression of a voice: a '
-    "neural network, and a baseline on engineered features such as pitch and loudness. Each shows its label, its "
-    "confidence and what drove it. Neither knows what a person feels.</p></header>"
-)
-LOADING = (
-    '<p class="ser-loading" role="status">The models are still loading. Choose a recording already: it is analysed '
-    "as soon as they are there.</p>"
-)
 PLACEHOLDER = '<div class="ser-empty">The result appears here.</div>'
-
-
-def limits_note(limits: Limits) -> str:
-    """What a visitor should know before sending a voice."""
-    return (
-        f"Up to {limits.megabytes} MB or {limits.seconds // 60} minutes. Recordings are used for the prediction "
-        f"alone, and are deleted within {2 * limits.keep_seconds // 60} minutes."
-    )
-
-
-def live_note(limits: Limits) -> str:
-    """What a visitor should know before opening the microphone."""
-    return (
-        f"The network predicts the last {HEARD_SECONDS:g} seconds, twice a second, until you stop it or "
-        f"{limits.live_seconds} seconds are over. Each piece of sound is deleted once it is processed."
-    )
-
-
-def batch_note(limits: Limits) -> str:
-    """What one batch may hold."""
-    return (
-        f"Up to {limits.batch_files} recordings, {limits.batch_megabytes} MB and {limits.batch_minutes} minutes of "
-        f"work at a time; {limits.megabytes} MB or {limits.seconds // 60} minutes each. They are deleted within "
-        f"{2 * limits.keep_seconds // 60} minutes."
-    )
 
 
 def percent(share: float) -> str:
@@ -104,7 +58,7 @@ def ink(background: str) -> str:
 
 
 def model_name(name: str) -> str:
-    """What a model is called in a heading: without the forty digits of a commit on the Hub, which the answer holds."""
+    """What a model is called in a heading: without the forty digits of a commit on the Hub, which the result holds."""
     return re.sub(r"@[0-9a-f]{40}$", "", name)
 
 
@@ -136,29 +90,33 @@ def render(template: str, **values: Any) -> str:
     return ENVIRONMENT.get_template(template).render(values)
 
 
-def refusal(title: str, *texts: str) -> str:
-    """Why there is no prediction."""
-    return render("refusal.html", title=title, texts=texts)
+def note(subject: str, limits: Limits) -> str:
+    """What a visitor should know about the limits of "recordings", the "live" tab or a "batch", in plain sentences."""
+    return render("note.html", subject=subject, limits=limits, heard_seconds=HEARD_SECONDS)
 
 
-def answer_html(answer: Answer) -> str:
+def failure_html(reason: str, error: str) -> str:
+    """Why there is no prediction; ``reason`` is a key of the template's titles."""
+    return render("failure.html", reason=reason, error=error)
+
+
+def result_html(result: Result) -> str:
     """A prediction, or why there is none."""
-    if "error" in answer:
-        title, advice = REFUSALS[answer["reason"]]
-        return refusal(title, answer["error"], advice)
-    return render("answer.html", answer=answer, parts=PARTS)
+    if "error" in result:
+        return failure_html(result["reason"], result["error"])
+    return render("result.html", result=result, parts=PARTS)
 
 
-def reasons_html(answer: Answer, explanation: Explanation) -> str:
+def explanation_html(result: Result, explanation: Explanation) -> str:
     """What the figure shows, for those who do not see it, and what drove the predictions, in words."""
     most = counted_most(explanation.stretches)
-    timeline = has_timeline(answer)
-    return render("reasons.html", answer=answer, timeline=timeline, most=most, standouts=explanation.standouts)
+    timeline = has_timeline(result)
+    return render("explanation.html", result=result, timeline=timeline, most=most, standouts=explanation.standouts)
 
 
-def has_timeline(answer: Answer) -> bool:
+def has_timeline(result: Result) -> bool:
     """Whether a model was run on more than one window of the recording."""
-    return any(len(answer[part]["timeline"]) > 1 for part in PARTS)
+    return any(len(result[part]["timeline"]) > 1 for part in PARTS)
 
 
 def counted_most(stretches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

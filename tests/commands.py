@@ -15,14 +15,16 @@ COMMANDS = (
         "ser_hf",
         "ser_hf.predict",
         "app.app",
-        "app.examples.make",
         "docs.licences",
         "docs.pages",
         "docs.screenshots",
     ),
     "tests.qa.load",
     *(f"train.{name}" for name in ("baseline", "compare", "evaluate", "finetune", "publish")),
-    *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
+    *(
+        f"experiments.{name}"
+        for name in ("example_clips", "first_steps", "leaderboard", "probe", "robustness", "search", "speed")
+    ),
 )
 OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/
 

@@ -1,19 +1,20 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from app.about import Described, about_html
+from app.about import about_html
 from app.views import OTHER_SYMBOL
 from ser_hf.evaluation.metrics import evaluate_predictions
-from ser_hf.labels import GENDER_STYLES, LABELS
+from ser_hf.labels import LABELS
 from ser_hf.protocols import PROTOCOLS
 from tests.app.pages import Tree
 
-APP = Path(__file__).resolve().parents[2] / "app"
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def make_metrics(skill: float, seed: int = 0) -> dict:
@@ -40,9 +41,12 @@ def measured() -> tuple[dict, dict]:
     return make_metrics(0.35), make_metrics(0.15, seed=1)
 
 
-def show(model: object, baseline: object, names: tuple[str, str] = ("good", "plain")) -> str:
-    trained_on = [("ravdess",) if model else (), ("ravdess",) if baseline else ()]
-    return about_html(*map(Described, names, (model, baseline), trained_on), "Voices are deleted <soon>.")
+def show(*metrics: dict | None, names: tuple[str, str] = ("good", "plain")) -> str:
+    model, baseline = (
+        SimpleNamespace(name=name, metrics=one, trained_on=["ravdess"] if one else [])
+        for name, one in zip(names, metrics, strict=True)
+    )
+    return about_html(model, baseline, "Voices are deleted <soon>.")
 
 
 def percent(share: float) -> str:
@@ -77,73 +81,50 @@ def test_about_shows_the_figures_of_both_models(measured):
             assert found.startswith(cell), title
 
 
-def test_about_describes_the_protocol_once(measured):
+def test_about_describes_each_protocol_once(measured):
     html = show(*measured)
     for words in ("75 clips of 5 speakers of RAVDESS", PROTOCOLS["actor"].description, "2 cross-validation models"):
         assert html.count(words) == 1
-    assert "do not compare" not in html
-
-
-def test_about_tells_seen_from_unseen_speakers(measured):
     html = show(measured[0], measured[1] | {"protocol": "random"})
-    rows = rows_of(html)
-    assert rows["Accuracy on unseen speakers"][1] == "not measured"
-    assert rows["Accuracy right predictions"][0] == "not measured"
-    assert "do not compare" in html
+    assert rows_of(html)["Accuracy on unseen speakers"][1] == "not measured"
+    assert rows_of(html)["Accuracy right predictions"][0] == "not measured"
+    assert html.count(PROTOCOLS["actor"].description) == html.count(PROTOCOLS["random"].description) == 1
     assert "unseen speakers" not in show(*(metrics | {"protocol": "random"} for metrics in measured))
 
 
 def test_confusion_matrix_holds_the_per_cent_of_each_row(measured):
-    tables = re.findall(r'<table class="ser-confusion">.*?</table>', show(*measured))
-    for table, metrics in zip(tables, measured, strict=True):
-        counts = np.array(metrics["confusion_matrix"])
-        shares = 100 * counts / counts.sum(axis=1, keepdims=True)
-        tree = Tree(table)
-        assert tree.texts("td") == [f"{share:.0f}" for share in shares.ravel()]
-        right = [cell.get("class") == "ser-right" for cell in tree.attributes("td")]
-        assert right == np.eye(len(LABELS), dtype=bool).ravel().tolist()
-        for text, label, clips in zip(tree.texts("th")[-len(LABELS) :], LABELS, counts.sum(axis=1), strict=True):
-            assert f"{label} {clips} clips" in text
-        wrong = np.where(np.eye(len(LABELS)), 0, shares)
-        expressed, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-        assert f"{LABELS[expressed]} as {LABELS[predicted]}, {wrong.max():.0f} %" in tree.texts("caption")[0]
-
-
-def test_confusion_matrix_has_no_row_without_clips(measured):
     counts = np.array(measured[0]["confusion_matrix"])
-    counts[2] = 0
+    counts[2] = 0  # a label without clips has no row
+    others = np.arange(len(LABELS)) != 2
     html = show(measured[0] | {"confusion_matrix": counts.tolist()}, None)
-    assert html.count('<tr><th scope="row"><span class="ser-emotion">') == len(LABELS) - 1
-    assert "nan" not in html
+    tree = Tree(re.search(r'<table class="ser-confusion">.*?</table>', html)[0])
+    shares = 100 * counts[others] / counts[others].sum(axis=1, keepdims=True)
+    right = np.eye(len(LABELS), dtype=bool)[others]
+    assert tree.texts("td") == [f"{share:.0f}" for share in shares.ravel()]
+    assert [cell.get("class") == "ser-right" for cell in tree.attributes("td")] == right.ravel().tolist()
+    wrong = np.where(right, 0, shares)
+    expressed, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    worst = f"{np.array(LABELS)[others][expressed]} as {LABELS[predicted]}, {wrong.max():.0f} %"
+    assert worst in tree.texts("caption")[0]
 
 
-def test_spread_marks_every_actor_at_its_accuracy(measured):
-    strips = re.findall(r'<svg class="ser-strip".*?</figure>', show(*measured))
-    for strip, metrics in zip(strips, measured, strict=True):
-        marks = re.findall(r'<svg x="([\d.]+)%" y="\d+"><title>actor (\w+): ([^<]+)</title>(<path[^>]+>)', strip)
-        assert {name for _, name, _, _ in marks} == metrics["per_speaker"].keys()
-        for x, name, words, path in marks:
-            group = metrics["per_speaker"][name]
-            assert float(x) == pytest.approx(100 * group["accuracy"], abs=0.01)
-            assert words == percent(group["accuracy"])
-            assert GENDER_STYLES[group["gender"]][0] in path
-        assert f">all clips {percent(metrics['accuracy'])}</text>" in strip
-
-
-def test_spread_hides_no_mark_behind_another():
+def test_spread_marks_every_actor_and_hides_none(measured):
     speakers = {f"{number:02d}": {"accuracy": 0.5 + number / 100, "gender": "male"} for number in range(9)}
     speakers |= {"same": speakers["03"], "other": {"accuracy": 0.5}}
-    html = show({"per_speaker": speakers, "accuracy": 0.5}, None)
-    assert "1 speakers, 50.0 % to 50.0 %" in html
-    marks = [(float(x), float(y)) for x, y in re.findall(r'<svg x="([\d.]+)%" y="(\d+)">', html)]
-    assert len(marks) == 11
+    html = show(measured[0] | {"per_speaker": speakers}, None)
+    found = re.findall(r'<svg x="([\d.]+)%" y="(\d+)"><title>actor (\w+): ([^<]+)</title>', html)
+    assert {actor: words for _, _, actor, words in found} == {
+        actor: percent(group["accuracy"]) for actor, group in speakers.items()
+    }
+    marks = [(float(x), float(y)) for x, y, _, _ in found]
+    assert [x for x, _ in marks] == pytest.approx([100 * speakers[actor]["accuracy"] for _, _, actor, _ in found])
     pairs = [(first, second) for place, first in enumerate(marks) for second in marks[:place]]
     # A mark is 9 px wide and high, and a strip on a phone about 260 px.
     assert all(abs(x1 - x2) * 2.6 >= 9 or abs(y1 - y2) >= 9 for (x1, y1), (x2, y2) in pairs)
 
 
 def test_reliability_diagram_has_a_dot_per_bin(measured):
-    html = show(measured[0], {})
+    html = show(measured[0], None)
     (x1, y1, r1), (x2, y2, r2) = [
         tuple(map(float, circle)) for circle in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"', html)
     ]
@@ -151,7 +132,6 @@ def test_reliability_diagram_has_a_dot_per_bin(measured):
     assert (y1 - y2) / (0.81 - 0.26) == pytest.approx(scale, rel=0.01)  # the diagonal is where the two are equal
     assert (r2 / r1) ** 2 == pytest.approx(44 / 11, rel=0.05)
     assert "44 predictions, confidence 72.0 %, accuracy 81.0 %" in html
-    assert f"differ by {100 * measured[0]['ece']:.1f} points" in html
 
 
 def test_about_labels_every_drawing_and_scrolling_box(measured):
@@ -166,67 +146,45 @@ def test_about_labels_every_drawing_and_scrolling_box(measured):
     assert all(head["scope"] in ("row", "col") for head in tree.attributes("th"))
 
 
-def test_about_links_to_cards_law_and_sources(measured):
+def test_about_links_to_cards_and_law(measured):
     commit = "1a2b3c4d5e" * 4
     tree = Tree(show(*measured, names=(f"alice/model@{commit}", "alice/baseline@refs/pr/1")))
     assert commit not in "".join(tree.texts("div"))
-    links = tree.attributes("a")
-    cards = [link["href"].removeprefix("https://huggingface.co/") for link in links if "huggingface" in link["href"]]
+    links = [link["href"] for link in tree.attributes("a")]
+    cards = [link.removeprefix("https://huggingface.co/") for link in links if "huggingface" in link]
     assert cards == [f"alice/model/blob/{commit}/README.md", "alice/baseline/blob/refs%2Fpr%2F1/README.md"]
-    hosts = {link["href"].split("/")[2] for link in links}
-    assert hosts == {"huggingface.co", "doi.org", "creativecommons.org", "eur-lex.europa.eu"}
-    assert all(link["target"] == "_blank" and link["rel"] == "noopener" for link in links)
-    assert "On the Hub" not in show(*measured)
+    assert any("eur-lex.europa.eu" in link for link in links)
 
 
-def test_about_escapes_what_models_bring(measured):
+def test_about_shows_and_escapes_what_models_bring(measured):
     evil = "<img src=x onerror=alert(1)>"
     metrics = json.loads(json.dumps(measured[0]).replace('"happy"', json.dumps(evil)).replace('"female"', f'"{evil}"'))
     metrics |= {"protocol": evil, "corpora": [evil]}
     metrics["per_speaker"] = {f'{name}"{evil}': group for name, group in metrics["per_speaker"].items()}
-    html = show(metrics, {}, (evil, f'"{evil}/"><b>'))
+    html = show(metrics, None, names=(evil, f'"{evil}/"><b>'))
     assert not Tree(html).attributes("img")
     assert "&lt;img" in html
     assert "Voices are deleted &lt;soon&gt;." in html
+    assert OTHER_SYMBOL in html  # of a label that is none of ours
 
 
-def test_about_shows_labels_of_another_model(measured):
-    html = show({"labels": ["joy", "a{0}b"], "confusion_matrix": [[3, 1], [0, 4]]}, measured[1])
-    assert OTHER_SYMBOL in html
-    assert "joy as a{0}b, 25 %" in html
-    assert rows_of(html)["Chance guessing the label"] == ["50.0 %", "12.5 %"]
-    assert rows_of(html)["Macro F1 counts false alarms too"][0] == "not measured"
-
-
-@pytest.mark.parametrize("nothing", [None, {}, {"eval_loss": 0.7}])
-def test_about_names_a_model_without_figures(measured, nothing):
-    html = show(nothing, measured[1])
+@pytest.mark.parametrize("other", [None, {}, {"eval_loss": 0.7}, "ece", "per_speaker", "confusion_matrix", "n_clips"])
+def test_about_names_a_model_without_figures(measured, other):
+    """It has no metrics, those of another program, or ours with something else in one place."""
+    metrics = measured[0] | {other: "text"} if isinstance(other, str) else other
+    if other == "n_clips":
+        metrics.pop("n_clips")
+    html = show(metrics, measured[1])
     assert "Neural network (good) has no measured figures" in html
     assert all(len(cells) == 1 for cells in rows_of(html).values())
-    neither = show(nothing, nothing)
+    neither = show(metrics, metrics)
     assert neither.count("has no measured figures") == 2
     assert "<table" not in neither
     assert "<svg" not in neither
-    assert "Art. 5(1)(f)" in neither
-
-
-@pytest.mark.parametrize("value", [None, "text", -0.5, float("nan"), [1], {"a": {}}, [[1], [1, 2]]])
-def test_about_leaves_out_what_has_another_shape(measured, value):
-    for key in measured[0]:
-        html = show(measured[0] | {key: value}, None)
-        Tree(html)
-        assert html.count("has no measured figures") == 1
-        assert "nan" not in html
-    assert show(dict.fromkeys(measured[0], value), None).count("has no measured figures") == 2
-
-
-def test_about_speaks_of_feeling_only_to_deny_it(measured):
-    text = " ".join(Tree(show(*measured)).texts("div")[0].split())
-    assert re.findall(r"[^.;]*\bfe(?:el|lt)\w*[^.;]*", text, re.I) == [" They cannot know what a person feels"]
 
 
 def test_about_has_every_part_of_the_bundled_models():
-    folders = [APP.parent / "models" / name for name in ("ser-whisper", "ser-svm")]
+    folders = [REPOSITORY / "models" / name for name in ("ser-whisper", "ser-svm")]
     html = show(*(json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders))
     assert html.count("not measured</td>") == 1  # the SVM on left-out corpora
     for class_name in ("ser-figures", "ser-confusion", "ser-strip", "ser-diagram"):
@@ -235,5 +193,5 @@ def test_about_has_every_part_of_the_bundled_models():
 
 def test_styles_survive_gradio():
     """Gradio splits selectors at commas, also inside of parentheses, and a rule that is cut so wins over the whole."""
-    selectors = re.findall(r"([^{}]*){", (APP / "about.css").read_text(encoding="utf-8"))
+    selectors = re.findall(r"([^{}]*){", (REPOSITORY / "app" / "about.css").read_text(encoding="utf-8"))
     assert not [selector for selector in selectors if re.search(r":\w+\([^)]*,", selector.split("*/")[-1])]

@@ -4,11 +4,10 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import soundfile
 
 from app.analysis import OUT_OF_MEMORY
 from app.limits import Limits
-from app.views import REFUSALS, answer_html
+from app.views import result_html
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.explain import decisive_segment, occlusion, standout_features
 
@@ -17,25 +16,25 @@ TORCHS_OWN = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocat
 
 @pytest.mark.parametrize("file", ["clip.wav", "long.flac"])
 def test_analyse_returns_what_both_classifiers_predict(analyser, recordings, file):
-    answer = analyser.analyse(str(recordings / file))
-    assert answer["file"] == file
+    result = analyser.analyse(str(recordings / file))
+    assert result["file"] == file
     for part, classifier in (("model", analyser.model), ("baseline", analyser.baseline)):
         expected = classifier.predict(recordings / file).to_dict()
-        assert answer[part]["name"] == classifier.name
+        assert result[part]["name"] == classifier.name
         for key in ("label", "confident", "scores", "timeline"):
-            assert answer[part][key] == expected[key]
-        assert not set(answer["warnings"]) & set(answer[part]["warnings"])
-        assert set(answer["warnings"]) | set(answer[part]["warnings"]) == set(expected["warnings"])
-    assert answer["agree"] == (answer["model"]["label"] == answer["baseline"]["label"])
-    json.dumps(answer)
+            assert result[part][key] == expected[key]
+        assert not set(result["warnings"]) & set(result[part]["warnings"])
+        assert set(result["warnings"]) | set(result[part]["warnings"]) == set(expected["warnings"])
+    assert result["agree"] == (result["model"]["label"] == result["baseline"]["label"])
+    json.dumps(result)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), TORCHS_OWN], ids=repr)
 def test_analyse_reports_want_of_memory(analyser, recordings, monkeypatch, error):
     monkeypatch.setattr(EmotionClassifier, "predict", Mock(side_effect=error))
-    answer = analyser.analyse(str(recordings / "clip.wav"))
-    assert answer == {"file": "clip.wav", "reason": "out of memory", "error": OUT_OF_MEMORY}
-    assert REFUSALS["out of memory"][0] in answer_html(answer)
+    result = analyser.analyse(str(recordings / "clip.wav"))
+    assert result == {"file": "clip.wav", "reason": "out of memory", "error": OUT_OF_MEMORY}
+    assert OUT_OF_MEMORY in result_html(result)
 
 
 def test_analyse_does_not_hide_other_errors(analyser, recordings, monkeypatch):
@@ -56,38 +55,32 @@ def test_analyse_does_not_hide_other_errors(analyser, recordings, monkeypatch):
     ],
 )
 def test_analyse_refuses_by_name_without_the_path(analyser, recordings, file, reason):
-    answer = analyser.analyse(f"{recordings}/{file}")
-    assert answer["reason"] == reason
-    assert file in answer["error"]
-    assert str(recordings) not in answer["error"]
-    assert REFUSALS[reason][0] in answer_html(answer)
+    result = analyser.analyse(f"{recordings}/{file}")
+    assert result["reason"] == reason
+    assert file in result["error"]
+    assert str(recordings) not in result["error"]
+    assert "ser-refusal" in result_html(result)
 
 
 def test_analyse_refuses_nothing(analyser):
     assert analyser.analyse(None)["reason"] == "nothing"
 
 
-def test_analyse_keeps_to_the_limits(analyser, recordings, tmp_path):
-    strict = replace(analyser, limits=Limits(megabytes=1, seconds=10))
-    soundfile.write(tmp_path / "large.wav", np.zeros((200_000, 4)), 48_000)
-    for path, reason, limit in (
-        (recordings / "long.flac", "too long", "10"),
-        (tmp_path / "large.wav", "too large", "1 MB"),
-    ):
-        answer = strict.analyse(str(path))
-        assert answer["reason"] == reason
-        assert limit in answer["error"]
+def test_analyse_keeps_to_the_limit(analyser, recordings):
+    result = replace(analyser, limits=Limits(seconds=10)).analyse(str(recordings / "long.flac"))
+    assert result["reason"] == "too long"
+    assert "10" in result["error"]
 
 
 @pytest.mark.parametrize("file", ["clip.wav", "long.flac"])
-def test_explain_follows_the_answer_given(analyser, recordings, monkeypatch, file):
+def test_explain_follows_the_given_result(analyser, recordings, monkeypatch, file):
     path = str(recordings / file)
-    answer = analyser.analyse(path)
+    result = analyser.analyse(path)
     predictions = [one.predict(path) for one in (analyser.model, analyser.baseline)]
     with monkeypatch.context() as patched:
         for classifier in (analyser.model, analyser.baseline):
             patched.setattr(classifier, "predict", Mock(side_effect=AssertionError("predicted again")))
-        explanation = analyser.explain(path, answer)
+        explanation = analyser.explain(path, result)
     expected = occlusion(analyser.model, explanation.recording, predictions[0].label, predictions[0].timeline)
     for key in ("start", "without"):
         found = [one[key] for one in explanation.stretches]

@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from app.app import ENDINGS, build_parser, main
-from app.guard import ENDING
+from app.app import SIGNALS, build_parser, main
+from app.page import CLOSING
 from ser_hf.audio import SAMPLE_RATE
-from tests.app.asking import ask, upload
+from tests.app.asking import ask, first_lines, upload
 from tests.app.browser import free_port
 from tests.synthetic import make_clip
 
@@ -33,7 +35,7 @@ def test_environment_names_the_models_and_arguments_win(monkeypatch):
 def test_main_reports_why_it_cannot_start(tmp_path, monkeypatch, capsys, limit, words):
     monkeypatch.setenv("SER_HF_LIMIT_SECONDS", limit)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    before = {number: signal.getsignal(number) for number in ENDINGS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         assert main(["--model", "models/absent", "--port", str(free_port())]) == 2
     finally:
@@ -77,12 +79,15 @@ def test_signal_ends_the_page_and_tells_who_waits(served, number, tmp_path):
     recording = tmp_path / "long.flac"  # the longest that is taken, which is work for a while
     soundfile.write(recording, np.resize(make_clip("happy", seconds=4), 590 * SAMPLE_RATE), SAMPLE_RATE)
     (path,) = upload(client, recording.name, recording.read_bytes()).json()
-    waiting = [client.send(client.build_request("GET", ask(client, path)), stream=True) for _ in range(6)]
-    process.send_signal(number)
-    process.send_signal(number)
-    said = [response.read().decode() for response in waiting]
+    waiting = [ask(client, path) for _ in range(6)]
+    with ThreadPoolExecutor() as pool:
+        responses = [pool.submit(first_lines, client, path, 2) for path in waiting]
+        time.sleep(1)  # they are read
+        process.send_signal(number)
+        process.send_signal(number)
+        said = [response.result(timeout=PATIENCE_SECONDS) for response in responses]
     assert (process.communicate(timeout=PATIENCE_SECONDS)[0], process.returncode) == ("", 0)
-    assert all("event: complete" in words or ENDING in words for words in said), said
+    assert all(event == "event: complete" or CLOSING in data for event, data in said), said
     assert list(uploads.glob("ser_hf-voices-*")) == []
 
 

@@ -96,19 +96,9 @@ def test_upload_shows_both_predictions(page, recordings, analyser):
     expect(page.locator("#figure")).not_to_contain_text("tiny-baseline")  # as the title of a timeline
 
 
-@pytest.mark.parametrize(
-    ("name", "container", "codec", "sample_rate"),
-    [
-        ("telephone.mp3", "mp3", "libmp3lame", 16_000),
-        ("iphone.m4a", "ipod", "aac", 44_100),
-        ("browser.webm", "webm", "libopus", 48_000),
-        ("messenger.ogg", "ogg", "libopus", 48_000),
-        ("studio.flac", "flac", "flac", 96_000),
-    ],
-)
-def test_upload_takes_formats_of_phones_and_browsers(page, tmp_path, name, container, codec, sample_rate):
-    path = tmp_path / name
-    path.write_bytes(encode(make_clip("happy", sample_rate=sample_rate), container, codec, sample_rate))
+def test_upload_takes_what_browsers_record(page, tmp_path):
+    path = tmp_path / "browser.webm"
+    path.write_bytes(encode(make_clip("happy", sample_rate=48_000), "webm", "libopus", 48_000))
     upload(page, path)
     expect(page.locator("#result .ser-card")).to_have_count(2)
 

@@ -72,13 +72,13 @@ def test_hear_ends_at_the_limit(listening, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("samples", "reason"),
+    ("samples", "words"),
     [(np.zeros(SAMPLE_RATE), "silence"), (np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE), "background")],
     ids=["silence", "noise"],
 )
-def test_hear_predicts_nothing_without_a_voice(listening, tmp_path, samples, reason):
+def test_hear_predicts_nothing_without_a_voice(listening, tmp_path, samples, words):
     shown = hear_all(listening, chunks(tmp_path, samples))[-1]
-    assert live.REASONS[reason] in shown
+    assert words in shown
     assert "<b>" not in shown
 
 
@@ -86,12 +86,7 @@ def test_prediction_fades_when_the_voice_is_gone(listening, tmp_path):
     voice = np.concatenate([make_clip("happy", seconds=2), np.zeros(4 * SAMPLE_RATE)])
     shown = hear_all(listening, chunks(tmp_path, voice))[-1]
     assert "ser-past" in shown
-    assert live.REASONS["silence"] in shown
-
-
-def test_moments_hold_the_latest_alone(listening, tmp_path):
-    hear_all(listening, chunks(tmp_path, np.tile(make_clip("happy", seconds=4), 6)))
-    assert len(listening.moments) == live.SHOWN_MOMENTS
+    assert "silence" in shown
 
 
 def test_hear_takes_what_is_no_sound(listening, tmp_path):
