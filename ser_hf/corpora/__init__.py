@@ -39,7 +39,7 @@ __all__ = [
     "training_corpora",
 ]
 
-_HELPERS = {"corpus", "download", "files", "folds"}
+_HELPERS = {"corpus", "download", "files", "folds", "own", "own_sources"}
 # In the order in which they train and are shown; others come last.
 _FIRST = ("ravdess", "tess", "cremad", "savee", "emodb", "emovo", "nemo", "ased", "korean-emotion-tts", "emogator")
 _MODULES = {module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)} - _HELPERS
