@@ -25,7 +25,7 @@ def prints_errors(*failures: type[Exception]) -> Callable[[Main], Callable[..., 
         failures: errors that end the process with status 1; any other SerHfError or OSError ends it with status 2.
     """
 
-    expected = (SerHfError, OSError, *failures)
+    expected: tuple[type[Exception], ...] = (SerHfError, OSError, *failures)
 
     def decorate(main: Main) -> Callable[..., int]:
         @functools.wraps(main)
