@@ -16,7 +16,7 @@ import numpy as np
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, check_speech, read_audio, speech_windows
 from ser_hf.audio.quality import quality_doubts
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
-from ser_hf.labels import LABELS
+from ser_hf.labels import in_order
 from ser_hf.models import ModelError
 from ser_hf.utils.names import unknown_name
 
@@ -158,9 +158,8 @@ class EmotionClassifier:
         self.trained_on = trained_on or []
         self.window_seconds = window_seconds
         self.answer_threshold = answer_threshold
-        known = {label: position for position, label in enumerate(LABELS)}
-        self._order = sorted(range(len(model.labels)), key=lambda i: (known.get(model.labels[i], len(LABELS)), i))
-        self.labels = [model.labels[index] for index in self._order]
+        self.labels = in_order(model.labels)
+        self._order = [model.labels.index(label) for label in self.labels]
         self.model = model
         self.metrics = metrics
 

@@ -1,8 +1,17 @@
 """The emotion vocabulary, in the one order and spelling that the whole project uses."""
 
+from collections.abc import Iterable
+
 LABELS: tuple[str, ...] = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 LABEL2ID: dict[str, int] = {label: index for index, label in enumerate(LABELS)}
 ID2LABEL: dict[int, str] = dict(enumerate(LABELS))
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of `LABELS`, those of one's own after them as they come."""
+    labels = list(labels)
+    return sorted(labels, key=lambda label: LABEL2ID.get(label, len(LABELS)))
+
 
 # Okabe & Ito's palette, which stays apart under the common kinds of colour blindness; black is softened to grey.
 EMOTION_COLORS: dict[str, str] = {

@@ -41,7 +41,8 @@ class RecipeParser(CommandParser, HfArgumentParser):
         super().__init__(dataclass_types, prog=prog, doc=doc, usage=f"{prog} [--recipe F] [OPTIONS]")
         text = "YAML or JSON file of arguments by name, or a run's run.json to repeat it; the command line wins."
         self.add_argument("--recipe", metavar="F", help=text)
-        own = {name for one in dataclass_types for name in one.__annotations__}
+        ours = [one for kind in dataclass_types for one in kind.__mro__ if one.__module__.startswith("train.")]
+        own = {name for one in ours for name in one.__annotations__}
         inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
         for action in self._actions:
             if action.help is None and action.dest in ARGUMENTS:

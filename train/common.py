@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,10 @@ from tqdm import tqdm
 from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.corpora import expand_corpora, load_corpus
+from ser_hf.corpora.own import load_clips
 from ser_hf.errors import SerHfError
 from ser_hf.evaluation.runs import METRICS, prediction_frame, read_run_json
 from ser_hf.hub.card_arguments import ARGUMENTS
-from ser_hf.labels import LABELS
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.protocols.folds import Fold, column_names, make_folds
 from ser_hf.utils.names import unknown_name
@@ -48,8 +49,54 @@ def argument_help(name: str, note: str = "") -> str:
     return f"{text[0].upper()}{text[1:]}{note and f' ({note})'}."
 
 
+@dataclass(kw_only=True)
+class DatasetArguments:
+    """Own recordings, and what their columns and labels are called (see `ser_hf.corpora.own.load_clips`)."""
+
+    dataset: str | None = option(
+        None,
+        "Own recordings: folder per label, CSV/TSV/JSONL/Parquet, saved dataset, zip, or USER/NAME on the Hub.",
+    )
+    audio_column: str | None = option(None, "With --dataset: column of the audio file (default: file, path, ...).")
+    label_column: str | None = option(None, "With --dataset: column of the label (default: label or emotion).")
+    speaker_column: str | None = option(None, "With --dataset: column of the speaker (default: speaker).")
+    speaker_pattern: str | None = option(
+        None, "With --dataset: regular expression whose group is the speaker in a path, e.g. '(spk[0-9]+)'."
+    )
+    split: str | None = option(None, "With --dataset: the only split to take (default: all).")
+    label_map: list[str] = field(
+        default_factory=list, metadata={"help": "With --dataset: renamed and merged labels, e.g. happy=joy,excited."}
+    )
+    labels: str | None = option(None, "With --dataset: only these labels, separated by commas (default: all).")
+
+    def load_dataset(self) -> Dataset:
+        """The clip table of --dataset; prints what was found in it.
+
+        Raises:
+            UsageError: --label_map is not of the form NEW=OLD,OLD.
+            CorpusError: see `ser_hf.corpora.own.load_clips`.
+        """
+        label_map = {}
+        for words in self.label_map:
+            new, _, old = words.partition("=")
+            require(new and old, f"--label_map takes NEW=OLD,OLD, such as happy=joy,excited, not {words!r}")
+            label_map[new.strip()] = [one.strip() for one in old.split(",")]
+        table, findings = load_clips(
+            self.dataset or "",
+            audio_column=self.audio_column,
+            label_column=self.label_column,
+            speaker_column=self.speaker_column,
+            split=self.split,
+            label_map=label_map,
+            labels=self.labels and [one.strip() for one in self.labels.split(",")],
+            speaker_pattern=self.speaker_pattern,
+        )
+        print(findings, flush=True)
+        return table
+
+
 @dataclass
-class DataArguments:
+class DataArguments(DatasetArguments):
     """What is trained and tested on.
 
     `load_clip_table` replaces a name that stands for several corpora, such as all-training, by their names.
@@ -66,13 +113,14 @@ class DataArguments:
     )
     data_dir: str | None = option(None, "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data).")
     protocol: str = option(
-        "actor",
-        "Which clips are tested: 'actor' (five speaker-independent folds, the headline figure), 'random' "
+        "",
+        "Which clips are tested: 'actor' (five speaker-independent folds, the headline figure; default), 'group' "
+        "(up to five folds, speakers apart; default for --dataset), 'split' (the column of --dataset), 'random' "
         "(speaker-dependent), 'emobox' (RAVDESS alone), 'loao' (leave one speaker of one corpus out), 'loco' "
         "(leave one corpus out), 'cross' (train on --train_corpora, test on --test_corpora), 'full' (train on "
         "everything, test on nothing: the published model), or 'develop' (to choose a recipe: what 'actor' tests "
         "is left out, and some of the speakers that train there are tested).",
-        choices=list(PROTOCOLS),
+        choices=[*PROTOCOLS],
     )
     train_corpora: list[str] = field(
         default_factory=list, metadata={"help": "Corpora that train in every fold, e.g. tess cremad, or all-training."}
@@ -95,6 +143,8 @@ class DataArguments:
             setattr(self, name, names_of(getattr(self, name)))
         if self.protocol == "cross":
             self.corpora = list(self.train_corpora)
+        if not self.protocol and self.dataset is None:
+            self.protocol = "actor"
 
     @property
     def undivided(self) -> list[str]:
@@ -144,6 +194,8 @@ def load_clip_table(data: DataArguments) -> Dataset:
             another protocol, or --folds_from does not divide the clips by --protocol.
         CorpusError: see `ser_hf.corpora.load_corpus`.
     """
+    if data.dataset is not None:
+        return _load_own_clips(data)
     _check_corpora(data)
     _expand_corpora(data)
     column, _ = column_names("actor" if data.protocol == "develop" else data.protocol)
@@ -156,6 +208,20 @@ def load_clip_table(data: DataArguments) -> Dataset:
         require(has_folds, f"--folds_from {folds_from} has no folds of protocol {data.protocol!r} for {name}")
         tables.append(table)
     return concatenate_datasets(tables)
+
+
+def _load_own_clips(data: DataArguments) -> Dataset:
+    """The clips of --dataset; sets the protocol that fits them where none was asked for."""
+    for name in ("train_corpora", "test_corpora", "folds_from"):
+        require(not getattr(data, name), f"--{name} does not go with --dataset")
+    table = data.load_dataset()
+    data.corpora = [table["corpus"][0]]
+    known = all(speaker is not None for speaker in table["speaker"])
+    if not data.protocol:
+        data.protocol = "split" if "split" in table.column_names else "group" if known else "random"
+    if data.protocol == "random" and not known:
+        print("warning: speakers are not known: figures are speaker-dependent, and too high", file=sys.stderr)
+    return table
 
 
 def _check_corpora(data: DataArguments) -> None:
@@ -208,7 +274,7 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
         )
         for fold in make_folds(divided, data.protocol, data.fold_indices, data.test_corpora)
     ]
-    needs_validation = PROTOCOLS[data.protocol].has_validation and not data.folds_from
+    needs_validation = PROTOCOLS[data.protocol].has_validation and not data.folds_from and not data.dataset
     require(
         not needs_validation or all(len(fold.validation) for fold in folds),
         f"--protocol {data.protocol} has no validation speakers: {' and '.join(data.corpora)} has too few speakers; "
@@ -245,8 +311,9 @@ def predict_clips(
     results = dict(zip(rows, tqdm(found, total=len(rows), desc="Predicting", unit="clip", leave=False), strict=True))
     failed = {int(row): result for row, result in results.items() if isinstance(result, AudioError)}
     used = {row: result for row, result in results.items() if not isinstance(result, AudioError)}
-    scores = [[one.scores.get(label, 0.0) for label in LABELS] for one in used.values()]
-    frame = prediction_frame(table, list(used), fold, np.reshape(scores, (len(used), len(LABELS))))
+    labels = list(dict.fromkeys([*table.features["emotion"].names, *classifier.labels]))
+    scores = [[one.scores.get(label, 0.0) for label in labels] for one in used.values()]
+    frame = prediction_frame(table, list(used), fold, np.reshape(scores, (len(used), len(labels))), labels)
     distances = [one.distance for one in used.values()]
     return frame if None in distances else frame.assign(distance=np.array(distances, dtype=np.float32)), failed
 

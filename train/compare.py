@@ -23,7 +23,7 @@ from ser_hf.command_line import CommandParser, prints_errors
 from ser_hf.evaluation import plots
 from ser_hf.evaluation.markdown import bracket, percent, table
 from ser_hf.evaluation.statistics import holm, mcnemar
-from ser_hf.labels import GENDER_NAMES, LABELS
+from ser_hf.labels import GENDER_NAMES
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.utils.files import write_text
 from train.common import require
@@ -104,7 +104,7 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     corpora = ", ".join(sorted(first.frame["corpus"].unique()))
     size = f"on {corpora}: {first.metrics['n_clips']} clips, {first.metrics['n_speakers']} speakers"
     known = PROTOCOLS.get(first.protocol)
-    is_dependent = known is not None and not known.speaker_independent
+    is_dependent = (known is not None and not known.speaker_independent) or first.frame["speaker"].isna().any()
     title = f"{first.protocol}{' (speaker-dependent)' if is_dependent else ''} {size}"
     parts = [f"## {title}", f"{known.description[0].upper()}{known.description[1:]}." if known else ""]
     seen = [run.name for run in group if run.facts.get("heard_in_training")]
@@ -193,8 +193,8 @@ def averaged(metrics: dict[str, Any]) -> list[str]:
 
 def recall_table(group: list[Run]) -> str:
     """The recall of each emotion that occurs."""
-    support = {label: group[0].metrics["per_class"][label]["support"] for label in LABELS}
-    labels = [label for label in LABELS if support[label]]
+    support = {label: group[0].metrics["per_class"][label]["support"] for label in group[0].metrics["per_class"]}
+    labels = [label for label, count in support.items() if count]
     head = [f"{label} ({support[label]})" for label in labels]
     return by_run(group, head, lambda found: [percent(found["per_class"][label]["recall"]) for label in labels])
 

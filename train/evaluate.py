@@ -26,18 +26,18 @@ from ser_hf.evaluation.runs import create_run, finish_run, write_run_json
 from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
 from train.arguments import parse_arguments
-from train.common import names_of, option, predict_clips, require
+from train.common import DatasetArguments, names_of, option, predict_clips, require
 
 
 @dataclass
-class EvaluateArguments:
+class EvaluateArguments(DatasetArguments):
     """Which model is tested on what."""
 
     _argument_group_name = "test: which model on what"
 
     model: str = field(metadata={"help": "Model folder or Hub id."})
     output_dir: str = field(metadata={"help": "Run folder to write, e.g. runs/whisper-cross-emodb."})
-    corpora: list[str] = field(metadata={"help": "Corpora to test on, e.g. emodb."})
+    corpora: list[str] = field(default_factory=list, metadata={"help": "Corpora to test on, e.g. emodb."})
     data_dir: str | None = option(None, "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data).")
     batch_size: int = option(16, "Windows per batch.")
     device: str | None = option(None, "Where a neural model runs, e.g. cuda.")
@@ -45,6 +45,7 @@ class EvaluateArguments:
 
     def __post_init__(self) -> None:
         self.corpora = names_of(self.corpora)
+        require(bool(self.corpora) != bool(self.dataset), "name what to test on by --corpora or by --dataset")
 
 
 ARGUMENTS = (EvaluateArguments,)
@@ -61,10 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     """Predict every clip of the corpora, write the run folder and print its figures; returns the metrics."""
     classifier = EmotionClassifier.from_pretrained(arguments.model, device=arguments.device)
-    unknown = ", ".join(label for label in classifier.labels if label not in LABELS)
-    require(not unknown, f"{arguments.model} has labels that are not ours: {unknown} (ours: {', '.join(LABELS)})")
-    overlap = warn_of_training_corpora(arguments)
-    tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
+    if arguments.dataset:
+        table = arguments.load_dataset()
+        tables = {table["corpus"][0]: table}
+    else:
+        tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
+    check_labels(arguments, classifier, next(iter(tables.values())).features["emotion"].names)
+    overlap = warn_of_training_corpora(arguments.model, list(tables))
     # Before predicting: a clip that is lost meanwhile is reported as failed.
     fingerprints = {name: corpus_fingerprint(table) for name, table in tables.items()}
     folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
@@ -94,10 +98,22 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     return metrics
 
 
-def warn_of_training_corpora(arguments: EvaluateArguments) -> list[str]:
+def check_labels(arguments: EvaluateArguments, classifier: EmotionClassifier, tested: list[str]) -> None:
+    """Refuse labels that the model cannot predict, and a model whose labels no corpus has."""
+    if arguments.dataset:
+        unknown = [label for label in tested if label not in classifier.labels]
+        remedy = f"rename them by --label_map, or pick others by --labels; it has {', '.join(classifier.labels)}"
+        require(not unknown, f"{arguments.model} does not predict {', '.join(unknown)}: {remedy}")
+    else:
+        unknown = [label for label in classifier.labels if label not in LABELS]
+        ours = f"those of the corpora are {', '.join(LABELS)}"
+        require(not unknown, f"{arguments.model} has labels of its own, {', '.join(unknown)}; {ours}")
+
+
+def warn_of_training_corpora(model: str, tested: list[str]) -> list[str]:
     """The corpora that the model was trained on and is tested on now; warns of them, and where it does not say."""
-    model, seen = arguments.model, trained_on(arguments.model)
-    overlap = sorted(set(seen or ()) & set(arguments.corpora))
+    seen = trained_on(model)
+    overlap = sorted(set(seen or ()) & set(tested))
     if overlap:
         print(f"warning: {model} was trained on {', '.join(overlap)}: not a test there", file=sys.stderr)
     elif not seen:

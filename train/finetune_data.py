@@ -17,10 +17,9 @@ from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE, trim_silence
-from ser_hf.corpora import corpus_facts, corpus_fingerprint
+from ser_hf.corpora import CORPORA, corpus_facts, corpus_fingerprint
 from ser_hf.evaluation.statistics import speaker_ids
 from ser_hf.features.table import default_cache_dir
-from ser_hf.labels import LABEL2ID, LABELS
 from ser_hf.models.building import create_model
 from ser_hf.models.extractors import window_seconds
 from ser_hf.models.head import pooled_features
@@ -55,6 +54,11 @@ class Experiment:
     def labels(self) -> np.ndarray:
         return np.array(self.table["emotion"])
 
+    @property
+    def names(self) -> list[str]:
+        """The labels that are trained."""
+        return self.table.features["emotion"].names
+
     @cached_property
     def corpora(self) -> np.ndarray:
         return np.array(self.table["corpus"])
@@ -66,9 +70,11 @@ class Experiment:
     @cached_property
     def masked(self) -> np.ndarray:
         """Labels that a clip may have, too: what is neutral may be calm in a corpus that has no calm."""
-        without = [name for name in np.unique(self.corpora) if not corpus_facts(name).has_calm]
-        masked = np.zeros((len(self.labels), len(LABELS)), dtype=bool)
-        masked[:, LABEL2ID["calm"]] = np.isin(self.corpora, without) & (self.labels == LABEL2ID["neutral"])
+        masked = np.zeros((len(self.labels), len(self.names)), dtype=bool)
+        if {"calm", "neutral"} <= set(self.names):
+            without = [name for name in np.unique(self.corpora) if name in CORPORA and not corpus_facts(name).has_calm]
+            is_neutral = self.labels == self.names.index("neutral")
+            masked[:, self.names.index("calm")] = np.isin(self.corpora, without) & is_neutral
         return masked
 
     @property
@@ -92,10 +98,10 @@ class Experiment:
         model = self.model
         if model.architecture:
             return create_from_scratch(
-                model.architecture, LABELS, model.window_seconds, model.hidden_size, model.num_layers, model.dropout
+                model.architecture, self.names, model.window_seconds, model.hidden_size, model.num_layers, model.dropout
             )
         spec_augment = self.augmentation.spec_augment
-        return create_model(model.base_model, LABELS, model.num_layers, model.window_seconds, spec_augment)
+        return create_model(model.base_model, self.names, model.num_layers, model.window_seconds, spec_augment)
 
     def datasets(
         self, fold: Fold, model: PreTrainedModel, extractor: FeatureExtractionMixin
@@ -104,13 +110,13 @@ class Experiment:
         if not self.caches:
             window = window_seconds(model, extractor)
             training = self.sound(fold.train, window, augmented=True)
-            return training, self.sound(fold.validation, window), Collator(extractor, len(LABELS))
+            return training, self.sound(fold.validation, window), Collator(extractor, len(self.names))
         of_table, keep = (self.labels, self.masked), self.augmentation.keep_positions
         states = StatesDataset(self.states, fold.train, *of_table, seed=self.training.seed, keep=keep)
         if self.augmentation.corpus_shift:
             states.groups, states.means = self.corpus_means(fold.train)
         validation = StatesDataset(self.states[:1], fold.validation, *of_table)
-        return states, validation, StatesCollator(extractor, len(LABELS))
+        return states, validation, StatesCollator(extractor, len(self.names))
 
     def sound(self, rows: np.ndarray, window: float, augmented: bool = False, **options: Any) -> ClipDataset:
         """Rows of the table as waveforms, trimmed as for a prediction or augmented in each epoch; window in seconds."""
@@ -183,7 +189,7 @@ class Experiment:
     def probed_states(self) -> np.ndarray:
         """Output of the encoder as pretrained, pooled over time: float32 (versions, clips, hidden size); cached too."""
         model, extractor = self.create()
-        collator = StatesCollator(extractor, len(LABELS))
+        collator = StatesCollator(extractor, len(self.names))
         digest = weights_digest(model, ("encoder.layers", "encoder.layer_norm"))
         features = np.zeros((len(self.states), len(self.table), model.config.hidden_size), np.float32)
         with upper_layers(model, self.model.frozen_layers):
@@ -224,7 +230,7 @@ class Experiment:
         weights = np.zeros(len(rows))
         for corpus, share in shares.items():
             own = corpora == corpus
-            counts = np.bincount(labels[own], minlength=len(LABELS))
+            counts = np.bincount(labels[own], minlength=len(self.names))
             weights[own] = share / np.count_nonzero(counts) / counts[labels[own]]
         return weights
 

@@ -317,7 +317,9 @@ def _clip_table(rows: pd.DataFrame, labels: list[str], name: str) -> Dataset:
     rows = rows.drop(columns=["seconds", "rate"])
     features = {column: Value("string") for column in dict.fromkeys([*COLUMNS, *rows])}
     features |= {"audio": Audio(decode=False), "emotion": ClassLabel(names=labels), "repetition": Value("int64")}
-    columns = {column: rows[column].tolist() if column in rows else [None] * len(rows) for column in features}
+    columns: dict[str, list[Any]] = {
+        column: rows[column].tolist() if column in rows else [None] * len(rows) for column in features
+    }
     for column, feature in features.items():
         if feature == Value("string"):
             columns[column] = [None if pd.isna(value) else str(value) for value in columns[column]]

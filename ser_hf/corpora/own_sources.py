@@ -15,12 +15,12 @@ import pandas as pd
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-from ser_hf.corpora.files import OTHER_SUFFIXES, SUFFIXES, CorpusError
+from ser_hf.audio.decoding import AUDIO_SUFFIXES
+from ser_hf.corpora.files import CorpusError
 from ser_hf.utils.files import replacing_folder
 from ser_hf.utils.names import unknown_name
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-AUDIO_SUFFIXES = (*SUFFIXES, *OTHER_SUFFIXES, ".mp4", ".aac")
 SPLIT = "split"
 BASE = "__base__"  # a column: the folder that the paths of a row are relative to
 SPLITS = {

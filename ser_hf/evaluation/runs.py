@@ -139,7 +139,11 @@ def _processor() -> tuple[str, list[str]]:
 
 
 def prediction_frame(
-    table: Dataset, indices: Sequence[int] | np.ndarray, fold: int, probabilities: np.ndarray
+    table: Dataset,
+    indices: Sequence[int] | np.ndarray,
+    fold: int,
+    probabilities: np.ndarray,
+    labels: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The predictions for some clips of a clip table, one row per clip.
 
@@ -147,16 +151,17 @@ def prediction_frame(
         table: a clip table (see `ser_hf.corpora.load_corpus`).
         indices: (n,) rows of ``table`` that were tested.
         fold: number of the fold that they are the test part of.
-        probabilities: (n, 8) in the order of `LABELS`, rows that sum to 1.
+        probabilities: (n, labels), rows that sum to 1.
+        labels: of the columns (default: the table's).
 
     Returns:
         Columns clip, corpus, speaker, gender, intensity, fold, emotion, predicted and ``p_<label>`` (float32).
     """
-    indices = np.asarray(indices)
+    indices, labels = np.asarray(indices), labels or table.features["emotion"].names
     probabilities = np.asarray(probabilities, dtype=np.float32)
-    if probabilities.shape != (len(indices), len(LABELS)):
+    if probabilities.shape != (len(indices), len(labels)):
         raise RunError(
-            f"fold {fold}: {len(indices)} clips need probabilities of shape {(len(indices), len(LABELS))}, "
+            f"fold {fold}: {len(indices)} clips need probabilities of shape {(len(indices), len(labels))}, "
             f"not {probabilities.shape}"
         )
     kept = [name for name in ("clip", "corpus", "speaker", "gender", "intensity") if name in table.column_names]
@@ -164,9 +169,9 @@ def prediction_frame(
     frame = frame[kept].assign(
         fold=np.full(len(indices), fold, dtype=np.int16),
         emotion=table.features["emotion"].int2str(frame["emotion"].tolist()),
-        predicted=[LABELS[index] for index in probabilities.argmax(axis=1)],
+        predicted=[labels[index] for index in probabilities.argmax(axis=1)],
     )
-    columns = {PROBABILITY_PREFIX + label: probabilities[:, index] for index, label in enumerate(LABELS)}
+    columns = {PROBABILITY_PREFIX + label: probabilities[:, index] for index, label in enumerate(labels)}
     return frame.assign(**columns)
 
 
@@ -212,19 +217,18 @@ def _check(frame: pd.DataFrame, path: Path) -> None:
             corpus, clip = frame.loc[rows, ["corpus", "clip"]].iloc[0]
             raise error(f"{problem.format(n=int(rows.sum()))}, such as {corpus}/{clip}")
 
-    expected = [*CLIP_COLUMNS, *(PROBABILITY_PREFIX + label for label in LABELS)]
-    missing = [column for column in expected if column not in frame.columns]
+    missing = [column for column in CLIP_COLUMNS if column not in frame.columns]
     if missing:
         raise error(f"columns are missing: {', '.join(missing)}")
     if frame.empty:
         raise error("there are no predictions in it")
-    for column in ("emotion", "predicted"):
-        unknown = sorted({str(value) for value in frame[column]} - set(LABELS))
-        if unknown:
-            raise error(f"column {column} holds unknown labels: {', '.join(unknown)}")
     probabilities, names = probability_matrix(frame)
-    if names != list(LABELS):
-        raise error(f"the p_ columns must be those of {', '.join(LABELS)}, in this order")
+    for column in ("emotion", "predicted"):
+        unknown = sorted({str(value) for value in frame[column]} - set(names))
+        if unknown:
+            raise error(f"column {column} holds labels without a column of probabilities: {', '.join(unknown)}")
+    if set(names) == set(LABELS) and names != list(LABELS):
+        raise error(f"the p_ columns must be in the order of {', '.join(LABELS)}")
     refuse(frame.duplicated(["corpus", "clip"]).to_numpy(), "{n} clips are there more than once")
     # Written so that NaN fails too.
     sums_to_1 = (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE) & (probabilities >= 0).all(axis=1)

@@ -36,8 +36,9 @@ def confidence_bins(confidence: np.ndarray) -> np.ndarray:
 
 
 def speaker_ids(frame: pd.DataFrame) -> np.ndarray:
-    """Number the speakers of a table of predictions 0, 1, ...; one int per row."""
-    return frame.groupby(["corpus", "speaker"], sort=True).ngroup().to_numpy()
+    """Number the speakers of a table of predictions 0, 1, ...; a clip whose speaker is not known counts as its own."""
+    speakers = frame["speaker"].where(frame["speaker"].notna(), "clip " + frame.index.astype(str))
+    return frame.assign(speaker=speakers).groupby(["corpus", "speaker"], sort=True).ngroup().to_numpy()
 
 
 def resampled_counts(n_speakers: int, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> np.ndarray:

@@ -18,7 +18,7 @@ from ser_hf.hub import HUB_ID, split_revision, trained_on
 from ser_hf.hub.card_arguments import card_arguments
 from ser_hf.hub.evaluation import CardError, Evaluation, words
 from ser_hf.hub.evidence import WEIGHTS, read_config, read_evaluations, read_json
-from ser_hf.labels import GENDER_NAMES, LABELS
+from ser_hf.labels import GENDER_NAMES, LABELS, in_order
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_card.md"
@@ -172,7 +172,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Evaluation 
         "parameters": words(config.get("parameters", {})),
         "cross_validation_accuracy": config.get("cross_validation_accuracy"),
         "layers": config.get("encoder_layers", config.get("num_hidden_layers", 0)),
-        "labels": [label for label in LABELS if label in config.get("id2label", dict(enumerate(LABELS))).values()],
+        "labels": in_order(config.get("id2label", dict(enumerate(LABELS))).values()),
         "base_model": base_model and split_revision(base_model)[0],
         "n_parameters": _count_parameters(model_folder / WEIGHTS),
         "window": window,

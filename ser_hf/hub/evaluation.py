@@ -89,7 +89,8 @@ class Evaluation:
     def speaker_independent(self) -> bool:
         """Whether no test speaker was in the training data."""
         known = PROTOCOLS.get(self.protocol)
-        return known is not None and known.speaker_independent and not self.run.get("heard_in_training")
+        are_known = self.frame["speaker"].notna().all()
+        return known is not None and known.speaker_independent and are_known and not self.run.get("heard_in_training")
 
     @property
     def folds(self) -> list[int]:

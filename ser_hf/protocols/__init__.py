@@ -72,6 +72,12 @@ PROTOCOLS = {
         speaker_independent=False,
         n_folds=5,
     ),
+    "group": Protocol(
+        "speaker-disjoint folds",
+        "cross-validation with speakers apart, stratified by label: no speaker is in training and test",
+        is_stored=False,
+    ),
+    "split": Protocol("the test split of the recordings", "the split that comes with the recordings", is_stored=False),
     "full": Protocol(
         "all clips", "all clips train, none is tested", divides=False, is_stored=False, has_validation=False
     ),

@@ -8,6 +8,7 @@ tested in the same fold whatever its corpus is pooled with.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
         SplitError: not all or not only the actors of RAVDESS; "emobox", whose folds are RAVDESS's, for another corpus;
             too few clips for "random".
     """
-    speakers = dict(zip(table["speaker"][:], table["gender"][:], strict=True))
+    if protocol == "group":
+        return divide_speakers(table)
     if set(table["corpus"][:]) == {"ravdess"}:
-        missing, unknown = sorted(set(ACTORS) - set(speakers)), sorted(set(speakers) - set(ACTORS))
+        speakers = set(table["speaker"][:])
+        missing, unknown = sorted(set(ACTORS) - speakers), sorted(speakers - set(ACTORS))
         if missing:
             raise SplitError(f"protocol {protocol!r} needs all 24 actors of RAVDESS; missing: {', '.join(missing)}")
         if unknown:
@@ -39,7 +42,7 @@ def definition_of(table: Dataset, protocol: str) -> dict[str, Any]:
     if protocol == "actor":
         return deal_speakers(table)
     if protocol == "loao":
-        return leave_one_out(speakers)
+        return leave_one_out(dict(zip(table["speaker"][:], table["gender"][:], strict=True)))
     if protocol == "random":
         return draw_random_definition(table.select(np.argsort(table["clip"][:])))
     raise SplitError(
@@ -84,6 +87,34 @@ def deal_speakers(table: Dataset) -> dict[str, Any]:
         "speakers dealt to five folds by gender and number of clips; validation: a man and a woman of the next fold"
     )
     return {"source": source, "column": "speaker", "folds": folds}
+
+
+def divide_speakers(table: Dataset) -> dict[str, Any]:
+    """The definition of "group": scikit-learn's StratifiedGroupKFold, five folds or, with fewer speakers, one for each.
+
+    Those whom the next fold tests validate, where four folds or more leave enough speakers to train on.
+
+    Raises:
+        SplitError: the speakers of clips are not known, or there is only one.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    speakers, labels = np.array(table["speaker"][:], dtype=object), np.array(table["emotion"][:])
+    corpus, names = table["corpus"][0], sorted({str(speaker) for speaker in speakers})
+    if None in speakers:
+        raise SplitError(f"{corpus}: protocol 'group' needs the speaker of every clip; give them, or take 'random'")
+    if len(names) < 2:
+        raise SplitError(f"{corpus}: all clips are of speaker {names[0]}; protocol 'group' needs two, or take 'random'")
+    splitter = StratifiedGroupKFold(min(N_FOLDS, len(names)), shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a label that fewer speakers than folds have
+        tested = [sorted(set(speakers[test])) for _, test in splitter.split(labels, labels, speakers)]
+    following = [*tested[1:], *tested[:1]] if len(tested) > 3 else [[]] * len(tested)
+    folds = [
+        {"index": index, "test": test, "validation": validation}
+        for index, (test, validation) in enumerate(zip(tested, following, strict=True))
+    ]
+    return {"source": "scikit-learn's StratifiedGroupKFold over speakers", "column": "speaker", "folds": folds}
 
 
 def leave_one_out(genders: dict[str, str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def make_folds(
         table: a clip table, of one corpus or of several, with or without columns as `fold_columns` makes them.
         protocol: one of `ser_hf.protocols.PROTOCOLS`. "actor", "random" and "develop" have folds 0 to 4, "emobox"
             (RAVDESS alone) 1 to 6, "loao" (one corpus alone) one per speaker from 1, "loco" one per corpus, "full" and
-            "cross" one fold 0.
+            "cross" one fold 0; "group" has up to five, "split" (the column of that name) one fold 0.
         folds: only these folds, in this order, by number or by name (for "loco", the corpus).
         test_corpora: see `cross_fold` and `loco_folds`.
 
@@ -71,6 +71,8 @@ def make_folds(
         made = [cross_fold(table, test_corpora)]
     elif protocol == "loco":
         made = loco_folds(table, test_corpora)
+    elif protocol == "split":
+        made = [given_fold(table)]
     elif protocol == "develop":
         made = development_folds(make_folds(table, "actor"))
     else:
@@ -173,6 +175,24 @@ def loco_folds(table: Dataset, test_corpora: Sequence[str] = ()) -> list[Fold]:
         train = np.isin(corpora, training) & ~tested
         made.append(Fold(index, np.flatnonzero(train), NOBODY, _with_known_label(table, tested, train), name=name))
     return made
+
+
+def given_fold(table: Dataset) -> Fold:
+    """One fold 0: the column `split` says "train", "validation" or "test".
+
+    Raises:
+        SplitError: there is no such column, it names nothing to test, or a speaker is in two splits.
+    """
+    if "split" not in table.column_names:
+        raise SplitError("protocol 'split' needs a column split with train, test and perhaps validation")
+    split = np.array(table["split"][:])
+    fold = Fold(0, *(np.flatnonzero(split == name) for name in ("train", "validation", "test")))
+    if not len(fold.test):
+        raise SplitError("column split has no row with test")
+    known = np.array([speaker is not None for speaker in table["speaker"][:]])
+    if known.all():
+        _check_disjoint(speakers_of(table), "split", [fold])
+    return fold
 
 
 def development_folds(folds: Sequence[Fold]) -> list[Fold]:
