@@ -38,10 +38,10 @@ TEXT = """# Adapting to a speaker
 
 Made by `python -m experiments.adaptation` from kept predictions. For each speaker, n recordings are drawn at random and
 given to the method of `EmotionClassifier.adapt` (`ser_hf/adapt.py`), with the other speakers of the run as reference.
-The figure is the change of accuracy, in points, on the speaker's recordings that were not drawn: the mean over speakers
-and {draws} draws. *A mix of emotions* draws from all recordings of the speaker; *mostly neutral* nine neutral ones in ten
-(with replacement, since a speaker has only a few); *neutral, said so* neutral ones, with `neutral=True`. The constants
-of the method are round numbers, and were not fitted to these runs.
+The figure is the change of accuracy, in points, on the speaker's recordings that were not drawn: the mean over the
+speakers and {draws} draws. *A mix of emotions* draws from all recordings of the speaker; *mostly neutral* nine neutral
+ones in ten (with replacement, since a speaker has only a few); *neutral, said so* neutral ones, with `neutral=True`.
+The constants of the method are round numbers, and were not fitted to these runs.
 """
 
 
