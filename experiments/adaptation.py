@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_hf.adapt import make_reference, shifted, speaker_shift
+from ser_hf.adapt import in_label_order, make_reference, shifted, speaker_shift
 from ser_hf.command_line import CommandParser
 from ser_hf.evaluation.markdown import table
 from ser_hf.evaluation.metrics import label_indices, probability_matrix
@@ -72,7 +72,9 @@ def gain(
     for speaker in np.unique(speakers):
         own = np.flatnonzero(speakers == speaker)
         others = speakers != speaker
-        reference = make_reference(probabilities[others], speakers[others], labels[others], names)
+        reference = in_label_order(
+            make_reference(probabilities[others], speakers[others], labels[others], names), names
+        )
         for draw in range(DRAWS):
             used = draw_recordings(own, is_neutral[own], kind, count, np.random.default_rng(draw))
             tested = np.setdiff1d(own, used)

@@ -8,7 +8,7 @@ the same label, so that it follows less what the speaker happened to express. It
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,38 +33,44 @@ def make_reference(
         names: of the labels, in the order of the columns.
 
     Returns:
-        ``mean`` (labels,): mean log-probabilities, each speaker weighing the same; ``by_label`` (labels, labels): of
-        the clips that got each label; ``neutral`` (labels,): of neutral clips, where there is that label.
+        ``labels``, the names; ``mean`` (labels,): mean log-probabilities, each speaker weighing the same; ``by_label``
+        (labels, labels): of the clips that got each label; ``neutral`` (labels,): of neutral clips, where there are any.
     """
     logs, predicted = log_probabilities(probabilities), probabilities.argmax(axis=1)
     mean = _mean_of_speakers(logs, speakers)
-    by_label = [
-        logs[predicted == index].mean(axis=0) if (predicted == index).any() else mean for index in range(len(names))
-    ]
-    reference: Reference = {"mean": mean.tolist(), "by_label": np.array(by_label).tolist()}
-    if "neutral" in names and (labels == list(names).index("neutral")).any():
-        is_neutral = labels == list(names).index("neutral")
-        reference["neutral"] = _mean_of_speakers(logs[is_neutral], speakers[is_neutral]).tolist()
-    return {name: np.round(values, 4).tolist() for name, values in reference.items()}
+    of_label = [predicted == index for index in range(len(names))]
+    reference = {"mean": mean, "by_label": [logs[rows].mean(axis=0) if rows.any() else mean for rows in of_label]}
+    is_neutral = np.array(names)[labels] == "neutral"
+    if is_neutral.any():
+        reference["neutral"] = _mean_of_speakers(logs[is_neutral], speakers[is_neutral])
+    return {"labels": list(names), **{name: np.round(values, 4).tolist() for name, values in reference.items()}}
 
 
-def speaker_shift(probabilities: np.ndarray, reference: Reference, neutral: bool = False) -> np.ndarray:
+def in_label_order(reference: Reference | None, labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """A reference as arrays whose columns are in the order of some labels; empty where it is of others."""
+    if not reference or sorted(reference["labels"]) != sorted(labels):
+        return {}
+    order = [reference["labels"].index(label) for label in labels]
+    arrays = {name: np.array(values)[..., order] for name, values in reference.items() if name != "labels"}
+    return arrays | {"by_label": arrays["by_label"][order]}
+
+
+def speaker_shift(probabilities: np.ndarray, reference: Mapping[str, np.ndarray], neutral: bool = False) -> np.ndarray:
     """What to subtract from the log-probabilities of a speaker.
 
     Args:
         probabilities: (recordings, labels) of the speaker.
-        reference: see `make_reference`.
+        reference: see `in_label_order`.
         neutral: the recordings are neutral; else they are a mix of what the speaker expresses.
 
     Returns:
         (labels,)
     """
     logs = log_probabilities(probabilities)
-    mean, by_label = np.array(reference["mean"]), np.array(reference["by_label"])
     if neutral:
-        return NEUTRAL_SHARE * (logs.mean(axis=0) - np.array(reference["neutral"]))
-    of_mix = logs.mean(axis=0) - mean
-    within_labels = (logs - by_label[logs.argmax(axis=1)]).mean(axis=0)
+        return NEUTRAL_SHARE * (logs.mean(axis=0) - reference["neutral"])
+    of_mix = logs.mean(axis=0) - reference["mean"]
+    within_labels = (logs - reference["by_label"][logs.argmax(axis=1)]).mean(axis=0)
     return (of_mix + within_labels) / 2 * len(logs) / (len(logs) + SHRINKAGE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ser_hf.adapt import LEAST, Reference, in_label_order, shifted, speaker_shift
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, check_speech, read_audio, speech_windows
 from ser_hf.audio.quality import quality_doubts
 from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
@@ -143,6 +145,8 @@ class EmotionClassifier:
             on clips that the model was not trained on.
         metrics: the contents of the model's ``metrics.json`` (`ser_hf.evaluation.metrics`); None without one.
         trained_on: the corpora that the model was trained on; empty where its ``config.json`` does not say.
+        reference: how other speakers look to the model (`ser_hf.adapt`); None where its ``config.json`` does not
+            say.
     """
 
     def __init__(
@@ -153,6 +157,7 @@ class EmotionClassifier:
         metrics: dict[str, Any] | None = None,
         answer_threshold: float = ANSWER_THRESHOLD,
         trained_on: list[str] | None = None,
+        reference: Reference | None = None,
     ) -> None:
         self.name = name
         self.trained_on = trained_on or []
@@ -162,6 +167,8 @@ class EmotionClassifier:
         self._order = [model.labels.index(label) for label in self.labels]
         self.model = model
         self.metrics = metrics
+        self.reference = reference
+        self.shift = np.zeros(len(self.labels))  # of one speaker (see `adapt`)
 
     @classmethod
     def from_pretrained(
@@ -203,6 +210,7 @@ class EmotionClassifier:
         if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
             raise ModelError(f"{model}: answer_threshold in its config.json is {threshold!r:.200}, not between 0 and 1")
         facts = {"metrics": _read_metrics(folder), "answer_threshold": threshold, "trained_on": trained_on(folder)}
+        facts["reference"] = config.get("speaker_reference")
         if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
@@ -267,6 +275,61 @@ class EmotionClassifier:
                 batch, n_windows = [], 0
         yield from self._predict_batch(batch, batch_size)
 
+    def embed(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """What the head of the network sees of recordings, for search, clustering or a model of one's own.
+
+        Args:
+            sources: each as in `predict`; the embeddings of the windows of a longer one are averaged.
+            batch_size: recordings read at a time.
+
+        Returns:
+            float32 (recordings, hidden size).
+
+        Raises:
+            ModelError: the model is no network, or its ONNX file was exported without embeddings.
+            AudioError: a recording cannot be read, is silent, or is too short.
+        """
+        rows = list(self.embed_many(sources, batch_size))
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def embed_many(self, sources: Iterable[Any], batch_size: int = BATCH_SIZE) -> Iterator[np.ndarray]:
+        """As `embed`, one float32 (hidden size,) after the other, for any number of recordings."""
+        model: Any = self.model
+        if not hasattr(model, "embeddings"):
+            raise ModelError(f"{self.name} is no network, and has no embeddings; take one such as ser-whisper")
+        remaining = iter(sources)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            read = [self._read(source, None) for source in batch]
+            found = model.embeddings([one.samples[start:end] for one, windows in read for start, end in windows])
+            for part in np.split(found, np.cumsum([len(windows) for _, windows in read])[:-1]):
+                yield part.mean(axis=0)
+
+    def adapt(self, sources: Iterable[Any], neutral: bool = False) -> EmotionClassifier:
+        """A copy of this classifier, adapted to one speaker by a few of their recordings, without labels.
+
+        It subtracts from log-probabilities what is particular to the speaker (`ser_hf.adapt`), and assumes that the
+        recordings are a mix of what the speaker expresses. What it gains: reports/adaptation.md.
+
+        Args:
+            sources: recordings of one speaker, each as in `predict`; two or more, or one that is neutral.
+            neutral: all of them are neutral.
+
+        Raises:
+            ModelError: the model does not say how other speakers look to it, or knows no neutral.
+            AudioError: fewer recordings than that can be used.
+        """
+        reference = in_label_order(self.reference, self.labels)
+        if ("neutral" if neutral else "mean") not in reference:
+            raise ModelError(f"{self.name} cannot be adapted so: its config.json has no reference of other speakers")
+        found = list(self.predict_many(sources))
+        used = [list(one.scores.values()) for one in found if not isinstance(one, AudioError)]
+        least = 1 if neutral else LEAST
+        if len(used) < least:
+            raise AudioError(f"adapting to a speaker takes {least} or more usable recordings, not {len(used)}")
+        adapted = copy.copy(self)
+        adapted.shift = self.shift + speaker_shift(np.array(used), reference, neutral)
+        return adapted
+
     def _read(self, source: Any, max_seconds: float | None) -> _Read:
         recording = source if isinstance(source, Recording) else read_audio(source, max_seconds=max_seconds)
         if recording.sample_rate != SAMPLE_RATE:
@@ -310,7 +373,8 @@ class EmotionClassifier:
             rows.append(found[0])
             distances.append(np.broadcast_to(found[1], len(batch)))
         ordered = np.concatenate(rows).astype(np.float64)[:, self._order]
-        return ordered / ordered.sum(axis=1, keepdims=True), np.concatenate(distances)
+        ordered /= ordered.sum(axis=1, keepdims=True)
+        return shifted(ordered, self.shift) if self.shift.any() else ordered, np.concatenate(distances)
 
     def _prediction(
         self, recording: Recording, windows: list[tuple[int, int]], rows: np.ndarray, distance: float

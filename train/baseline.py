@@ -5,9 +5,12 @@ Examples:
     python -m train.baseline --model svm --protocol actor --output_dir runs/svm-actor
     python -m train.baseline --recipe train/recipes/svm-smote.yaml --protocol random
     python -m train.baseline --model knn --features mfcc,pitch --folds 0 --output_dir runs/knn-quick
+    python -m train.baseline --dataset my_clips --features embeddings --output_dir runs/mine
 
 With ``--protocol full`` nothing is tested: the model is fitted on every clip and written as a model folder. All other
 protocols also write ``importance.json``, the permutation importance of each feature group on the test clips.
+``--features embeddings`` fits a logistic regression on the embeddings of a network, and saves it as that network with a
+new head.
 Exit status: 0, 1 if results could not be written, 2 if arguments or data allow no run.
 """
 
@@ -16,8 +19,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,7 @@ from train.common import (
     read_references,
     require,
 )
+from train.embeddings import EMBEDDINGS, FAMILY, embedding_table, load_network, save_with_head
 from train.publishing.model import describe_model
 
 IMPORTANCE = "importance.json"
@@ -66,8 +71,9 @@ class BaselineArguments:
     output_dir: str | None = option(None, "Run folder (default: runs/MODEL-PROTOCOL).")
     overwrite_output_dir: bool = option(False, "Replace a run folder that exists.")
     features: str | None = option(
-        None, f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."
+        None, f"'embeddings', or feature groups out of: {', '.join(GROUPS)} (default: the model's)."
     )
+    base_model: str = option("models/ser-whisper", "With --features embeddings: the network that gives them.")
     smote: bool = option(False, "Oversample rare emotions by synthetic clips (SMOTE) in training.")
     importance_repeats: int = option(
         5, "Permutations of each feature group over the test clips, for importance.json (0: none)."
@@ -79,11 +85,17 @@ class BaselineArguments:
         None, "With --protocol full: runs, separated by commas, whose figures go into the model's card."
     )
 
+    def __post_init__(self) -> None:
+        if self.features == EMBEDDINGS:
+            self.model = FAMILY
+
     @property
     def groups(self) -> list[str]:
         """The chosen feature groups, or those of the model."""
         if self.features is None:
             return list(FAMILIES[self.model].groups)
+        if self.features == EMBEDDINGS:
+            return [EMBEDDINGS]
         groups = list(dict.fromkeys(chosen_names(self.features, list(GROUPS), "--features")))
         feature_names(groups)  # fails where a package is missing
         return groups
@@ -102,14 +114,20 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     """Fit and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     started = time.perf_counter()
     groups, references = baseline.groups, check_arguments(data, baseline)
+    network = load_network(baseline.base_model) if groups == [EMBEDDINGS] else None
     table = load_clip_table(data)
     folds = make_data_folds(table, data)
     fingerprint = corpus_fingerprint(table)  # first of all: a clip may be gone later
     folder = create_run(
         baseline.output_dir or f"runs/{baseline.model}-{data.protocol}", overwrite=baseline.overwrite_output_dir
     )
-    cache_dir = None if baseline.no_cache else default_cache_dir()
-    features = extract_table(table["audio"], groups, n_jobs=baseline.n_jobs, cache_dir=cache_dir)
+    if network is None:
+        cache_dir = None if baseline.no_cache else default_cache_dir()
+        features = extract_table(table["audio"], groups, n_jobs=baseline.n_jobs, cache_dir=cache_dir)
+        save: Callable[[ClassicalModel, Path], Path] = save_classical
+    else:
+        features = embedding_table(network, table["audio"])
+        save = partial(save_with_head, network=network)
     extracted = time.perf_counter()
     print(f"{features.shape[1]} features of {len(table)} clips in {extracted - started:.0f} s", flush=True)
 
@@ -119,14 +137,15 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         records.append(record)
         line = f"Fold {fold.index}: cross-validation {record['cross_validation_accuracy']:.3f}"
         if len(fold.test):
-            model_folder = save_classical(model, folder / f"fold{fold.index}" / "model")
+            model_folder = save(model, folder=folder / f"fold{fold.index}" / "model")
             record["model_bytes"] = sum(path.stat().st_size for path in model_folder.iterdir())
-            record["milliseconds_per_clip"] = milliseconds_per_clip(model, table.select(fold.test)["audio"])
+            if network is None:
+                record["milliseconds_per_clip"] = milliseconds_per_clip(model, table.select(fold.test)["audio"])
             tested = features.iloc[fold.test]
             scores = model.predict_features(tested, table.features["emotion"].names)
             frame = prediction_frame(table, fold.test, fold.index, scores)
             frames.append(frame)
-            if baseline.importance_repeats:
+            if baseline.importance_repeats and network is None:
                 importances[fold.index] = group_importance(
                     model, tested, frame["emotion"], groups, baseline.seed, baseline.importance_repeats
                 )
@@ -150,7 +169,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         print(summary(finish_run(folder, frames)))
     else:
         with replacing_folder(folder / "model") as part:
-            save_classical(model, part)
+            save(model, folder=part)
             if references:
                 describe_model(part, references, f"ser-{baseline.model}")
     print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -49,6 +50,10 @@ FAMILIES: dict[str, Family] = {
         lambda n, rows: {"C": [2, 8], "gamma": [0.25 / n, 0.5 / n, 1 / n]},
     ),
     "svm-textbook": Family(SVC(break_ties=True), lambda n, rows: {"C": [1, 10, 100]}, groups=("textbook",)),
+    "logistic": Family(
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+        lambda n, rows: {"C": [2 / rows, 20 / rows, 200 / rows]},
+    ),
     "knn": Family(
         KNeighborsClassifier(algorithm="brute"),
         lambda n, rows: {
@@ -93,4 +98,6 @@ def model_logits(model: BaseEstimator, rows: np.ndarray) -> np.ndarray:
     """Logits of a support vector machine, or logarithms of another model's probabilities: (rows, labels)."""
     if isinstance(model, SVC):
         return pairwise_logits(model, rows)
+    if isinstance(model, LogisticRegression):
+        return model.predict_log_proba(rows)  # logits up to a constant, so that a linear layer can stand for it
     return np.log(np.maximum(model.predict_proba(rows), MIN_PROBABILITY))

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ser_hf.models import ModelError
-from ser_hf.models.neural import output_layer
+from ser_hf.models.neural import output_layer, without_head
 
 ABSENT_LOGIT = -10.0  # of a label that no training clip has
 TOLERANCE = 1e-7  # of the gradient: at scikit-learn's 1e-4, predictions still move by 0.002 with the order of sums
@@ -43,21 +42,13 @@ def pooled_features(
     batches = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collator)
     model.eval()
-    # With the linear layers taken out, the stock forward pass returns the pooled hidden states as its logits.
-    linear = {name: module for name, module in model.named_modules() if module is output_layer(model)}
-    linear |= {"projector": model.projector} if hasattr(model, "projector") else {}
-    for name in linear:
-        model.set_submodule(name, nn.Identity())
-    try:
-        features, labels = [], []
+    features, labels = [], []
+    with without_head(model):
         for batch in tqdm(loader, desc="Fitting the head", leave=False):
             labels.append(batch.pop("labels").argmax(-1).numpy())
             inputs = {key: value.to(model.device) for key, value in batch.items() if key != "masked"}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
                 features.append(model(**inputs).logits.float().cpu().numpy())
-    finally:
-        for name, module in linear.items():
-            model.set_submodule(name, module)
     back = np.argsort(order)
     return np.concatenate(features)[back], np.concatenate(labels)[back]
 
@@ -98,6 +89,18 @@ def fit_head(
     bias = np.full(output.out_features, ABSENT_LOGIT)
     weight[present] = rows / scaler.scale_
     bias[present] = intercepts - weight[present] @ scaler.mean_
+    set_head(model, weight, bias)
+
+
+@torch.no_grad()
+def set_head(model: PreTrainedModel, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Set the head to a linear classifier of the pooled output of the encoder.
+
+    Args:
+        model: changed in place.
+        weight, bias: (labels, hidden size) and (labels,).
+    """
+    output = output_layer(model)
     projector = getattr(model, "projector", None)
     if projector is not None:
         # The product of the two linear layers is the classifier: its singular vectors fill the first rows of the

@@ -7,13 +7,14 @@ architectures, those of `ser_hf.models.scratch` carry their code and need ``trus
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,19 @@ class NeuralModel:
         """
         return self._forward(clips, layer)[1]
 
+    def embeddings(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """What the head sees of each clip: the encoder's output pooled over time, float32 (clips, hidden size)."""
+        return self._encoder._forward(clips)[0]
+
+    @cached_property
+    def _encoder(self) -> NeuralModel:
+        model = copy.deepcopy(self.model)
+        remove_head(model)
+        return _Encoder(model, self.feature_extractor)
+
+    def _outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(logits.float(), dim=-1)
+
     def _forward(self, clips: Sequence[np.ndarray], layer: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities, and the mean over time of a layer's output; clips are split among threads."""
         threads = torch.get_num_threads() if self.model.device.type == "cpu" else 1
@@ -98,9 +112,16 @@ class NeuralModel:
         inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         options = {} if layer is None else {"output_hidden_states": True}  # custom architectures have none
         output = self.model(**inputs.to(self.model.device), **options)
-        rows = torch.softmax(output.logits.float(), dim=-1).cpu().numpy()
+        rows = self._outputs(output.logits).cpu().numpy()
         states = output.logits[:, :0] if layer is None else output.hidden_states[layer].float().mean(dim=1)
         return rows, states.cpu().numpy()
+
+
+class _Encoder(NeuralModel):
+    """A network without its head: its outputs are embeddings."""
+
+    def _outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.float()
 
 
 @cache
@@ -183,6 +204,29 @@ def _check_files(folder: Path) -> None:
 def output_layer(model: PreTrainedModel) -> nn.Linear:
     """The last linear layer, whose outputs are the logits."""
     return [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def remove_head(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Take the linear layers out and return them by name.
+
+    The stock forward pass then returns the encoder's output, pooled over time, as its logits.
+    """
+    linear = {name: module for name, module in model.named_modules() if module is output_layer(model)}
+    linear |= {"projector": model.projector} if hasattr(model, "projector") else {}
+    for name in linear:
+        model.set_submodule(name, nn.Identity())
+    return linear
+
+
+@contextlib.contextmanager
+def without_head(model: PreTrainedModel) -> Iterator[None]:
+    """Take the head out for a while (see `remove_head`)."""
+    linear = remove_head(model)
+    try:
+        yield
+    finally:
+        for name, module in linear.items():
+            model.set_submodule(name, module)
 
 
 def save_neural(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin, folder: str | Path) -> Path:

@@ -8,16 +8,21 @@ import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ser_hf import models
+from ser_hf.adapt import make_reference
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import EmotionClassifier, likeliest
 from ser_hf.errors import SerHfError
+from ser_hf.evaluation.metrics import label_indices, probability_matrix
+from ser_hf.evaluation.runs import read_predictions
+from ser_hf.evaluation.statistics import speaker_ids
 from ser_hf.hub import files_below
 from ser_hf.hub.card import write_card
-from ser_hf.hub.evidence import CardError, add_evaluation, check_metrics
+from ser_hf.hub.evidence import CardError, add_evaluation, check_metrics, read_json
 from ser_hf.models import ModelError
 from ser_hf.models.familiarity import FILE as FAMILIARITY
 from ser_hf.models.neural import NeuralModel
@@ -60,10 +65,19 @@ def describe_model(folder: Path, runs: Sequence[str | Path], name: str) -> None:
     """
     for run in runs:
         add_evaluation(folder, run)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"speaker_reference": speaker_reference(runs[0])})
     shutil.copyfile(EXAMPLE_CLIP, folder / EXAMPLE)
     prediction = EmotionClassifier.from_pretrained(folder).predict(folder / EXAMPLE)
     write_json(folder / ANSWER, {"label": prediction.label, "scores": prediction.to_dict()["scores"]})
     write_card(folder, name)
+
+
+def speaker_reference(run: str | Path) -> dict[str, Any]:
+    """How unseen speakers look to a model, from a run's predictions, for `EmotionClassifier.adapt`."""
+    frame = read_predictions(run)
+    probabilities, names = probability_matrix(frame)
+    return make_reference(probabilities, speaker_ids(frame), label_indices(frame), names)
 
 
 def copy_model(folder: Path, staged: Path) -> None:
