@@ -21,7 +21,7 @@ class Limits:
         megabytes: size of one recording.
         seconds: length of one recording.
         batch_files: recordings in one batch, those in archives among them.
-        batch_megabytes: size of one batch, and of what its archives hold when unpacked.
+        batch_megabytes: size of the recordings of one batch, unpacked, and of one upload.
         batch_minutes: work on one batch; the rest is reported as left out.
         live_seconds: one listening of the live tab, which then stops by itself.
         live_at_once: microphones that are listened to at the same time.

@@ -71,7 +71,7 @@ def served_page(*options: str, stderr: IO[str] | None = None) -> Iterator[tuple[
     )
     address = f"http://127.0.0.1:{port}/"
     try:
-        while not _answers(address):
+        while not _responds(address):
             if process.poll() is not None or time.perf_counter() - started > PATIENCE_SECONDS:
                 raise RuntimeError("the page did not start")
             time.sleep(0.05)
@@ -90,7 +90,7 @@ def resident_megabytes(process_id: int) -> float:
     return size + sum(map(resident_megabytes, map(int, children)))
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     try:
         return urllib.request.urlopen(address, timeout=5).status == 200
     except (urllib.error.URLError, OSError):

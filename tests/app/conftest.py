@@ -15,8 +15,8 @@ from app.app import launch
 from app.page import build
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import EmotionClassifier
-from tests.app.asking import client_of
 from tests.app.browser import free_port
+from tests.app.http_requests import client_of
 from tests.synthetic import make_clip
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 

@@ -15,8 +15,8 @@ import soundfile
 from app.app import SIGNALS, build_parser, main
 from app.page import CLOSING
 from ser_hf.audio import SAMPLE_RATE
-from tests.app.asking import ask, first_lines, upload
 from tests.app.browser import free_port
+from tests.app.http_requests import first_lines, submit, upload
 from tests.synthetic import make_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -74,12 +74,12 @@ def served(model_folders, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Cl
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_page_and_tells_who_waits(served, number, tmp_path):
-    """More wait than may get their answer within the grace; a second signal changes nothing."""
+    """More wait than may get their result within the grace; a second signal changes nothing."""
     process, client, uploads = served
     recording = tmp_path / "long.flac"  # the longest that is taken, which is work for a while
     soundfile.write(recording, np.resize(make_clip("happy", seconds=4), 590 * SAMPLE_RATE), SAMPLE_RATE)
     (path,) = upload(client, recording.name, recording.read_bytes()).json()
-    waiting = [ask(client, path) for _ in range(6)]
+    waiting = [submit(client, path) for _ in range(6)]
     with ThreadPoolExecutor() as pool:
         responses = [pool.submit(first_lines, client, path, 2) for path in waiting]
         time.sleep(1)  # they are read

@@ -20,8 +20,17 @@ from app.app import launch
 from app.guard import Guard
 from app.limits import Limits
 from app.page import NOT_USABLE, build
-from tests.app.asking import PATIENCE_SECONDS, UPLOADS, ask, client_of, file_at, first_lines, upload, words_of
 from tests.app.browser import free_port
+from tests.app.http_requests import (
+    PATIENCE_SECONDS,
+    UPLOADS,
+    client_of,
+    file_at,
+    first_lines,
+    message_of,
+    submit,
+    upload,
+)
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -54,12 +63,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def call(http: httpx.Client, data: object, name: str = "analyze") -> str:
-    """What the API says to a request that gets no answer."""
+    """The API's message to a request without a result."""
     body = data if isinstance(data, (str, bytes)) else json.dumps({"data": data})
     joined = http.post(f"gradio_api/call/{name}", content=body, headers={"Content-Type": "application/json"})
     if joined.status_code != 200:
         assert 400 <= joined.status_code < 500, joined.text
-        return words_of(joined)
+        return message_of(joined)
     event, data = first_lines(http, f"gradio_api/call/{name}/{joined.json()['event_id']}", 2)
     assert event == "event: error", (event, data)
     return json.loads(data.removeprefix("data: "))["error"]
@@ -92,7 +101,7 @@ def test_page_asks_no_address_that_a_request_names(http, recordings, monkeypatch
         assert call(http, [[value]], "batch")
     # A real upload beside an address: the upload is read, and the address is not.
     (path,) = upload(http, "clip.wav", (recordings / "bad.wav").read_bytes()).json()
-    assert '"unreadable"' in http.get(ask(http, path, url=address)).text
+    assert '"unreadable"' in http.get(submit(http, path, url=address)).text
     for route in ("gradio_api/file=", "gradio_api/file/", "gradio_api/proxy=", "file=", "proxy="):
         for method in ("GET", "HEAD"):
             assert http.request(method, route + address).status_code in (403, 404, 405)
@@ -128,11 +137,11 @@ def test_api_refuses_what_it_cannot_read(http, body):
 
 def test_api_refuses_large_bodies_announced_or_not(http):
     body = json.dumps({"data": ["x" * 10_000_000]}).encode()
-    pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
-    for content in (body, pieces):
+    chunks = (body[start : start + 65536] for start in range(0, len(body), 65536))
+    for content in (body, chunks):
         response = http.post("gradio_api/call/analyze", content=content, headers={"Content-Type": "application/json"})
         assert response.status_code == 413
-        assert "MB" in words_of(response)
+        assert "MB" in message_of(response)
 
 
 def test_api_refuses_unknown_endpoints_and_events(http):
@@ -140,7 +149,7 @@ def test_api_refuses_unknown_endpoints_and_events(http):
     for path in ("call/nothing", "call/v2/nothing", "queue/join", "nothing", "run/analyze", "api/analyze"):
         response = http.post(f"gradio_api/{path}", json={"data": [None], "fn_index": 10**6, "session_hash": "x"})
         assert 400 <= response.status_code < 500, path
-        assert words_of(response), path
+        assert message_of(response), path
     for path in ("queue/data?session_hash=nobody", "call/analyze/nobody"):
         assert "not" in " ".join(first_lines(http, f"gradio_api/{path}", 2)).lower()
 
@@ -179,7 +188,7 @@ def test_guard_serves_only_what_the_page_uses(http, path):
     with http.stream("GET", path, headers={"Host": "localhost"}) as response:  # what is served may never end
         assert response.status_code in (403, 404)
         response.read()
-    assert words_of(response)
+    assert message_of(response)
     assert http.post(path, files={"video": ("x.mp4", b"x")}).status_code in (404, 405)
 
 
@@ -198,14 +207,14 @@ NAMELESS = b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\nabc\r\n-
 def test_a_broken_upload_is_refused(http, content, content_type):
     response = http.post("gradio_api/upload", content=content, headers={"Content-Type": content_type})
     assert response.status_code == 400
-    assert words_of(response)
+    assert message_of(response)
 
 
 def test_an_upload_larger_than_a_batch_is_refused(small_address):
     with client_of(small_address) as http:
         response = upload(http, "x.wav", bytes(1_500_000))
         assert response.status_code == 413
-        assert "at most 1 MB" in words_of(response)
+        assert "at most 1 MB" in message_of(response)
 
 
 def test_guard_limits_all_uploads_together(tmp_path):

@@ -47,12 +47,12 @@ def test_stop_holds_whatever_comes_late(listening, tmp_path, monkeypatch):
     live.hear(listening, first, LIMIT)
     answer = listening.stream.answer
 
-    def answer_and_be_stopped():
+    def predict_and_be_stopped():
         moment = answer()
         listening.stopped = True
         return moment
 
-    monkeypatch.setattr(listening.stream, "answer", answer_and_be_stopped)
+    monkeypatch.setattr(listening.stream, "answer", predict_and_be_stopped)
     assert live.hear(listening, second, LIMIT) is None
     assert "stopped" in live.stop(listening, LIMIT)
     assert live.hear(listening, third, LIMIT) is None

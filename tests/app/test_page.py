@@ -22,8 +22,8 @@ from app.batch import run_batch
 from app.examples import examples
 from app.limits import Limits
 from app.page import BROKEN, CLOSING, Page, build
-from tests.app.asking import ask, file_at, first_lines, upload
 from tests.app.browser import free_port
+from tests.app.http_requests import file_at, first_lines, submit, upload
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def test_api_documents_its_two_endpoints(client):
 def test_api_reports_an_upload_that_was_deleted(http):
     (path,) = upload(http, "clip.wav", b"gone").json()
     Path(path).unlink()
-    assert "clip.wav: there is no such file" in http.get(ask(http, path)).text
+    assert "clip.wav: there is no such file" in http.get(submit(http, path)).text
 
 
 def test_page_is_built_without_ffprobe(analyser, tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def held(analyser, monkeypatch) -> Iterator[threading.Event]:
     let.set()
 
 
-def test_full_queue_refuses_in_words(analyser, recordings, held):
+def test_full_queue_refuses_with_a_message(analyser, recordings, held):
     """One at work and one waiting is all that this page takes."""
     with served(analyser, Limits(queue=1, at_once=1)) as (_, address), client_of(address) as client:
         jobs = [client.submit(handle_file(str(recordings / "clip.wav")), api_name="/analyze") for _ in range(6)]
@@ -129,7 +129,7 @@ def test_full_queue_refuses_in_words(analyser, recordings, held):
 def test_finish_lets_requests_finish_and_tells_the_rest(analyser, recordings, held, in_time):
     with served(analyser, Limits(at_once=1)) as (page, address), httpx.Client(base_url=address, timeout=60) as http:
         (path,) = upload(http, "clip.wav", (recordings / "clip.wav").read_bytes()).json()
-        waiting = [ask(http, path) for _ in range(3)]
+        waiting = [submit(http, path) for _ in range(3)]
         with ThreadPoolExecutor() as pool:
             responses = [pool.submit(first_lines, http, path, 2) for path in waiting]
             if in_time:

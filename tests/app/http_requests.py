@@ -1,4 +1,4 @@
-"""Asking the page over HTTP, as a browser and as any other client."""
+"""Requests to the page over HTTP, as of a browser and of any other client."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def client_of(address: str) -> httpx.Client:
     return httpx.Client(base_url=address, timeout=PATIENCE_SECONDS)
 
 
-def words_of(response: httpx.Response) -> str:
-    """What a refusal says, whatever the way it comes."""
+def message_of(response: httpx.Response) -> str:
+    """The message of an error response, whatever its form."""
     if response.headers.get("content-type") == "application/json":
         content = response.json()
-        said = content.get("detail") or content.get("error")
-        return said if isinstance(said, str) else json.dumps(said)
+        message = content.get("detail") or content.get("error")
+        return message if isinstance(message, str) else json.dumps(message)
     return response.text
 
 
@@ -34,13 +34,13 @@ def upload(http: httpx.Client, name: str, content: bytes, field: str = "files") 
     return http.post("gradio_api/upload", files={field: (name, content)})
 
 
-def ask(http: httpx.Client, path: object, **more: object) -> str:
-    """The address of the answer to an upload."""
+def submit(http: httpx.Client, path: object, **more: object) -> str:
+    """Ask for the prediction of an upload; returns the path of its event stream."""
     body = {"data": [file_at(path, **more)]}
     return f"gradio_api/call/analyze/{http.post('gradio_api/call/analyze', json=body).json()['event_id']}"
 
 
 def first_lines(http: httpx.Client, path: str, count: int) -> list[str]:
-    """What an answer begins with: one that nobody ends, as of a request that was let in, would be read for ever."""
-    with http.stream("GET", path) as answer:
-        return list(itertools.islice(answer.iter_lines(), count))
+    """The first lines of a response, which may never end."""
+    with http.stream("GET", path) as response:
+        return list(itertools.islice(response.iter_lines(), count))
