@@ -52,6 +52,11 @@ def test_changes_keep_level_and_place(name, seed):
     assert -40 < level(changed - SPEECH) - level(SPEECH) < 3  # still a voice, but other samples
 
 
+def offset(part):
+    """Where in `CLIP` a view of it begins."""
+    return (part.__array_interface__["data"][0] - CLIP.__array_interface__["data"][0]) // CLIP.itemsize
+
+
 class TestLevel:
     def test_apply_gain_is_in_decibels_and_clips(self):
         assert apply_gain(np.float32([0.1, -0.2]), 6.0206) == pytest.approx([0.2, -0.4], rel=1e-4)
@@ -73,9 +78,8 @@ class TestLevel:
     def test_vary_silence_never_cuts_speech(self, seed):
         start, end = speech_span(CLIP)
         kept = vary_silence(CLIP, np.random.default_rng(seed))
-        assert end - start <= kept.size <= CLIP.size
-        voice = CLIP[start:end]
-        assert any(np.array_equal(kept[i : i + voice.size], voice) for i in range(start + 1))
+        assert 0 <= offset(kept) <= start
+        assert end <= offset(kept) + kept.size <= CLIP.size
 
     @given(seed=SEEDS, seconds=st.floats(0.1, 2))
     def test_crop_speech_stays_within_speech(self, seed, seconds):
@@ -85,8 +89,7 @@ class TestLevel:
             assert cropped is CLIP
             return
         assert cropped.size == length
-        offset = (cropped.__array_interface__["data"][0] - CLIP.__array_interface__["data"][0]) // CLIP.itemsize
-        assert start <= offset <= offset + length <= end
+        assert start <= offset(cropped) <= end - length
 
     def test_crop_speech_reaches_both_ends(self):
         start, end = speech_span(CLIP)
