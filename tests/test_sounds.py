@@ -27,16 +27,6 @@ def test_make_sound_is_reproducible_by_seed(kind):
     assert np.abs(one).max() > 0
 
 
-def test_make_sound_draws_all_kinds(monkeypatch):
-    drawn = []
-    noting = {name: lambda size, rng, name=name: drawn.append(name) or np.ones(size) for name in SOUNDS}
-    monkeypatch.setattr("experiments.sounds.SOUNDS", noting)
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        make_sound(10, rng)
-    assert set(drawn) == set(SOUNDS)
-
-
 def flatness(samples):
     """Geometric over arithmetic mean of the spectrum: 1 for white noise, near 0 for tones (Wiener entropy)."""
     power = np.abs(np.fft.rfft(samples * np.hanning(samples.size))) ** 2 + 1e-20

@@ -2,7 +2,7 @@
 
 2474 clips. Names such as 01Neutral/n1-06-01-01-01.wav: emotion and folder, sentence, repetition, gender, speaker.
 Sentences 01 to 05 differ by emotion, so their words give it away; 06 and 07 are common to all emotions, and only these
-are taken by default: 738 clips of 37 speakers.
+are taken: 738 clips of 37 speakers.
 
 - Four clips are byte for byte the other repetition and are left out.
 - Five names have the wrong gender for their speaker; `gender` is that of the speaker's other names.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from ser_hf.corpora.corpus import Clip, Corpus, one_of
 from ser_hf.corpora.download import Zip
-from ser_hf.corpora.files import CorpusError
 
 RECORD = "https://github.com/Ethio2021/ASED_V1"
 SOURCE = Zip(f"{RECORD}/archive/30fee0345cbd37e12dd725fbe69f90522cffb046.zip")  # 0.2 GB
@@ -25,14 +24,9 @@ GENDERS = {f"{number:02d}": "female" if number in WOMEN else "male" for number i
 COPIES = ("n1-07-02-02-53", "h3-01-02-02-08", "s4-03-02-01-23", "a5-07-02-02-63")
 
 
-def select(clips: list[Clip], sentences: str = "common") -> tuple[list[Clip], int]:
-    """The clips of "common" sentences, which occur in all emotions, or of "all" seven of each."""
-    if sentences not in ("common", "all"):
-        raise CorpusError(f"sentences must be 'common' or 'all', not {sentences!r}")
-    chosen = [clip for clip in clips if clip.clip not in COPIES]
-    if sentences == "all":
-        return chosen, CORPUS.n_recordings - len(COPIES)
-    return [clip for clip in chosen if clip.clip[3:5] in ("06", "07")], CORPUS.n_clips
+def select(clips: list[Clip]) -> list[Clip]:
+    """The clips of the sentences that occur in all emotions."""
+    return [clip for clip in clips if clip.clip[3:5] in ("06", "07") and clip.clip not in COPIES]
 
 
 CORPUS = Corpus(

@@ -66,8 +66,7 @@ class Corpus:
         suffixes: of its recordings.
         read_name: path -> the name that `pattern` describes, where that is not the file's name.
         irregular: names of the record that break the pattern -> the name as it should be.
-        select: (clips in order, options of `load_corpus`) -> (chosen clips, how many of these the record holds); all
-            clips are taken without it.
+        select: (clips in order, options of `load_corpus`) -> chosen clips; all are taken without it.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Corpus:
     suffixes: tuple[str, ...] = SUFFIXES
     read_name: Callable[[PurePosixPath], str] = lambda path: path.stem
     irregular: Mapping[str, str] = field(default_factory=dict)
-    select: Callable[..., tuple[list[Clip], int]] | None = None
+    select: Callable[..., list[Clip]] | None = None
 
     @property
     def has_calm(self) -> bool:
@@ -180,10 +179,10 @@ class Corpus:
         check_headers(found.values())
         clips, expected = sorted(found), self.n_clips or self.n_recordings
         if self.select is not None:
-            clips, expected = self.select(clips, **options)
+            clips = self.select(clips, **options)
         if not clips:
-            raise CorpusError(f"{folder}: holds no recording that {options} selects")
-        if len(clips) < expected:
+            raise CorpusError(f"{folder}: holds no recording that {options or self.name} selects")
+        if len(clips) < expected and not options:
             warnings.warn(f"{folder}: holds {len(clips)} of the {expected} clips of the official record", stacklevel=3)
         columns: dict[str, list[Any]] = {name: [getattr(clip, name) for clip in clips] for name in Clip._fields}
         columns["clip"] = [self.official_name(clip) for clip in clips]

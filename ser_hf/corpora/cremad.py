@@ -44,12 +44,12 @@ STATEMENTS = {
 WITHOUT_VOICE = "1076_MTI_SAD_XX"
 
 
-def select(clips: list[Clip]) -> tuple[list[Clip], int]:
+def select(clips: list[Clip]) -> list[Clip]:
     """All clips but the one without a voice."""
     chosen = [clip for clip in clips if clip.clip != WITHOUT_VOICE]
     if len(chosen) < len(clips):
         warnings.warn(f"{WITHOUT_VOICE} holds no voice (as the official README says) and was left out", stacklevel=4)
-    return chosen, CORPUS.n_clips
+    return chosen
 
 
 CORPUS = Corpus(

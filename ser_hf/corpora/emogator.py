@@ -1,13 +1,11 @@
 """EmoGator: vocal bursts without words in 30 categories, nine of which map to our labels (Buhl 2023).
 
 32130 clips: three takes of each category by each of 357 contributors. Names such as data/mp3/000001-03-1.mp3:
-contributor, category, take. By default take 1 of the first 72 contributors is used, 648 clips, because all 9639 of the
-mapped categories would outweigh the speech. Elation is mapped to happy, serenity to calm.
+contributor, category, take. Take 1 of the first 72 contributors is used, 648 clips, because all 9639 of the mapped
+categories would outweigh the speech. Elation is mapped to happy, serenity to calm.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from ser_hf.corpora.corpus import Clip, Corpus, one_of
 from ser_hf.corpora.download import Zip
@@ -37,11 +35,9 @@ COUNTERPARTS = {
 EMOTIONS = {f"{number:02d}": COUNTERPARTS.get(name, name) for number, name in enumerate(CATEGORIES, start=1)}
 
 
-def select(clips: list[Clip], contributors: int = 72, takes: Sequence[int] = (1,)) -> tuple[list[Clip], int]:
-    """The clips of contributors 1 to a number of at most 357, and of some takes from 1 to 3."""
-    chosen = [clip for clip in clips if int(clip.speaker) <= contributors and clip.repetition in takes]
-    unmapped = sum(clip.emotion not in COUNTERPARTS.values() for clip in chosen)  # nobody misses them
-    return chosen, unmapped + contributors * len(takes) * len(COUNTERPARTS)
+def select(clips: list[Clip]) -> list[Clip]:
+    """The first takes of the first 72 contributors."""
+    return [clip for clip in clips if int(clip.speaker) <= 72 and clip.repetition == 1]
 
 
 CORPUS = Corpus(
@@ -54,6 +50,7 @@ CORPUS = Corpus(
     licence="Apache-2.0",
     trainable=True,
     n_recordings=32130,
+    n_clips=648,
     how_to_get=f"download {SOURCE.url} (free) and put it, or its folder data, into {{folder}}",
     source=SOURCE,
     file="data/mp3/{clip}.mp3",

@@ -1,20 +1,19 @@
 """nEMO: nine Polish actors, six emotions (Christop 2024).
 
 4481 clips, up to 90 sentences for each actor and emotion; MK0 has none of `surprised`. Names such as
-samples/EB0_anger_1.wav: speaker, emotion, sentence. By default the first nine names of each speaker and emotion are
-taken, 477 clips, because the whole would outweigh the other corpora.
+samples/EB0_anger_1.wav: speaker, emotion, sentence. The first nine names of each speaker and emotion are taken, 477
+clips, because the whole would outweigh the other corpora.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from itertools import groupby, islice
 
 from ser_hf.corpora.corpus import Clip, Corpus, one_of
 from ser_hf.corpora.download import Zip
 
 RECORD = "https://github.com/amu-cai/nEMO"
 SOURCE = Zip(f"{RECORD}/archive/66de9999a8f2f605eb5f64841790aa5cb0877782.zip")  # 0.5 GB
-N_RECORDINGS = 4481
 EMOTIONS = {
     "anger": "angry",
     "fear": "fearful",
@@ -28,17 +27,10 @@ GENDERS = dict.fromkeys(("EB0", "IC0", "KD0", "MK0"), "female") | dict.fromkeys(
 )
 
 
-def select(clips: list[Clip], per_label: int | None = 9) -> tuple[list[Clip], int]:
-    """The first clips of each speaker and label by name as text (1, 10, 11, ...); None takes all."""
-    if per_label is None:
-        return clips, N_RECORDINGS
-    counts: Counter[tuple[str, str]] = Counter()
-    chosen = []
-    for clip in clips:
-        counts[clip.speaker, clip.emotion] += 1
-        if counts[clip.speaker, clip.emotion] <= per_label:
-            chosen.append(clip)
-    return chosen, 477 if per_label == 9 else 0
+def select(clips: list[Clip]) -> list[Clip]:
+    """The first nine clips of each speaker and label, by name as text (1, 10, 11, ...)."""
+    groups = groupby(clips, key=lambda clip: (clip.speaker, clip.emotion))
+    return [clip for _, group in groups for clip in islice(group, 9)]
 
 
 CORPUS = Corpus(
@@ -49,7 +41,8 @@ CORPUS = Corpus(
     language="pl",
     licence="CC-BY-NC-SA-4.0",
     trainable=True,
-    n_recordings=N_RECORDINGS,
+    n_recordings=4481,
+    n_clips=477,
     how_to_get=f"download {SOURCE.url} (free for non-commercial use) and put it, or its folder samples, "
     "into {folder}",
     source=SOURCE,

@@ -23,14 +23,13 @@ STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by t
 INTENSITIES = {"01": "normal", "02": "strong"}
 
 
-def select(clips: list[Clip], actors: Iterable[int] | None = None) -> tuple[list[Clip], int]:
+def select(clips: list[Clip], actors: Iterable[int] = range(1, 25)) -> list[Clip]:
     """The audio-only speech clips of some actors (default: all), ordered by actor."""
     speech = [clip for clip in clips if clip.clip.startswith("03-01-")]
     if len(speech) < len(clips):
         warnings.warn(f"ravdess: {len(clips) - len(speech)} recordings of song or video were left out", stacklevel=4)
-    wanted = set(GENDERS) if actors is None else {f"{int(actor):02d}" for actor in actors}
-    chosen = [clip for clip in speech if clip.speaker in wanted]
-    return sorted(chosen, key=lambda clip: clip.speaker), 60 * len(wanted)
+    wanted = {f"{int(actor):02d}" for actor in actors}
+    return sorted((clip for clip in speech if clip.speaker in wanted), key=lambda clip: clip.speaker)
 
 
 CORPUS = Corpus(

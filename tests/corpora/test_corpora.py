@@ -27,7 +27,7 @@ from ser_hf.corpora import (
     training_corpora,
 )
 from ser_hf.labels import LABELS
-from tests.corpora.trees import OFFICIAL, make_corpus, make_emodb, make_savee, write_clip
+from tests.corpora.trees import OFFICIAL, make_corpus, make_savee, write_clip
 from tests.synthetic import make_ravdess
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the official record", "ignore:.*of boredom were left out")
@@ -83,10 +83,9 @@ class TestRegistry:
         with pytest.raises(CorpusError, match="did you mean 'emovo'"):
             load("emov")
 
-    @pytest.mark.parametrize("name", CORPORA)
-    def test_unknown_option_is_refused(self, name, tmp_path):
-        with pytest.raises(CorpusError, match=f"{name} has no option 'actor'.*unmapped"):
-            load_corpus(name, tmp_path, actor=[1])
+    def test_unknown_option_is_refused(self, tmp_path):
+        with pytest.raises(CorpusError, match=r"ravdess has no option 'actor'.*unmapped, actors"):
+            load_corpus("ravdess", tmp_path, actor=[1])
 
     @pytest.mark.parametrize("name", CORPORA)
     def test_missing_corpus_says_where_to_get_and_put_it(self, name, tmp_path, monkeypatch):
@@ -162,8 +161,7 @@ class TestSelections:
         write_clip(small / "ravdess/Actor_01/03-02-03-01-01-01-01.wav", "happy", 1)
         with pytest.warns(UserWarning, match="1 recordings of song or video were left out"):
             assert len(load_corpus("ravdess", small)) == 2
-        with pytest.warns(UserWarning, match="holds 1 of the 60 clips"):
-            assert set(load_corpus("ravdess", small, actors=[2])["speaker"]) == {"02"}
+        assert set(load_corpus("ravdess", small, actors=[2])["speaker"]) == {"02"}
         with pytest.raises(CorpusError, match=r"holds no recording that .*7.* selects"):
             load_corpus("ravdess", small, actors=[7])
 
@@ -171,23 +169,18 @@ class TestSelections:
         make_corpus("nemo", tmp_path / "nemo", [f"samples/EB0_anger_{n}.flac" for n in range(1, 21)], seconds=0.1)
         numbers = [int(clip.rpartition("_")[2]) for clip in self.clips("nemo", tmp_path)]
         assert numbers == [1, *range(10, 18)]
-        assert len(self.clips("nemo", tmp_path, per_label=None)) == 20
-        assert len(self.clips("nemo", tmp_path, per_label=2)) == 2
 
     def test_ased_selects_common_sentences_without_copies(self, tmp_path):
         names = ["a5-05-01-01-01", "a5-06-01-01-01", "a5-07-01-02-63", "a5-07-02-02-63"]
         make_corpus("ased", tmp_path / "ased", [f"05Angry/{name}.wav" for name in names], seconds=0.1)
         assert self.clips("ased", tmp_path) == names[1:3]
-        assert self.clips("ased", tmp_path, sentences="all") == names[:3]
-        with pytest.raises(CorpusError, match="sentences must be 'common' or 'all', not 'some'"):
-            load_corpus("ased", tmp_path, sentences="some")
 
     def test_emogator_selects_contributors_and_takes(self, tmp_path):
         names = ["000001-02-1", "000001-03-1", "000001-03-2", "000073-03-1"]
         make_corpus("emogator", tmp_path / "emogator", [f"data/mp3/{name}.mp3" for name in names], seconds=0.3)
         with pytest.warns(UserWarning, match="emogator: 1 clips of amusement were left out"):
             assert self.clips("emogator", tmp_path) == names[1:2]
-        assert self.clips("emogator", tmp_path, unmapped="keep", contributors=357, takes=(1, 2)) == names
+        assert self.clips("emogator", tmp_path, unmapped="keep") == names[:2]
 
     def test_cremad_leaves_out_the_clip_without_a_voice(self, tmp_path):
         names = ("1076_MTI_NEU_XX", "1076_MTI_SAD_XX")
@@ -331,11 +324,6 @@ class TestFolders:
             shutil.copy(path, flat)
         one, two = (load_corpus("savee", tmp_path / name).remove_columns("audio")[:] for name in ("one", "two"))
         assert one == two
-
-    def test_emodb_drops_boredom_or_keeps_it(self, tmp_path):
-        make_emodb(tmp_path / "emodb", seconds=0.1)
-        assert len(load_corpus("emodb", tmp_path)) == 60
-        assert len(load_corpus("emodb", tmp_path, unmapped="keep")) == 70
 
 
 class TestRealCorpora:

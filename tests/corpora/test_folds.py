@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import ser_hf.hub
-from ser_hf.corpora import CorpusError, clip_table, corpus_fingerprint, load_corpus
-from ser_hf.corpora.folds import add_folds
+from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
 from ser_hf.protocols.folds import SplitError, make_folds
 from tests.synthetic import make_ravdess
 
@@ -76,32 +72,6 @@ class TestJoin:
             7: [[4, 5], [2, 3], [0, 1]],
             9: [[0, 1, 2, 3], [], [4, 5]],
         }
-
-    def test_large_and_small_types_are_read(self, data_dir, tmp_path):
-        plain = columns()
-        large = {
-            "clip": pyarrow.array(plain["clip"], pyarrow.large_string()),
-            "actor_test": pyarrow.array(plain["actor_test"], pyarrow.int16()),
-            "actor_validation": plain["actor_validation"].cast(pyarrow.large_list(pyarrow.int32())),
-        }
-        there = load(data_dir, write(tmp_path / "large", large))
-        assert there[:] == load(data_dir, write(tmp_path / "plain", plain))[:]
-
-    @settings(max_examples=15)
-    @given(st.data())
-    def test_any_folds_are_joined(self, data):
-        clips = data.draw(st.lists(st.text("abc-01", min_size=1), min_size=1, max_size=12, unique=True))
-        folds = st.tuples(st.integers(0, 3), st.lists(st.integers(0, 3), unique=True, max_size=3))
-        rows = {clip: data.draw(folds) for clip in clips}
-        known = {test for test, _ in rows.values()}
-        rows = {clip: (test, [fold for fold in folds if fold in known]) for clip, (test, folds) in rows.items()}
-        here = data.draw(st.permutations(clips))[: data.draw(st.integers(1, len(clips)))]
-        audio = {"clip": here, "audio": [""] * len(here), "emotion": ["sad"] * len(here), "repetition": [1] * len(here)}
-        with tempfile.TemporaryDirectory() as folder:
-            joined = add_folds(clip_table(audio), "ravdess", write(Path(folder), columns(rows)))
-        assert joined["clip"][:] == here
-        assert joined["actor_test"][:] == [rows[clip][0] for clip in here]
-        assert joined["actor_validation"][:] == [rows[clip][1] for clip in here]
 
 
 class TestRefused:

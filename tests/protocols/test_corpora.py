@@ -9,13 +9,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from datasets import concatenate_datasets
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_hf.corpora import load_corpus
 from ser_hf.labels import LABELS
 from ser_hf.protocols.dealing import N_FOLDS, deal_speakers
-from ser_hf.protocols.folds import SplitError, fold_columns, make_folds, speakers_of
+from ser_hf.protocols.folds import SplitError, make_folds, speakers_of
 from tests.protocols.tables import clips, corpus_table, cremad, emodb, is_partition, ravdess, savee, tess
 from train.common import DataArguments, make_data_folds
 
@@ -93,14 +93,7 @@ class TestDealt:
         assert (trained["savee"], trained["tess"]) == (len(savee()), len(tess()))
         assert [fold.index for fold in make_folds(savee(), "actor")] == [0, 1, 2, 3]
 
-    def test_columns_hold_the_folds_of_pooled_corpora(self):
-        table = own = pool(ravdess, tess, savee)
-        for name, values in fold_columns(table, "actor").items():
-            own = own.add_column(name, values)
-        for one, two in zip(make_folds(table, "actor"), make_folds(own, "actor"), strict=True):
-            assert one.test.tolist() == two.test.tolist()
-            assert one.validation.tolist() == two.validation.tolist()
-
+    @settings(max_examples=15)
     @given(st.lists(st.tuples(st.sampled_from(["male", "female"]), st.integers(1, 40)), min_size=3, max_size=20))
     def test_any_speakers_are_dealt_evenly(self, people):
         table = corpus_table("x", {f"s{number:02d}": person for number, person in enumerate(people)})
@@ -177,11 +170,6 @@ class TestCross:
         assert voices(table, fold.validation) == validating
         (again,) = make_folds(backwards(table), "cross", test_corpora=["emodb"])
         assert voices(backwards(table), again.validation) == validating
-
-    def test_cross_tests_several_corpora(self):
-        table = pool(ravdess, emodb, savee)
-        (fold,) = make_folds(table, "cross", test_corpora=["savee", "emodb"])
-        assert set(corpora(table, fold.test)) == {"savee", "emodb"}
 
     def test_cross_leaves_out_untrained_labels(self):
         table = pool(ravdess, emodb)  # both have speakers 03, 08, ...
