@@ -34,12 +34,15 @@ def make_reference(
 
     Returns:
         ``labels``, the names; ``mean`` (labels,): mean log-probabilities, each speaker weighing the same; ``by_label``
-        (labels, labels): of the clips that got each label; ``neutral`` (labels,): of neutral clips, where there are any.
+        (labels, labels): of the clips that got each label; ``neutral`` (labels,): of neutral clips, if there are any.
     """
     logs, predicted = log_probabilities(probabilities), probabilities.argmax(axis=1)
     mean = _mean_of_speakers(logs, speakers)
     of_label = [predicted == index for index in range(len(names))]
-    reference = {"mean": mean, "by_label": [logs[rows].mean(axis=0) if rows.any() else mean for rows in of_label]}
+    reference: dict[str, Any] = {
+        "mean": mean,
+        "by_label": [logs[rows].mean(axis=0) if rows.any() else mean for rows in of_label],
+    }
     is_neutral = np.array(names)[labels] == "neutral"
     if is_neutral.any():
         reference["neutral"] = _mean_of_speakers(logs[is_neutral], speakers[is_neutral])

@@ -66,31 +66,11 @@ def run(*arguments: object) -> int:
     return predict.main([str(argument) for argument in arguments])
 
 
-def test_rows_are_those_of_the_local_engine(cluster, clips, model, tmp_path, capsys):
-    (tmp_path / "inner").mkdir()
-    soundfile.write(tmp_path / "inner" / "windows.flac", make_clip("angry", seconds=12.0), SAMPLE_RATE)
-    soundfile.write(tmp_path / "long.wav", make_clip("calm", seconds=20.0), SAMPLE_RATE)
-    os.link(clips[0], os.fsencode(tmp_path) + b"/caf\xe9.wav")
-    (tmp_path / "bad.wav").write_text("this is no sound")
-    arguments = [tmp_path, *clips[:3], "absent.wav", "--model", model, "--format", "jsonl", "--max_minutes", "0.25"]
-    rows = []
-    for engine in ("local", "ray"):
-        assert run(*arguments, "--engine", engine) == 1
-        rows.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
-    local, ray = rows
-    assert len(ray) == 8
-    assert sum("error" in row for row in ray) == 3
-    for row, other in zip(ray, local, strict=True):
-        assert row.get("scores") == (pytest.approx(other["scores"], abs=1e-5) if "scores" in other else None)
-        assert len(row.pop("timeline", [])) == len(other.pop("timeline", []))
-        assert {**row, "scores": None} == {**other, "scores": None}
-
-
 class MortalWorker(scale.Worker):
     """Dies of one recording, as a decoder might that runs out of memory."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if any(b"deadly" in item for item in batch["item"]):
+        if any("deadly" in item for item in batch["item"]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(batch)
 
@@ -124,38 +104,48 @@ def shards(clips: list[str], tmp_path: Path) -> Path:
     return folder
 
 
-def test_shards_are_read_and_written(cluster, model, clips, shards, tmp_path, monkeypatch):
+@pytest.fixture
+def files(clips: list[str], tmp_path: Path) -> Path:
+    """A recording of several windows, one that is too long, one with an odd name, and one that is none."""
+    folder = tmp_path / "files"
+    (folder / "inner").mkdir(parents=True)
+    soundfile.write(folder / "inner" / "windows.flac", make_clip("angry", seconds=12.0), SAMPLE_RATE)
+    soundfile.write(folder / "long.wav", make_clip("calm", seconds=20.0), SAMPLE_RATE)
+    os.link(clips[0], os.fsencode(folder) + b"/caf\xe9.wav")
+    (folder / "bad.wav").write_text("this is no sound")
+    return folder
+
+
+def test_rows_are_those_of_the_local_engine(cluster, model, clips, shards, files, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_hf.rows.SHARD_ROWS", 4)
-    output = shards / "predictions"
+    output, single = tmp_path / "predictions", tmp_path / "predictions.parquet"
     output.mkdir()
-    (output / "part-00009.parquet").touch()  # of an earlier run with more rows; no input
-    assert run(shards, "--model", model, "--engine", "ray", "--format", "parquet", "--output", output) == 1
+    (output / "part-00009.parquet").touch()  # of an earlier run with more rows
+    options = ["--model", model, "--format", "parquet", "--max_minutes", "0.25", "--output"]
+    assert run(shards, files, *clips, "absent.wav", *options, output, "--engine", "ray") == 1
     parts = sorted(output.iterdir())
-    assert [part.name for part in parts] == [f"part-0000{number}.parquet" for number in range(3)]
+    assert [part.name for part in parts] == [f"part-{number:05}.parquet" for number in range(6)]
     tables = [pd.read_parquet(part) for part in parts]
-    assert [len(table) for table in tables] == [4, 4, 3]
+    assert [len(table) for table in tables] == [4] * 6
     table = pd.concat(tables, ignore_index=True)
+    assert run(files, *clips, "absent.wav", *options, single) == 1
+    local = pd.read_parquet(single)
+    assert local["error"].notna().sum() == 3
+    of_files = table.tail(len(local)).reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_files, local, check_exact=False, rtol=0, atol=1e-5)
+
+    of_shards = table.head(len(table) - len(local))
     first, second = shards / "0.parquet", shards / "1.parquet"
-    assert table["file"].tolist() == [
+    assert of_shards["file"].tolist() == [
         *(f"{first}#{row}:{row + 1:02}.wav" for row in range(3)),
-        f"{second}#0:04.wav",
-        f"{second}#1:05.wav",
-        f"{second}#2:bad.wav",
-        f"{second}#3:{clips[5]}",
-        f"{second}#4:",
+        *(f"{second}#{row}:{path}" for row, path in enumerate(("04.wav", "05.wav", "bad.wav", clips[5], ""))),
         *clips[6:8],
         str(shards / "3.parquet"),
     ]
-    assert table.index[table["error"].notna()].tolist() == [5, 7, 10]
-
-    # The same recordings as files, in one file by this process.
-    single = tmp_path / "predictions.parquet"
-    assert run(*clips, "--model", model, "--format", "parquet", "--output", single) == 0
-    expected = pd.read_parquet(single)
-    assert list(table.columns) == list(expected.columns)
+    assert of_shards.index[of_shards["error"].notna()].tolist() == [5, 7, 10]
     columns = [name for name in table.columns if name.startswith("p_")]
-    found = table[table["error"].isna()].reset_index(drop=True)
-    assert (found[columns] - expected[columns]).abs().to_numpy().max() <= 1e-5
+    found = of_shards[of_shards["error"].isna()][columns].to_numpy()
+    assert abs(found - local[local["file"].isin(clips)][columns].to_numpy()).max() <= 1e-5
 
 
 def test_worker_that_finds_no_model_ends_the_command(cluster, clips, tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     if network is None:
         cache_dir = None if baseline.no_cache else default_cache_dir()
         features = extract_table(table["audio"], groups, n_jobs=baseline.n_jobs, cache_dir=cache_dir)
-        save: Callable[[ClassicalModel, Path], Path] = save_classical
+        save: Callable[..., Path] = save_classical
     else:
         features = embedding_table(network, table["audio"])
         save = partial(save_with_head, network=network)

@@ -15,7 +15,7 @@ from ser_hf.evaluation import markdown
 from ser_hf.evaluation.metrics import evaluate_predictions, probability_matrix
 from ser_hf.evaluation.runs import RUN, RunError, read_predictions, read_run_json
 from ser_hf.evaluation.statistics import is_right
-from ser_hf.protocols import PROTOCOLS
+from ser_hf.protocols import PROTOCOLS, Protocol
 
 EVALUATION = "evaluation"  # the folder of a model folder
 
@@ -63,6 +63,12 @@ class Evaluation:
         return self.run["protocol"]
 
     @property
+    def definition(self) -> Protocol:
+        """What is known of its protocol; one that is not known counts as speaker-dependent."""
+        unknown = Protocol(f"protocol {self.protocol}", f"protocol {self.protocol!r}", speaker_independent=False)
+        return PROTOCOLS.get(self.protocol, unknown)
+
+    @property
     def arguments(self) -> dict[str, Any]:
         return self.run.get("arguments", {})
 
@@ -88,9 +94,8 @@ class Evaluation:
     @property
     def speaker_independent(self) -> bool:
         """Whether no test speaker was in the training data."""
-        known = PROTOCOLS.get(self.protocol)
         are_known = self.frame["speaker"].notna().all()
-        return known is not None and known.speaker_independent and are_known and not self.run.get("heard_in_training")
+        return self.definition.speaker_independent and are_known and not self.run.get("heard_in_training")
 
     @property
     def folds(self) -> list[int]:
@@ -131,21 +136,17 @@ class Evaluation:
     def partial(self) -> str:
         """Which folds were tested, as "fold 0" or "folds 0, 1"; empty where all of the protocol's were."""
         folds, arguments = self.folds, self.arguments
-        if self.protocol == "loco":  # whose folds are the corpora that are named
-            return ""
-        known = PROTOCOLS.get(self.protocol)
-        all_were = len(folds) >= (known.n_folds if known else 0) or arguments.get("folds_from")
-        if all_were and arguments.get("folds") is None:
+        all_were = len(folds) >= self.definition.n_folds or arguments.get("folds_from")
+        # With "loco", the folds are the corpora that are named.
+        if self.protocol == "loco" or (all_were and arguments.get("folds") is None):
             return ""
         return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
 
     @property
     def dataset_name(self) -> str:
         """What the Hub shows beside each figure; it says where one is speaker-dependent."""
-        known = PROTOCOLS.get(self.protocol)
         seen = "seen in training" if self.run.get("heard_in_training") else ""
-        words = [self.corpus_titles, known.title if known else f"protocol {self.protocol}", seen, self.partial]
-        return ", ".join(filter(None, words))
+        return ", ".join(filter(None, [self.corpus_titles, self.definition.title, seen, self.partial]))
 
     @property
     def protocol_words(self) -> str:
@@ -156,8 +157,7 @@ class Evaluation:
                 return f"all clips, although it was trained on {', '.join(seen)}"
             trained = self.arguments.get("train_corpora")
             return f"all clips, by a model that was trained on {', '.join(trained)}" if trained else "all clips"
-        known = PROTOCOLS.get(self.protocol)
-        words = known.description if known else f"protocol {self.protocol!r}"
+        words = self.definition.description
         if source:
             speakers = "no speaker is" if self.speaker_independent else "the same speakers are"
             words = f"the folds {self.protocol!r} of {source}; {speakers} in training and test"
