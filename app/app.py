@@ -45,7 +45,6 @@ from app.limits import Limits
 from app.page import build
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.command_line import CommandParser
-from ser_hf.models import ModelError
 
 HOST, PORT = "127.0.0.1", 7860
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
@@ -137,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="ser_hf-voices-", dir=parent, ignore_cleanup_errors=True) as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder
             _serve(arguments, limits)
-    except (ModelError, ValueError, OSError) as error:  # a limit that is none, the port is taken
+    except (ValueError, OSError) as error:  # a limit that is none, a model that is not there, the port is taken
         print(f"The page cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -21,27 +21,23 @@ from typing import Any
 from experiments.jobs import RECIPES, Job, add_arguments, end, is_finished, keep, run_jobs, with_base_model
 from experiments.leaderboard_report import write_leaderboard
 from experiments.robustness import is_measured
-from ser_hf.command_line import CommandParser
-from ser_hf.evaluation.runs import RunError
+from ser_hf.command_line import CommandParser, prints_errors
 from train.arguments import read_recipe
-from train.common import UsageError, chosen_names
+from train.common import chosen_names
 
 TABLE = Path(__file__).with_suffix(".yaml")
 MEASURED = "actor"  # the protocol whose models are tested again under other conditions
 
 
+@prints_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a run failed, 2 on wrong usage."""
     arguments = build_parser().parse_args(argv)
-    try:
-        table = read_recipe(arguments.table)
-        jobs = plan(table, arguments.rows, arguments.protocols)
-        jobs = [with_base_model(job, arguments.base_model) for job in jobs]
-        failed = [] if arguments.report_only else run_all(jobs, arguments.runs_dir, arguments.kept_dir)
-        write_leaderboard(table["rows"], plan(table), arguments.kept_dir, arguments.output)
-    except (UsageError, RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    table = read_recipe(arguments.table)
+    jobs = plan(table, arguments.rows, arguments.protocols)
+    jobs = [with_base_model(job, arguments.base_model) for job in jobs]
+    failed = [] if arguments.report_only else run_all(jobs, arguments.runs_dir, arguments.kept_dir)
+    write_leaderboard(table["rows"], plan(table), arguments.kept_dir, arguments.output)
     return end(arguments.output, failed)
 
 

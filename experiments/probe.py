@@ -24,16 +24,15 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from experiments.conditions import AS_RECORDED, CONDITIONS, Condition, room
-from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
+from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.augment import LEVEL_CENTRE_DB, apply_gain, set_level, vary_silence
-from ser_hf.command_line import CommandParser
-from ser_hf.corpora import CorpusError, load_corpus
+from ser_hf.command_line import CommandParser, prints_errors
+from ser_hf.corpora import load_corpus
 from ser_hf.evaluation.markdown import percent, table
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
 from ser_hf.models.building import create_model, pretrained_folder
 from ser_hf.models.neural import NeuralModel
-from ser_hf.protocols.folds import SplitError, make_folds
+from ser_hf.protocols.folds import make_folds
 from ser_hf.utils.files import write_text
 from train.finetune_arguments import PRETRAINED
 
@@ -96,17 +95,13 @@ the {shared} labels that both corpora have, *all* among all eight answers, *shar
 the clips."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 when the model or the data do not allow it)."""
+@prints_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 2 when the model or the data do not allow it."""
     arguments = build_parser().parse_args(argv)
-    try:
-        report = probe(arguments.base_model, arguments.layer, arguments.window_seconds, arguments.data_dir)
-    except (CorpusError, ModelError, SplitError, AudioError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    report = probe(arguments.base_model, arguments.layer, arguments.window_seconds, arguments.data_dir)
     write_text(arguments.output, report)
     print(f"written: {arguments.output}")
-    return 0
 
 
 def build_parser() -> CommandParser:

@@ -27,16 +27,15 @@ from tqdm import tqdm
 from experiments.conditions import CONDITIONS, NO_SPEECH, PAUSES, pauses
 from ser_hf.audio import SAMPLE_RATE, AudioError, Recording, load_audio
 from ser_hf.classifier import EmotionClassifier
-from ser_hf.command_line import CommandParser
-from ser_hf.corpora import CorpusError, load_corpus
+from ser_hf.command_line import CommandParser, prints_errors
+from ser_hf.corpora import load_corpus
 from ser_hf.evaluation.metrics import probability_matrix
 from ser_hf.evaluation.runs import RunError, read_predictions
 from ser_hf.features import extract, feature_names
-from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel
 from ser_hf.prediction import HARDLY_A_VOICE, UNFAMILIAR, Prediction
 from ser_hf.utils.files import write_json
-from train.common import UsageError, chosen_names
+from train.common import chosen_names
 
 CONFIDENT_SHARE = 0.8  # of the predictions on unseen speakers
 CONDITIONS_FILE, NO_SPEECH_FILE = "conditions.json", "no_speech.json"
@@ -47,17 +46,13 @@ Found = dict[str, dict[str, Any]]
 Samples = dict[tuple[str, str], np.ndarray]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 when the run or the data do not allow it)."""
+@prints_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 2 when the run or the data do not allow it."""
     arguments = build_parser().parse_args(argv)
-    try:
-        conditions = chosen_names(arguments.conditions, list(CONDITIONS), "--conditions")
-        for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir, conditions).items():
-            print(f"{run}: accuracy {_words(held_up, 'accuracy')}; confident on {_words(sounds, 'sure')}")
-    except (UsageError, RunError, CorpusError, ModelError, AudioError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    conditions = chosen_names(arguments.conditions, list(CONDITIONS), "--conditions")
+    for run, (held_up, sounds) in measure(arguments.runs, arguments.data_dir, conditions).items():
+        print(f"{run}: accuracy {_words(held_up, 'accuracy')}; confident on {_words(sounds, 'sure')}")
 
 
 def build_parser() -> CommandParser:

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.jobs import Job, add_arguments, end, options, run_jobs, with_base_model
-from ser_hf.command_line import CommandParser
+from ser_hf.command_line import CommandParser, prints_errors
 from ser_hf.evaluation.markdown import bracket, percent, table
-from ser_hf.evaluation.runs import RunError
-from ser_hf.evaluation.statistics import AlignmentError, mcnemar
+from ser_hf.evaluation.statistics import mcnemar
 from ser_hf.utils.files import write_text
 from train.arguments import read_recipe
 from train.common import UsageError, chosen_names
@@ -45,20 +44,17 @@ accuracy, and of several corpora the mean over them; *parts* are the accuracy of
 95 % interval by paired bootstrap over speakers."""
 
 
+@prints_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a run failed, 2 on wrong usage."""
     arguments = build_parser().parse_args(argv)
-    try:
-        experiments = read_experiments(arguments.table)
-        jobs = {one["name"]: with_base_model(job_of(one), arguments.base_model) for one in experiments}
-        wanted = chosen_names(arguments.names, list(jobs), "--names")
-        failed = []
-        if not arguments.report_only:
-            failed = run_jobs([jobs[name] for name in wanted], arguments.runs_dir, arguments.kept_dir)
-        write_report(experiments, arguments.kept_dir, arguments.output)
-    except (UsageError, RunError, AlignmentError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    experiments = read_experiments(arguments.table)
+    jobs = {one["name"]: with_base_model(job_of(one), arguments.base_model) for one in experiments}
+    wanted = chosen_names(arguments.names, list(jobs), "--names")
+    failed = []
+    if not arguments.report_only:
+        failed = run_jobs([jobs[name] for name in wanted], arguments.runs_dir, arguments.kept_dir)
+    write_report(experiments, arguments.kept_dir, arguments.output)
     return end(arguments.output, failed)
 
 

@@ -43,8 +43,9 @@ from experiments.contenders import (
 )
 from experiments.measuring import REPOSITORY, Table, alternate, describe, medians, run
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
-from ser_hf.command_line import CommandParser
-from ser_hf.corpora import CorpusError, load_corpus
+from ser_hf.command_line import CommandParser, prints_errors
+from ser_hf.corpora import load_corpus
+from ser_hf.errors import SerHfError
 from ser_hf.utils.files import write_json, write_text
 from ser_hf.utils.threads import VARIABLES, available_cores
 from train.common import UsageError, chosen_names
@@ -208,20 +209,17 @@ TABLES: dict[str, Callable[[Path, int], Table]] = {
 }
 
 
+@prints_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the tables and write the report; returns the exit status: 0, 1 if one failed, 2 on wrong usage."""
     given = build_parser().parse_args(argv)
     folder, machine = given.output.with_suffix(""), describe()
-    try:
-        wanted = chosen_names(given.only, list(TABLES), "--only")
-        if len(wanted) < len(TABLES) and (other := measured_on(folder)) not in (None, machine):
-            raise UsageError(
-                f"{given.output} is of another machine or other versions ({other}): measure all tables, or choose "
-                "another --output"
-            )
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    wanted = chosen_names(given.only, list(TABLES), "--only")
+    if len(wanted) < len(TABLES) and (other := measured_on(folder)) not in (None, machine):
+        raise UsageError(
+            f"{given.output} is of another machine or other versions ({other}): measure all tables, or choose another "
+            "--output"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "machine.json", machine)
     failed = []
@@ -231,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 began = time.perf_counter()
                 try:
                     table = alone(name, Path(work), threads)
-                except (CorpusError, UsageError) as error:
+                except SerHfError as error:
                     print(f"{name}: left out: {error}", file=sys.stderr)
                     continue
                 except Exception as error:  # the other tables are measured all the same

@@ -20,9 +20,10 @@ _HOMES = {
     "AudioError": "ser_hf.audio",
     "EmotionClassifier": "ser_hf.classifier",
     "Prediction": "ser_hf.prediction",
+    "SerHfError": "ser_hf.errors",
     "load_corpus": "ser_hf.corpora",
 }
-__all__ = ["AudioError", "EmotionClassifier", "Prediction", "__version__", "load_corpus"]
+__all__ = ["AudioError", "EmotionClassifier", "Prediction", "SerHfError", "__version__", "load_corpus"]
 
 
 def __getattr__(name: str):

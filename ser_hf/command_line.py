@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ser_hf.errors import SerHfError
 from ser_hf.utils.names import nearest, unknown_name
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+Main = Callable[[Sequence[str] | None], int | None]
+
+
+def prints_errors(*failures: type[Exception]) -> Callable[[Main], Callable[..., int]]:
+    """Decorate the ``main`` of a command: an error that the user can put right is printed, with its notes.
+
+    Args:
+        failures: errors that end the process with status 1; any other SerHfError or OSError ends it with status 2.
+    """
+
+    expected: tuple[type[Exception], ...] = (SerHfError, OSError, *failures)
+
+    def decorate(main: Main) -> Callable[..., int]:
+        @functools.wraps(main)
+        def command(argv: Sequence[str] | None = None) -> int:
+            try:
+                return main(argv) or 0
+            except expected as error:
+                print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+                return 1 if isinstance(error, failures) else 2
+
+        return command
+
+    return decorate
+
+
+@contextlib.contextmanager
+def noting(note: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Add a note, what to do next, to errors of some kinds."""
+    try:
+        yield
+    except kinds as error:
+        error.add_note(note)
+        raise
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -27,8 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ser_hf.command_line import CommandParser
+from ser_hf.errors import SerHfError
 from ser_hf.rows import FORMATS, PartialRows, Row, model_key, predict_rows, write_rows
-from ser_hf.scale import ScaleError, predict_on_ray
+from ser_hf.scale import predict_on_ray
 from ser_hf.utils.threads import limit_threads
 
 AUDIO_SUFFIXES = (
@@ -53,7 +54,6 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     limit_threads()
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
     from ser_hf.hub import model_folder
-    from ser_hf.models import ModelError
 
     model, seconds = arguments.model or DEFAULT_MODEL, 60 * arguments.max_minutes
     options = {"runtime": arguments.runtime, "precision": arguments.precision}
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             with PartialRows(output, settings) as partial_rows:
                 failed = write(partial_rows.complete(inputs, lambda missing: _progress(predict(missing), len(missing))))
                 partial_rows.remove()
-    except (ModelError, ScaleError) as error:
+    except SerHfError as error:
         return _complain(prog, str(error))
     except BrokenPipeError:
         # The reader has left, as `head` does. Python would complain once more when it flushes stdout at exit.

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from ser_hf.errors import SerHfError
 from ser_hf.rows import Row, predict_rows
 from ser_hf.utils.threads import VARIABLES, available_cores
 
@@ -25,7 +26,7 @@ BATCH_ROWS = 16  # recordings that a worker takes at a time, and that are repeat
 RETRIES = 3  # of a batch; Ray's default is to repeat it for ever
 
 
-class ScaleError(RuntimeError):
+class ScaleError(SerHfError):
     """There is no cluster, or no worker that can load the model; the message says why."""
 
 

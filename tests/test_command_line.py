@@ -2,7 +2,9 @@
 
 import pytest
 
-from ser_hf.command_line import CommandParser
+from ser_hf.command_line import CommandParser, noting, prints_errors
+from ser_hf.hub import HubError
+from ser_hf.models import ModelError
 from ser_hf.utils.names import nearest, unknown_name
 
 DOC = """Do a thing with some files, which is said in one sentence that is long enough to need two lines of eighty.
@@ -69,6 +71,27 @@ def test_wrong_usage_is_one_line_with_the_nearest(words, named, capsys):
 def test_right_usage_is_parsed():
     parsed = parser().parse_args(["a", "b", "--kind", "soft", "--max-seconds", "1"])
     assert (parsed.files, parsed.kind, parsed.max_seconds, parsed.rate) == (["a", "b"], "soft", 1.0, 16)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ModelError("no model"), 2), (HubError("no Hub"), 1), (FileNotFoundError(2, "gone", "a.wav"), 2), (None, 0)],
+)
+def test_prints_errors_ends_with_a_status(error, status, capsys):
+    @prints_errors(HubError)
+    def main(argv):
+        with noting("what to do", HubError):
+            if error:
+                raise error
+
+    assert main(["a"]) == status
+    note = "what to do\n" if isinstance(error, HubError) else ""
+    assert capsys.readouterr().err == (f"error: {error}\n{note}" if error else "")
+
+
+def test_prints_errors_lets_bugs_through():
+    with pytest.raises(ZeroDivisionError):
+        prints_errors()(lambda argv: 1 // 0)()
 
 
 @pytest.mark.parametrize(("name", "near"), [("ravdes", "ravdess"), ("emo-db", "emodb"), ("", None), ("xyz", None)])

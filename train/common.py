@@ -13,6 +13,7 @@ from datasets import Dataset, concatenate_datasets
 
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.corpora import expand_corpora, load_corpus
+from ser_hf.errors import SerHfError
 from ser_hf.evaluation.runs import METRICS, read_run_json
 from ser_hf.hub.card_arguments import ARGUMENTS
 from ser_hf.protocols import PROTOCOLS
@@ -22,7 +23,7 @@ from ser_hf.utils.names import unknown_name
 TIMED_CLIPS = 10
 
 
-class UsageError(ValueError):
+class UsageError(SerHfError):
     """Arguments that allow no run; the message names them and says what to do."""
 
 

@@ -18,6 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from ser_hf.errors import SerHfError
+
 SAMPLE_RATE = 16_000
 SILENCE_PEAK = 0.003  # the quietest clip of RAVDESS peaks at 0.006
 MIN_SECONDS = 0.25  # a syllable; what is shorter holds no emotion
@@ -45,7 +47,7 @@ WITH_LENGTH = ("matroska", "mov")
 SHORTER_SECONDS = 0.25  # than the length that is written down: codecs add and drop some
 
 
-class AudioError(ValueError):
+class AudioError(SerHfError):
     """A recording that cannot be used; the message names it and says why."""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 import soundfile
 from tqdm.auto import tqdm
 
+from ser_hf.errors import SerHfError
+
 SUFFIXES = (".wav", ".flac")
 WITH_MP3 = (*SUFFIXES, ".mp3")  # for a corpus whose official files are mp3
 OTHER_SUFFIXES = (".mp3", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".wma", ".webm")
@@ -18,7 +20,7 @@ LARGEST_MEMBER = 50_000_000  # bytes; official clips have less than a tenth of i
 GIT_LFS_POINTER = b"version https://git-lfs"
 
 
-class CorpusError(ValueError):
+class CorpusError(SerHfError):
     """A corpus that cannot be used; the message names the file or folder and says what to do."""
 
 

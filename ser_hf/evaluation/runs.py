@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ser_hf.errors import SerHfError
 from ser_hf.evaluation.metrics import PROBABILITY_PREFIX, evaluate_predictions, label_indices, probability_matrix
 from ser_hf.labels import LABELS
 from ser_hf.utils.files import PART, replacing, write_json
@@ -39,7 +40,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 SUM_TOLERANCE = 1e-3
 
 
-class RunError(ValueError):
+class RunError(SerHfError):
     """A run folder that cannot be written or read; the message names it and says what is wrong."""
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from ser_hf.errors import SerHfError
+
 CALIBRATION_BINS = 15
 N_BOOTSTRAP = 2000
 TAIL = (1 - 0.95) / 2  # beyond either end of an interval
 
 
-class AlignmentError(ValueError):
+class AlignmentError(SerHfError):
     """Two tables of predictions that are not of the same clips."""
 
 

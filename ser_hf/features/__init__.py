@@ -14,6 +14,7 @@ import librosa
 import numpy as np
 
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.errors import SerHfError
 from ser_hf.features.frames import FRAMES_PER_SECOND, HOP, Frames
 from ser_hf.utils.names import unknown_name
 
@@ -32,7 +33,7 @@ Features = dict[str, float]
 MEAN_STD: dict[str, Callable] = {"mean": np.mean, "std": np.std}
 
 
-class MissingPackageError(ImportError):
+class MissingPackageError(SerHfError, ImportError):
     """A feature group needs a package that is not installed; the message names it, its licence and the remedy."""
 
 

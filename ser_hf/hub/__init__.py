@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_hf.errors import SerHfError
 from ser_hf.utils.names import nearest
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ONNX_FILES = ("*.json", "*.skops", "model.onnx", "onnx/model.onnx", "familiarity
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
-class HubError(ValueError):
+class HubError(SerHfError):
     """What cannot be pulled from the Hub or pushed to it; the message says why and what to do."""
 
 

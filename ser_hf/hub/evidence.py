@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE
+from ser_hf.errors import SerHfError
 from ser_hf.evaluation.metrics import evaluate_predictions
 from ser_hf.evaluation.runs import METRICS, PREDICTIONS, RUN, RunError, read_predictions, read_run_json
 from ser_hf.hub import looks_like_folder
@@ -35,7 +36,7 @@ ENVIRONMENT = {"versions", "python", "platform", "processor", "cpu_flags", "core
 TOKEN = re.compile(r"\bhf_\w{6,}")
 
 
-class CardError(ValueError):
+class CardError(SerHfError):
     """A model folder or run that no card can be written from; the message names it and says what is wrong."""
 
 

@@ -1,7 +1,9 @@
 """Models: classical scikit-learn pipelines, and neural checkpoints of the stock ``transformers`` architectures."""
 
+from ser_hf.errors import SerHfError
 
-class ModelError(ValueError):
+
+class ModelError(SerHfError):
     """A model folder or Hub id that cannot be used; the message says why and what to do."""
 
 

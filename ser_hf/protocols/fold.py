@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasets import Dataset
 
+from ser_hf.errors import SerHfError
 
-class SplitError(ValueError):
+
+class SplitError(SerHfError):
     """A protocol that cannot be applied to a table; the message says what is missing or unknown."""
 
 
