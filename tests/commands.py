@@ -25,8 +25,6 @@ COMMANDS = (
     *("train.finetune", "train.publish"),
     *(f"experiments.{name}" for name in ("first_steps", "leaderboard", "probe", "robustness", "search", "speed")),
 )
-OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/
-
 
 # What worked examples add is not here; tests/test_worked_examples.py runs their commands where it is.
 WORKED = re.compile(r"^## A new feature group.*?^## ", re.DOTALL | re.MULTILINE)

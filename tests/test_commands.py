@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import COMMANDS, OLD_NAMES, check, examples, module_of, parser_of
+from tests.commands import COMMANDS, check, examples, module_of, parser_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -30,10 +30,7 @@ def test_no_command_is_missing_here():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     # The start of a Space is a text in the module that writes it.
-    assert started - {"train.publishing.space", *OLD_NAMES} | {
-        "tests.qa.load",
-        "tests.local_hub",
-    } == set(COMMANDS)
+    assert started - {"train.publishing.space"} | {"tests.qa.load", "tests.local_hub"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -125,7 +122,7 @@ def test_mistyped_recipe_gets_the_nearest(command, recipe, near, corpus_dir, cap
 
 def test_started_command_has_no_traceback():
     """Not through the functions of this process: what a person sees."""
-    line = [sys.executable, "-m", "train.baseline", "--modle", "svm"]
+    line = [sys.executable, "-m", "ser_hf.predict", "--modle", "svm"]
     done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--model?" in done.stderr.splitlines()[-1]

@@ -37,15 +37,10 @@ class RecipeParser(CommandParser, HfArgumentParser):
         show_all: show inherited options.
     """
 
-    def __init__(
-        self, dataclass_types: Sequence[type], prog: str, doc: str | None = None, show_all: bool = False
-    ) -> None:
+    def __init__(self, dataclass_types: Sequence[type], prog: str, doc: str | None, show_all: bool = False) -> None:
         super().__init__(dataclass_types, prog=prog, doc=doc, usage=f"{prog} [--recipe F] [OPTIONS]")
-        self.add_argument(
-            "--recipe",
-            metavar="F",
-            help="YAML or JSON file of arguments by name, or a run's run.json to repeat it; the command line wins.",
-        )
+        text = "YAML or JSON file of arguments by name, or a run's run.json to repeat it; the command line wins."
+        self.add_argument("--recipe", metavar="F", help=text)
         own = {name for one in dataclass_types for name in one.__annotations__}
         inherited = {one.name for kind in dataclass_types for one in dataclasses.fields(kind)} - own
         for action in self._actions:
@@ -55,56 +50,54 @@ class RecipeParser(CommandParser, HfArgumentParser):
             if not show_all and (action.dest in inherited or (action.nargs == 0 and action.const is False)):
                 action.help = argparse.SUPPRESS
         if inherited:
-            names = ", ".join(sorted({kind.__bases__[0].__name__ for kind in dataclass_types} - {"object"}))
-            text = f"list the other {len(inherited)} options, too, which are those of transformers' {names}"
+            text = f"list the other {len(inherited)} options, too, which are those of transformers' TrainingArguments"
             self.add_argument("--help_all", action="help", help=text)
+
+    def set_recipe(self, recipe: str) -> None:
+        """Make the values of a recipe the defaults.
+
+        Raises:
+            UsageError: the recipe cannot be read, is no mapping, or names an argument or a choice that does not exist.
+        """
+        actions = {action.dest: action for action in self._actions}
+        for name, value in read_recipe(recipe).items():
+            if name not in actions and Path(recipe).name == RUN:
+                print(f"note: {recipe}: --{name} no longer exists, its value {value} is left out", file=sys.stderr)
+                continue
+            if name not in actions:
+                near = nearest(name, actions)
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
+            choices = actions[name].choices  # argparse checks the words of a command line alone
+            if choices is not None and value is not None and value not in choices:
+                raise UsageError(f"{recipe}: {unknown_name(name, value, choices)}")
+            self.set_defaults(**{name: value})
+            actions[name].required = False
 
 
 def parse_arguments(
     dataclass_types: Sequence[type], argv: Sequence[str] | None = None, prog: str = "train", doc: str | None = None
 ) -> tuple:
-    """Parse a command line whose defaults come from an optional ``--recipe`` file.
-
-    A recipe is a YAML or JSON mapping of argument names to values; what the command line says wins over it.
+    """Parse a command line whose defaults come from an optional ``--recipe`` file; see `RecipeParser`.
 
     Args:
-        dataclass_types, prog, doc: see `RecipeParser`.
         argv: the words after the command (default: those of this process).
 
     Raises:
-        UsageError: the recipe cannot be read, is no mapping, or names an argument or a choice that does not exist.
+        UsageError: see `RecipeParser.set_recipe`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = RecipeParser(dataclass_types, prog, doc, show_all="--help_all" in argv)
     # Read before the rest, because a recipe may give what the command line would otherwise have to.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe")
-    recipe = first.parse_known_args(argv)[0].recipe
-    if recipe:
-        _set_defaults(parser, recipe)
+    if recipe := first.parse_known_args(argv)[0].recipe:
+        parser.set_recipe(recipe)
     # The last two are what is no dataclass's, and the words that nothing took.
     *parsed, _, rest = parser.parse_args_into_dataclasses(argv, True, look_for_args_file=False)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return tuple(parsed)
-
-
-def _set_defaults(parser: RecipeParser, recipe: str) -> None:
-    """Make the values of a recipe the defaults of a command line."""
-    actions = {action.dest: action for action in parser._actions}
-    for name, value in read_recipe(recipe).items():
-        if name not in actions:
-            if Path(recipe).name == RUN:
-                print(f"note: {recipe}: --{name} no longer exists, its value {value} is left out", file=sys.stderr)
-                continue
-            near = nearest(name, actions)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise UsageError(f"{recipe}: there is no argument {name!r}{hint}")
-        choices = actions[name].choices  # argparse checks the words of a command line alone
-        if choices is not None and value is not None and value not in choices:
-            raise UsageError(f"{recipe}: {unknown_name(name, value, choices)}")
-        parser.set_defaults(**{name: value})
-        actions[name].required = False
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

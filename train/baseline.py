@@ -24,31 +24,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from transformers.hf_argparser import HfArg
 
-from ser_hf.audio import AudioError
-from ser_hf.corpora import CorpusError, corpus_fingerprint
+from ser_hf.command_line import prints_errors
+from ser_hf.corpora import corpus_fingerprint
 from ser_hf.evaluation.metrics import summary
-from ser_hf.evaluation.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
-from ser_hf.features import GROUPS, MissingPackageError, feature_names
+from ser_hf.evaluation.runs import create_run, finish_run, prediction_frame, write_run_json
+from ser_hf.features import GROUPS, feature_names
 from ser_hf.features.table import default_cache_dir, extract_table
-from ser_hf.hub.evidence import CardError
-from ser_hf.models import ModelError
 from ser_hf.models.classical import ClassicalModel, fit_classical, group_importance, save_classical
 from ser_hf.models.families import FAMILIES
-from ser_hf.protocols.folds import Fold, SplitError
+from ser_hf.protocols.folds import Fold
 from ser_hf.utils.files import replacing_folder, write_json
 from train.arguments import parse_arguments
 from train.common import (
     DataArguments,
-    UsageError,
     chosen_names,
     load_clip_table,
     make_data_folds,
     milliseconds_per_clip,
-    read_reference,
+    option,
+    read_references,
+    require,
 )
-from train.publishing.describe import describe_model
+from train.publishing.model import describe_model
 
 IMPORTANCE = "importance.json"
 TUNED = ("parameters", "temperature", "answer_threshold", "cross_validation_accuracy")  # kept in run.json
@@ -60,33 +58,26 @@ class BaselineArguments:
 
     _argument_group_name = "model: what is fitted on which features"
 
-    model: str = HfArg(
-        default="svm",
-        help="Kind of model; 'svm-textbook' is the usual tutorial's SVC on MFCC statistics. All are tuned.",
-        metadata={"choices": tuple(FAMILIES)},
+    model: str = option(
+        "svm",
+        "Kind of model; 'svm-textbook' is the usual tutorial's SVC on MFCC statistics. All are tuned.",
+        choices=tuple(FAMILIES),
     )
-    output_dir: str | None = HfArg(default=None, help="Run folder (default: runs/MODEL-PROTOCOL).")
-    overwrite_output_dir: bool = HfArg(default=False, help="Replace a run folder that exists.")
-    features: str | None = HfArg(
-        default=None, help=f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."
+    output_dir: str | None = option(None, "Run folder (default: runs/MODEL-PROTOCOL).")
+    overwrite_output_dir: bool = option(False, "Replace a run folder that exists.")
+    features: str | None = option(
+        None, f"Feature groups, separated by commas, out of: {', '.join(GROUPS)} (default: the model's)."
     )
-    smote: bool = HfArg(default=False, help="Oversample rare emotions by synthetic clips (SMOTE) in training.")
-    importance_repeats: int = HfArg(
-        default=5, help="Permutations of each feature group over the test clips, for importance.json (0: none)."
+    smote: bool = option(False, "Oversample rare emotions by synthetic clips (SMOTE) in training.")
+    importance_repeats: int = option(
+        5, "Permutations of each feature group over the test clips, for importance.json (0: none)."
     )
-    seed: int = HfArg(default=0, help="Seed of whatever is random in a model or in its tuning.")
-    n_jobs: int = HfArg(default=-1, help="Processes (-1: one per core).")
-    no_cache: bool = HfArg(
-        default=False, help="Neither read nor write cached features ($SER_HF_CACHE, else ~/.cache/ser_hf)."
+    seed: int = option(0, "Seed of whatever is random in a model or in its tuning.")
+    n_jobs: int = option(-1, "Processes (-1: one per core).")
+    no_cache: bool = option(False, "Neither read nor write cached features ($SER_HF_CACHE, else ~/.cache/ser_hf).")
+    reference_run: str | None = option(
+        None, "With --protocol full: runs, separated by commas, whose figures go into the model's card."
     )
-    reference_run: str | None = HfArg(
-        default=None, help="With --protocol full: runs, separated by commas, whose figures go into the model's card."
-    )
-
-    @property
-    def reference_runs(self) -> list[str]:
-        """The runs that ``reference_run`` names."""
-        return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
     @property
     def groups(self) -> list[str]:
@@ -94,38 +85,23 @@ class BaselineArguments:
         if self.features is None:
             return list(FAMILIES[self.model].groups)
         groups = list(dict.fromkeys(chosen_names(self.features, list(GROUPS), "--features")))
-        try:
-            feature_names(groups)
-        except MissingPackageError as error:
-            raise UsageError(f"--features: {error}") from None
+        feature_names(groups)  # fails where a package is missing
         return groups
 
 
 ARGUMENTS = (DataArguments, BaselineArguments)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 (writing failed) or 2 (no run is possible)."""
-    try:
-        data, baseline = parse_arguments(ARGUMENTS, argv, "python -m train.baseline", __doc__)
-        run(data, baseline)
-    except (UsageError, CorpusError, SplitError, RunError, ModelError, AudioError, CardError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+@prints_errors(OSError)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 0, 1 (writing failed) or 2 (no run is possible)."""
+    run(*parse_arguments(ARGUMENTS, argv, "python -m train.baseline", __doc__))
 
 
 def run(data: DataArguments, baseline: BaselineArguments) -> Path:
     """Fit and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
     started = time.perf_counter()
-    groups, repeats = baseline.groups, baseline.importance_repeats
-    if repeats < 0:
-        raise UsageError(f"--importance_repeats is 0 or more, not {repeats}")
-    for run_folder in baseline.reference_runs:
-        check_reference(run_folder, data, baseline)
+    groups, references = baseline.groups, check_arguments(data, baseline)
     table = load_clip_table(data)
     folds = make_data_folds(table, data)
     fingerprint = corpus_fingerprint(table)  # first of all: a clip may be gone later
@@ -150,16 +126,12 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
             scores = model.predict_features(tested, table.features["emotion"].names)
             frame = prediction_frame(table, fold.test, fold.index, scores)
             frames.append(frame)
-            if repeats:
+            if baseline.importance_repeats:
                 importances[fold.index] = group_importance(
-                    model, tested, frame["emotion"], groups, baseline.seed, repeats
+                    model, tested, frame["emotion"], groups, baseline.seed, baseline.importance_repeats
                 )
             line += f", test {(frame['emotion'] == frame['predicted']).mean():.3f}"
-        tuned = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in record["parameters"].items()
-        )
-        print(f"{line}, {record['seconds']:.0f} s ({tuned})", flush=True)
+        print(f"{line}, {record['seconds']:.0f} s ({words_of(record['parameters'])})", flush=True)
     write_run_json(
         folder,
         command="train.baseline",
@@ -173,16 +145,34 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         seconds=round(time.perf_counter() - started, 1),
     )
     if importances:
-        write_json(folder / IMPORTANCE, importance_record(importances, repeats))
+        write_json(folder / IMPORTANCE, importance_record(importances, baseline.importance_repeats))
     if frames:
         print(summary(finish_run(folder, frames)))
     else:
         with replacing_folder(folder / "model") as part:
             save_classical(model, part)
-            if baseline.reference_runs:
-                describe_model(part, baseline.reference_runs, f"ser-{baseline.model}")
+            if references:
+                describe_model(part, references, f"ser-{baseline.model}")
     print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")
     return folder
+
+
+def check_arguments(data: DataArguments, baseline: BaselineArguments) -> list[str]:
+    """Refuse wrong arguments before anything is computed; returns the reference runs."""
+    require(baseline.importance_repeats >= 0, "--importance_repeats must be 0 or more")
+    references = read_references(baseline.reference_run)
+    is_full = data.protocol == "full" or not references
+    require(is_full, "--reference_run goes with --protocol full, which tests nothing itself")
+    for run, facts in references.items():
+        family = facts.get("model")
+        require(family == baseline.model, f"--reference_run {run} is a run of {family}, not of {baseline.model}")
+    return list(references)
+
+
+def words_of(parameters: dict[str, Any]) -> str:
+    """Tuned parameters, as a line of the log has them."""
+    numbers = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in parameters.items()}
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())
 
 
 def fit_fold(
@@ -228,15 +218,6 @@ def importance_record(importances: dict[int, dict[str, tuple[float, float]]], re
         "repeats": repeats,
         "groups": dict(sorted(groups.items(), key=lambda item: -item[1]["drop"])),
     }
-
-
-def check_reference(run_folder: str, data: DataArguments, baseline: BaselineArguments) -> None:
-    """Refuse a reference run that is missing or of another kind of model, before anything is computed."""
-    if data.protocol != "full":
-        raise UsageError("--reference_run goes with --protocol full, which tests nothing itself")
-    family = read_reference(run_folder).get("model")
-    if family != baseline.model:
-        raise UsageError(f"--reference_run {run_folder} is a run of {family}, not of {baseline.model}")
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ def cross_fit(folders: Sequence[Path], usable: Sequence[bool]) -> None:
         folders: of the folds, at least two.
         usable: whether the predictions of a fold may serve; False for a corpus that is for tests alone.
     """
-    frames = [read_predictions(folder) for folder in folders]
-    for position, folder in enumerate(folders):
-        others = [frames[other] for other in range(len(frames)) if other != position and usable[other]]
+    frames = {folder: read_predictions(folder) for folder in folders}
+    for folder in folders:
+        others = [frames[other] for other, may in zip(folders, usable, strict=True) if other != folder and may]
         record = json.loads((folder / FOLD).read_text(encoding="utf-8"))
         (folder / FOLD).unlink()  # a kill while the model is replaced must not leave a fold that counts as finished
         record |= apply_calibration(folder, fitted_calibration(others) if others else Calibration())

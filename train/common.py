@@ -1,4 +1,4 @@
-"""What the training and evaluation commands share: the clips and folds of a run, and the error of a wrong argument."""
+"""What the training and evaluation commands share: the clips, folds and predictions of a run, and argument errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset, concatenate_datasets
+from tqdm import tqdm
 
-from ser_hf.audio import SAMPLE_RATE, load_audio
+from ser_hf.audio import SAMPLE_RATE, AudioError, load_audio
+from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.corpora import expand_corpora, load_corpus
 from ser_hf.errors import SerHfError
-from ser_hf.evaluation.runs import METRICS, read_run_json
+from ser_hf.evaluation.runs import METRICS, prediction_frame, read_run_json
 from ser_hf.hub.card_arguments import ARGUMENTS
+from ser_hf.labels import LABELS
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.protocols.folds import Fold, column_names, make_folds
 from ser_hf.utils.names import unknown_name
@@ -33,15 +37,15 @@ def require(condition: object, message: str) -> None:
         raise UsageError(message)
 
 
+def option(default: Any, text: str, **metadata: Any) -> Any:
+    """A dataclass field with its help."""
+    return field(default=default, metadata={"help": text, **metadata})
+
+
 def argument_help(name: str, note: str = "") -> str:
     """The help of an argument that model cards explain, too, with a note in brackets."""
     text = ARGUMENTS[name]
     return f"{text[0].upper()}{text[1:]}{note and f' ({note})'}."
-
-
-def option(default: Any, text: str, **metadata: Any) -> Any:
-    """A dataclass field with its help."""
-    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass
@@ -133,8 +137,7 @@ def chosen_names(words: str | None, known: list[str], option: str) -> list[str]:
 def load_clip_table(data: DataArguments) -> Dataset:
     """The clips of all corpora that the arguments name, one table after the other, with the folds of --folds_from.
 
-    Those that are divided come first, then those that only train, then those that are only tested. Names such as
-    all-training are replaced in `data` by the corpora that they stand for.
+    Those that are divided come first, then those that only train, then those that are only tested.
 
     Raises:
         UsageError: no corpus is named, one is named twice or is both trained and tested on, corpora are named for
@@ -143,16 +146,45 @@ def load_clip_table(data: DataArguments) -> Dataset:
     """
     _check_corpora(data)
     _expand_corpora(data)
+    column, _ = column_names("actor" if data.protocol == "develop" else data.protocol)
     tables = []
     for name in data.corpus_names:
         folds_from = None if name in data.undivided or data.protocol == "full" else data.folds_from
         table = load_corpus(name, data.data_dir, folds=folds_from)
-        column, _ = column_names("actor" if data.protocol == "develop" else data.protocol)
         # Without this the folds that come with ser_hf would be taken instead.
         has_folds = folds_from is None or column in table.column_names
         require(has_folds, f"--folds_from {folds_from} has no folds of protocol {data.protocol!r} for {name}")
         tables.append(table)
     return concatenate_datasets(tables)
+
+
+def _check_corpora(data: DataArguments) -> None:
+    protocol, names = data.protocol, data.corpus_names
+    by_corpus = protocol in ("cross", "loco")
+    if protocol == "cross":
+        both = data.train_corpora and data.test_corpora
+        require(both, "--protocol cross trains on --train_corpora and tests on --test_corpora: name both")
+    elif data.train_corpora:
+        require(PROTOCOLS[protocol].divides, f"--train_corpora does not go with --protocol {protocol}: use --corpora")
+    require(by_corpus or not data.test_corpora, "--test_corpora goes with --protocol cross or loco alone")
+    require(not by_corpus or not data.folds_from, f"--folds_from does not go with --protocol {protocol}")
+    require(data.corpora, "--corpora names no corpus")
+    for name in names:
+        require(names.count(name) == 1, f"corpus {name} is named twice; name each once")
+
+
+def _expand_corpora(data: DataArguments) -> None:
+    """Replace names that stand for several corpora by those that are not named by another option."""
+    options = [*([] if data.protocol == "cross" else ["corpora"]), "train_corpora", "test_corpora"]
+    for option in options:
+        names = getattr(data, option)
+        elsewhere = {name for other in options if other != option for name in getattr(data, other)}
+        found = expand_corpora(names, data.data_dir)
+        expanded = [name for name in found if name in names or name not in elsewhere]
+        require(expanded or not names, f"--{option} {' '.join(names)} names no corpus that no other option names")
+        setattr(data, option, expanded)
+    if data.protocol == "cross":
+        data.corpora = data.train_corpora
 
 
 def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
@@ -185,17 +217,38 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
     return folds
 
 
-def read_reference(run_folder: str | Path) -> dict[str, Any]:
-    """``run.json`` of a finished run whose figures a model's card gets.
+def read_references(names: str | None) -> dict[str, dict[str, Any]]:
+    """``run.json`` of each finished run that --reference_run names, whose figures a model's card gets.
 
     Raises:
         RunError: there is none.
-        UsageError: the run did not end.
+        UsageError: a run did not end.
     """
-    facts = read_run_json(run_folder)
-    ended = (Path(run_folder) / METRICS).is_file()
-    require(ended, f"--reference_run {run_folder} holds no {METRICS}: did its run end?")
+    runs = [name.strip() for name in (names or "").split(",") if name.strip()]
+    facts = {run: read_run_json(run) for run in runs}
+    for run in runs:
+        require(Path(run, METRICS).is_file(), f"--reference_run {run} holds no {METRICS}: did its run end?")
     return facts
+
+
+def predict_clips(
+    classifier: EmotionClassifier, table: Dataset, rows: np.ndarray | range, fold: int, batch_size: int = BATCH_SIZE
+) -> tuple[pd.DataFrame, dict[int, AudioError]]:
+    """Predict rows of a clip table through the classifier that users call.
+
+    Returns:
+        The predictions (see `prediction_frame`), with the column ``distance`` where the model has an out-of-domain
+        score, and by row the errors of clips that could not be used.
+    """
+    audio = (row["audio"] for row in table.select_columns("audio").select(rows))
+    found = classifier.predict_many(audio, batch_size=batch_size)
+    results = dict(zip(rows, tqdm(found, total=len(rows), desc="Predicting", unit="clip", leave=False), strict=True))
+    failed = {int(row): result for row, result in results.items() if isinstance(result, AudioError)}
+    used = {row: result for row, result in results.items() if not isinstance(result, AudioError)}
+    scores = [[one.scores.get(label, 0.0) for label in LABELS] for one in used.values()]
+    frame = prediction_frame(table, list(used), fold, np.reshape(scores, (len(used), len(LABELS))))
+    distances = [one.distance for one in used.values()]
+    return frame if None in distances else frame.assign(distance=np.array(distances, dtype=np.float32)), failed
 
 
 def milliseconds_per_clip(model: Any, audio: Sequence[dict], window: float | None = None) -> float:
@@ -212,32 +265,3 @@ def milliseconds_per_clip(model: Any, audio: Sequence[dict], window: float | Non
     for clip in clips:
         model.predict_proba([clip])
     return round(1000 * (time.perf_counter() - started) / len(clips), 1)
-
-
-def _check_corpora(data: DataArguments) -> None:
-    protocol, names = data.protocol, data.corpus_names
-    by_corpus = protocol in ("cross", "loco")
-    if protocol == "cross":
-        both = data.train_corpora and data.test_corpora
-        require(both, "--protocol cross trains on --train_corpora and tests on --test_corpora: name both")
-    elif data.train_corpora:
-        require(PROTOCOLS[protocol].divides, f"--train_corpora does not go with --protocol {protocol}: use --corpora")
-    require(by_corpus or not data.test_corpora, "--test_corpora goes with --protocol cross or loco alone")
-    require(not by_corpus or not data.folds_from, f"--folds_from does not go with --protocol {protocol}")
-    require(data.corpora, "--corpora names no corpus")
-    for name in names:
-        require(names.count(name) == 1, f"corpus {name} is named twice; name each once")
-
-
-def _expand_corpora(data: DataArguments) -> None:
-    """Replace names that stand for several corpora by those that are not named by another option."""
-    options = [*([] if data.protocol == "cross" else ["corpora"]), "train_corpora", "test_corpora"]
-    for option in options:
-        names = getattr(data, option)
-        elsewhere = {name for other in options if other != option for name in getattr(data, other)}
-        found = expand_corpora(names, data.data_dir)
-        expanded = [name for name in found if name in names or name not in elsewhere]
-        require(expanded or not names, f"--{option} {' '.join(names)} names no corpus that no other option names")
-        setattr(data, option, expanded)
-    if data.protocol == "cross":
-        data.corpora = data.train_corpora

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from ser_hf.command_line import CommandParser
+from ser_hf.command_line import CommandParser, prints_errors
 from ser_hf.evaluation import plots
 from ser_hf.evaluation.markdown import bracket, percent, table
-from ser_hf.evaluation.runs import RunError
-from ser_hf.evaluation.statistics import AlignmentError, holm, mcnemar
+from ser_hf.evaluation.statistics import holm, mcnemar
 from ser_hf.labels import GENDER_NAMES, LABELS
 from ser_hf.protocols import PROTOCOLS
 from ser_hf.utils.files import write_text
+from train.common import require
 from train.reporting import Gallery, Run, read_run
 
 AVERAGED = ("accuracy", "fold_mean_accuracy", "balanced_accuracy", "macro_f1", "ece", "nll")
@@ -34,27 +34,20 @@ SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 FIGURES = {"confusion": "confusion matrix", "speakers": "accuracy per speaker", "reliability": "reliability diagram"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 for what the message says)."""
+@prints_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 0, or 2 for what the message says."""
     arguments = build_parser().parse_args(argv)
-    try:
-        compare(arguments.runs, arguments.output)
-    except (RunError, AlignmentError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    compare(arguments.runs, arguments.output)
     print(f"written: {arguments.output}")
-    return 0
 
 
 def build_parser() -> CommandParser:
     """The command line."""
     parser = CommandParser(prog="python -m train.compare", doc=__doc__)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run folders: run.json and predictions.parquet are read"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="F", default=Path("reports/comparison.md"), help="report that is written"
-    )
+    add, default = parser.add_argument, Path("reports/comparison.md")
+    add("runs", nargs="+", type=Path, metavar="RUN", help="run folders: run.json and predictions.parquet are read")
+    add("--output", type=Path, metavar="F", default=default, help="report that is written")
     return parser
 
 
@@ -62,15 +55,15 @@ def compare(folders: Iterable[Path], output: Path) -> None:
     """Write the report on some run folders to ``output``, and its figures to ``<stem>_files`` beside it.
 
     Raises:
-        RunError: a folder is no complete run, or two have the same name.
+        RunError: a folder is no complete run.
+        UsageError: two have the same name.
     """
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after minutes of statistics
     folders = sorted(set(folders))
     runs = [read_run(folder) for folder in folders]
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RunError(f"several run folders are named {', '.join(twice)}; a report needs a name of its own for each")
+    require(not twice, f"several run folders are named {', '.join(twice)}; a report needs a name of its own for each")
     gallery = Gallery(output.with_name(output.stem + "_files"))
     parts = [
         "# Comparison of runs",
@@ -87,29 +80,22 @@ def compare(folders: Iterable[Path], output: Path) -> None:
 
 
 def command(folders: Sequence[Path], output: Path) -> str:
-    """The command that makes this report; all the runs of one folder are written as ``folder/*``."""
-    parents = {folder.parent for folder in folders}
-    if len(parents) == 1 and len(folders) > 1:
-        parent = parents.pop()
-        if set(folders) == {path for path in parent.iterdir() if path.is_dir()}:
-            return f"python -m train.compare {parent.as_posix()}/* --output {output.as_posix()}"
+    """The command that makes this report."""
     return f"python -m train.compare {' '.join(folder.as_posix() for folder in folders)} --output {output.as_posix()}"
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that may stand in one table (same protocol, same clips), the best first; in the order of the protocols."""
     groups: dict[tuple[str, frozenset], list[Run]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: (-run.metrics["accuracy"], run.name)):
         groups.setdefault((run.protocol, run.clips), []).append(run)
-    order = list(PROTOCOLS)
+    rank = {name: number for number, name in enumerate(PROTOCOLS)}
 
     def position(group: list[Run]) -> tuple:
-        first = group[0]
-        rank = order.index(first.protocol) if first.protocol in order else len(order)
-        return rank, first.protocol, -len(first.clips), min(run.name for run in group)
+        protocol = group[0].protocol
+        return rank.get(protocol, len(rank)), protocol, -len(group[0].clips), min(run.name for run in group)
 
-    ranked = [sorted(group, key=lambda run: (-run.metrics["accuracy"], run.name)) for group in groups.values()]
-    return sorted(ranked, key=position)
+    return sorted(groups.values(), key=position)
 
 
 def section(group: list[Run], gallery: Gallery) -> list[str]:
@@ -125,6 +111,7 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
     if seen:
         parts.append(f"**No test:** trained on these corpora: {', '.join(seen)}.")
     bars, spread = plots.comparison(metrics, title, caution=is_dependent), plots.speaker_spread(metrics, title)
+    curves = plots.coverage_curves(metrics, title)
     parts += [
         main_table(group),
         *seed_table(group),
@@ -142,7 +129,6 @@ def section(group: list[Run], gallery: Gallery) -> list[str]:
         ]
     if len(first.metrics["per_fold"]) > 1:
         parts += ["### Accuracy per fold, %", fold_table(group)]
-    curves = plots.coverage_curves(metrics, title)
     parts += [
         "### Accuracy on the most confident share of the clips, %",
         coverage_report(group),
@@ -166,19 +152,17 @@ def main_table(group: list[Run]) -> str:
     """The figures of each run of a group."""
     genders = sorted({gender for run in group for gender in run.metrics["per_gender"]})
     head = ["run", "accuracy", "folds", "UAR", "macro F1", "ECE", "NLL"]
-    head += [GENDER_NAMES.get(gender, gender) for gender in genders] + ["worst", "minutes"]
+    head += [*(GENDER_NAMES.get(gender, gender) for gender in genders), "worst", "minutes"]
     rows = []
     for run in group:
-        metrics = run.metrics
+        metrics, seconds = run.metrics, run.facts.get("seconds")
         worst, figures = min(metrics["per_speaker"].items(), key=lambda item: (item[1]["accuracy"], item[0]))
-        per_gender = [percent(metrics["per_gender"].get(gender, {}).get("accuracy")) for gender in genders]
-        seconds = run.facts.get("seconds")
         rows.append(
             [
                 run.name,
                 f"**{percent(metrics['accuracy'])}**{bracket(metrics['intervals'].get('accuracy'))}",
                 *averaged(metrics)[1:],
-                *per_gender,
+                *(percent(metrics["per_gender"].get(gender, {}).get("accuracy")) for gender in genders),
                 f"{percent(figures['accuracy'])} ({worst})",
                 "" if seconds is None else f"{seconds / 60:.1f}",
             ]

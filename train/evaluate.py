@@ -16,26 +16,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from tqdm.auto import tqdm
-from transformers.hf_argparser import HfArg
-
-from ser_hf.audio import AudioError
 from ser_hf.classifier import EmotionClassifier
-from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
+from ser_hf.command_line import prints_errors
+from ser_hf.corpora import corpus_fingerprint, load_corpus
 from ser_hf.evaluation.metrics import summary
-from ser_hf.evaluation.runs import RunError, create_run, finish_run, prediction_frame, write_run_json
+from ser_hf.evaluation.runs import create_run, finish_run, write_run_json
 from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
 from train.arguments import parse_arguments
-from train.common import UsageError, names_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from datasets import Dataset
+from train.common import names_of, option, predict_clips, require
 
 
 @dataclass
@@ -47,12 +38,10 @@ class EvaluateArguments:
     model: str = field(metadata={"help": "Model folder or Hub id."})
     output_dir: str = field(metadata={"help": "Run folder to write, e.g. runs/whisper-cross-emodb."})
     corpora: list[str] = field(metadata={"help": "Corpora to test on, e.g. emodb."})
-    data_dir: str | None = HfArg(
-        default=None, help="Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)."
-    )
-    batch_size: int = HfArg(default=16, help="Windows per batch.")
-    device: str | None = HfArg(default=None, help="Where a neural model runs, e.g. cuda.")
-    overwrite_output_dir: bool = HfArg(default=False, help="Replace the run folder if it exists.")
+    data_dir: str | None = option(None, "Folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data).")
+    batch_size: int = option(16, "Windows per batch.")
+    device: str | None = option(None, "Where a neural model runs, e.g. cuda.")
+    overwrite_output_dir: bool = option(False, "Replace the run folder if it exists.")
 
     def __post_init__(self) -> None:
         self.corpora = names_of(self.corpora)
@@ -61,47 +50,30 @@ class EvaluateArguments:
 ARGUMENTS = (EvaluateArguments,)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, or 2 for what the message says)."""
+@prints_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 0, or 2 for what the message says."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    try:
-        (arguments,) = parse_arguments(ARGUMENTS, argv, "python -m train.evaluate", __doc__)
-        evaluate(arguments, command=shlex.join(["python", "-m", "train.evaluate", *argv]))
-    except (UsageError, CorpusError, RunError, ModelError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    (arguments,) = parse_arguments(ARGUMENTS, argv, "python -m train.evaluate", __doc__)
+    evaluate(arguments, command=shlex.join(["python", "-m", "train.evaluate", *argv]))
 
 
 def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     """Predict every clip of the corpora, write the run folder and print its figures; returns the metrics."""
     classifier = EmotionClassifier.from_pretrained(arguments.model, device=arguments.device)
-    unknown = [label for label in classifier.labels if label not in LABELS]
-    if unknown:
-        raise UsageError(
-            f"{arguments.model} has labels that are not ours: {', '.join(unknown)} (ours: {', '.join(LABELS)})"
-        )
-    seen = trained_on(arguments.model)
-    overlap = sorted(set(seen or ()) & set(arguments.corpora))
-    if overlap:
-        print(f"warning: {arguments.model} was trained on {', '.join(overlap)}: not a test there", file=sys.stderr)
-    elif not seen:
-        print(
-            f"warning: config.json of {arguments.model} names no training corpora; if these were among them, the "
-            "figures are not a test",
-            file=sys.stderr,
-        )
+    unknown = ", ".join(label for label in classifier.labels if label not in LABELS)
+    require(not unknown, f"{arguments.model} has labels that are not ours: {unknown} (ours: {', '.join(LABELS)})")
+    overlap = warn_of_training_corpora(arguments)
     tables = {name: load_corpus(name, arguments.data_dir) for name in arguments.corpora}
     # Before predicting: a clip that is lost meanwhile is reported as failed.
     fingerprints = {name: corpus_fingerprint(table) for name, table in tables.items()}
     folder = create_run(arguments.output_dir, overwrite=arguments.overwrite_output_dir)
     started = time.perf_counter()
     frames, failed = [], []
-    for name, table in tables.items():
-        frame, errors = predict_table(classifier, table, arguments.batch_size, name)
-        if len(frame):
-            frames.append(frame)
-        failed += errors
+    for table in tables.values():
+        frame, errors = predict_clips(classifier, table, range(len(table)), 0, arguments.batch_size)
+        frames += [frame] if len(frame) else []
+        failed += [{"clip": table[row]["clip"], "error": str(error)} for row, error in errors.items()]
     if failed:
         print(f"{len(failed)} clips could not be used:", *(f"  {one['error']}" for one in failed), sep="\n")
     write_run_json(
@@ -122,20 +94,15 @@ def evaluate(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     return metrics
 
 
-def predict_table(
-    classifier: EmotionClassifier, table: Dataset, batch_size: int, name: str
-) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """The predictions for all clips of a clip table (fold 0), and the clips that could not be used, with the reason."""
-    audio = (row["audio"] for row in table.select_columns("audio"))
-    predictions = classifier.predict_many(audio, batch_size=batch_size)
-    used, probabilities, failed = [], [], []
-    for index, prediction in enumerate(tqdm(predictions, total=len(table), desc=name, unit="clip")):
-        if isinstance(prediction, AudioError):
-            failed.append({"clip": table[index]["clip"], "error": str(prediction)})
-        else:
-            used.append(index)
-            probabilities.append([prediction.scores.get(label, 0.0) for label in LABELS])
-    return prediction_frame(table, used, 0, np.reshape(probabilities, (len(used), len(LABELS)))), failed
+def warn_of_training_corpora(arguments: EvaluateArguments) -> list[str]:
+    """The corpora that the model was trained on and is tested on now; warns of them, and where it does not say."""
+    model, seen = arguments.model, trained_on(arguments.model)
+    overlap = sorted(set(seen or ()) & set(arguments.corpora))
+    if overlap:
+        print(f"warning: {model} was trained on {', '.join(overlap)}: not a test there", file=sys.stderr)
+    elif not seen:
+        print(f"warning: config.json of {model} names no training corpora: perhaps this is no test", file=sys.stderr)
+    return overlap
 
 
 if __name__ == "__main__":

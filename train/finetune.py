@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from tqdm import tqdm
 
 from ser_hf.audio import AudioError, load_audio
-from ser_hf.corpora import CorpusError, corpus_fingerprint
+from ser_hf.command_line import noting, prints_errors
+from ser_hf.corpora import corpus_fingerprint
 from ser_hf.evaluation.metrics import summary
 from ser_hf.evaluation.runs import (
     RUN,
@@ -44,21 +44,18 @@ from ser_hf.evaluation.runs import (
 )
 from ser_hf.hub import HubError, commit_of, log_in
 from ser_hf.hub.card_arguments import ARGUMENTS as IN_CARD
-from ser_hf.hub.evidence import CardError
-from ser_hf.models import ModelError
 from ser_hf.models.building import pretrained_folder
 from ser_hf.models.onnx_model import export_onnx
-from ser_hf.protocols.folds import Fold, SplitError
+from ser_hf.protocols.folds import Fold
 from ser_hf.utils.files import replacing_folder
 from train.arguments import parse_arguments
 from train.calibration import FOLD, Calibration, calibrated, cross_fit, earlier_calibration
-from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_reference, require
+from train.common import DataArguments, UsageError, load_clip_table, make_data_folds, read_references, require
 from train.finetune_arguments import AugmentationArguments, FinetuneTrainingArguments, ModelArguments, check_arguments
 from train.finetune_data import Experiment
 from train.finetune_fold import run_fold
 from train.publish import publish_model
-from train.publishing.checks import CheckError
-from train.publishing.describe import describe_model
+from train.publishing.model import CheckError, describe_model
 
 ARGUMENTS = (DataArguments, ModelArguments, AugmentationArguments, FinetuneTrainingArguments)
 # Those that a run keeps when it is resumed. A base model may lie elsewhere by then.
@@ -68,110 +65,67 @@ DECIDING = sorted({"protocol"} | OF_MODEL - {"base_model", "reference_run", "exp
 RESUME = "Finished folds are kept; after that, the same command with --resume_from_checkpoint true resumes the run"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 (pushing or writing failed) or 2 (no run is possible)."""
-    try:
-        arguments = parse_arguments(ARGUMENTS, argv, "python -m train.finetune", __doc__)
-        run(*arguments)
-    except (UsageError, CorpusError, SplitError, RunError, ModelError, CardError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except AudioError as error:  # a clip that could be read when the command began
-        print(f"error: {error}\n{RESUME}", file=sys.stderr)
-        return 2
-    except (HubError, CheckError) as error:
-        print(f"error: {error}\nThe trained model is kept; python -m train.publish pushes it, too", file=sys.stderr)
-        return 1
-    except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error}\n{RESUME}", file=sys.stderr)
-        return 1
-    return 0
+@prints_errors(HubError, CheckError, OSError, SafetensorError)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 0, 1 (pushing or writing failed) or 2 (no run is possible)."""
+    run(*parse_arguments(ARGUMENTS, argv, "python -m train.finetune", __doc__))
 
 
 def run(
     data: DataArguments, model: ModelArguments, augmentation: AugmentationArguments, training: FinetuneTrainingArguments
 ) -> Path:
     """Train and test each fold of the protocol, then write predictions, metrics and plots into the run folder."""
+    # Whatever may be wrong is found before the training.
     check_arguments(model, augmentation, training)
-    measured_by = model.reference_runs if data.protocol == "full" else []
-    for reference in measured_by:
-        is_network = read_reference(reference).get("command") != "train.baseline"
+    references = read_references(model.reference_run)
+    for reference, facts in references.items():
+        is_network = facts.get("command") != "train.baseline"
         require(is_network, f"--reference_run {reference} is a run of train.baseline, not of a network")
     training.output_dir = training.output_dir or f"runs/{model.family}-{data.protocol}-seed{training.seed}"
     folder, resume = Path(training.output_dir), bool(training.resume_from_checkpoint)
-    hub = log_in_to_push(data, model, training) if training.push_to_hub else None
+    hub = log_in_to_push(data, training, list(references)) if training.push_to_hub else None
     table = load_clip_table(data)
-    folds, calibrations = folds_to_train(table, data, model)
+    folds, calibrations = folds_to_train(table, data, model, list(references))
     experiment = Experiment(table, [], model, augmentation, training)
     for fold in folds:
         experiment.check(fold)
-    # Once, so that all folds start from the same commit of it.
-    base = pretrained_folder(model.base_model) if model.base_model else None
+
     arguments = asdict(data) | asdict(model) | asdict(augmentation) | training.to_dict()
-    is_main = training.process_index == 0
-    refused: list[RunError | CorpusError | None] = [None]
-    if is_main:
-        try:
-            start_run(folder, table, arguments, resume)
-        except (RunError, CorpusError) as error:
-            refused = [error]
-    broadcast_object_list(refused)  # all processes end with the same error
-    if refused[0] is not None:
-        raise refused[0]
-    if base is not None:
-        model.base_model = str(base)
-    experiment.clips = load_clips(table)
-    folders = [folder / f"fold{fold.index}" for fold in folds]
-    for position, (fold, fold_folder) in enumerate(zip(folds, folders, strict=True)):
-        if not (resume and (fold_folder / FOLD).exists()):
-            if is_main:
-                print(f"{fold} ({position + 1} of {len(folds)}): {len(fold.train)} clips to train on", flush=True)
-            run_fold(experiment, fold, fold_folder, calibrations.get(fold.index, Calibration()))
-        if is_main:  # not before fold.json is written: training cannot be resumed from half a checkpoint
-            for checkpoint in fold_folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-    if not is_main:
-        return folder
-    if model.calibrate and not calibrations and not any(len(fold.validation) for fold in folds):
-        cross_fit(folders, [fold.name not in data.test_corpora for fold in folds])
-    records = [json.loads((one / FOLD).read_text(encoding="utf-8")) for one in folders]
-    write_run_json(
-        folder,
-        command="train.finetune",
-        protocol=data.protocol,
-        model=model.family,
-        seed=training.seed,
-        folds=records,
-        seconds=sum(record["seconds"] for record in records),
-        base_model_commit=base and commit_of(base),
-    )
-    frames = [
-        calibrated(read_predictions(one), Calibration(record["temperature"], record["answer_threshold"]))
-        for fold, record, one in zip(folds, records, folders, strict=True)
-        if len(fold.test)
-    ]
-    if frames:
-        metrics = finish_run(folder, frames)
-        for index, figures in metrics["per_fold"].items():
-            print(f"Fold {index}: accuracy {figures['accuracy']:.3f}")
-        print(summary(metrics))
-    if len(folds) == 1:
-        with replacing_folder(folder / "model") as part:
-            shutil.copytree(folders[0] / "model", part, dirs_exist_ok=True)
-            if model.export_onnx:
-                export_onnx(part)
-            # The model of a single fold is measured by this very run.
-            if measured_by or frames:
-                describe_model(part, measured_by or [folder], f"ser-{model.family}")
+    if model.base_model:  # fetched once, so that all folds start from the same commit of it
+        model.base_model = str(pretrained_folder(model.base_model))
+    with noting(RESUME, AudioError, OSError, SafetensorError):
+        with training.main_process_first(local=False):  # where it fails, its launcher ends the other processes
+            if training.process_index == 0:
+                start_run(folder, table, arguments, resume)
+        experiment.clips = load_clips(table)
+        folders = [folder / f"fold{fold.index}" for fold in folds]
+        for number, (fold, fold_folder) in enumerate(zip(folds, folders, strict=True), start=1):
+            if not (resume and (fold_folder / FOLD).exists()):
+                if training.process_index == 0:
+                    print(f"{fold} ({number} of {len(folds)}): {len(fold.train)} clips to train on", flush=True)
+                run_fold(experiment, fold, fold_folder, calibrations.get(fold.index, Calibration()))
+            if training.process_index == 0:  # only now: training cannot be resumed from half a checkpoint
+                for checkpoint in fold_folder.glob("checkpoint-*"):
+                    shutil.rmtree(checkpoint)
+        if training.process_index != 0:
+            return folder
+        if model.calibrate and not calibrations and not any(len(fold.validation) for fold in folds):
+            cross_fit(folders, [fold.name not in data.test_corpora for fold in folds])
+        write_results(folder, folders, data, model, training)
+        if len(folds) == 1:
+            # A model of all clips is measured by earlier runs, that of a single fold by this very run.
+            measured_by = list(references) if data.protocol == "full" else [folder]
+            write_model(folder, folders[0] / "model", model, measured_by)
     print(f"Written to {folder}", flush=True)
     if hub is not None:
         api, repo_id = hub
-        publish_model(api, folder / "model", repo_id, private=bool(training.hub_private_repo))
+        with noting("The trained model is kept; python -m train.publish pushes it, too", HubError, CheckError):
+            publish_model(api, folder / "model", repo_id, private=bool(training.hub_private_repo))
     return folder
 
 
 def folds_to_train(
-    table: Dataset, data: DataArguments, model: ModelArguments
+    table: Dataset, data: DataArguments, model: ModelArguments, references: list[str]
 ) -> tuple[list[Fold], dict[int, Calibration]]:
     """The folds, which train on their validation clips unless these are held out.
 
@@ -182,7 +136,7 @@ def folds_to_train(
         UsageError: there is nothing to calibrate the model on.
     """
     folds = make_data_folds(table, data)
-    alone = len(folds) == 1 and model.calibrate and not model.reference_runs  # with no other fold to be calibrated on
+    alone = len(folds) == 1 and model.calibrate and not references  # with no other fold to be calibrated on
     if not model.hold_out_validation and not alone:
         folds = [
             replace(fold, train=np.union1d(fold.train, fold.validation), validation=fold.validation[:0])
@@ -195,8 +149,9 @@ def folds_to_train(
         "a single fold without validation clips has nothing to be calibrated on: name a run with --reference_run, or "
         "--calibrate false",
     )
-    reference = next(iter(model.reference_runs), None)
-    return folds, {one.index: earlier_calibration(reference, data.protocol, one.index) for one in folds if reference}
+    return folds, {
+        fold.index: earlier_calibration(one, data.protocol, fold.index) for one in references[:1] for fold in folds
+    }
 
 
 def start_run(folder: Path, table: Dataset, arguments: dict[str, Any], resume: bool) -> None:
@@ -224,12 +179,53 @@ def start_run(folder: Path, table: Dataset, arguments: dict[str, Any], resume: b
     write_run_json(folder, corpus_fingerprint=fingerprint, arguments=arguments)
 
 
+def write_results(
+    folder: Path,
+    folders: Sequence[Path],
+    data: DataArguments,
+    model: ModelArguments,
+    training: FinetuneTrainingArguments,
+) -> None:
+    """Complete ``run.json`` and, unless all clips trained, write the calibrated predictions of all folds."""
+    records = [json.loads((one / FOLD).read_text(encoding="utf-8")) for one in folders]
+    write_run_json(
+        folder,
+        command="train.finetune",
+        protocol=data.protocol,
+        model=model.family,
+        seed=training.seed,
+        folds=records,
+        seconds=sum(record["seconds"] for record in records),
+        base_model_commit=model.base_model and commit_of(Path(model.base_model)),
+    )
+    if data.protocol == "full":
+        return
+    frames = [
+        calibrated(read_predictions(one), Calibration(record["temperature"], record["answer_threshold"]))
+        for record, one in zip(records, folders, strict=True)
+    ]
+    metrics = finish_run(folder, frames)
+    for index, figures in metrics["per_fold"].items():
+        print(f"Fold {index}: accuracy {figures['accuracy']:.3f}")
+    print(summary(metrics))
+
+
+def write_model(folder: Path, trained: Path, model: ModelArguments, measured_by: Sequence[str | Path]) -> None:
+    """Write ``model/``, what is published of a run: the model of its only fold, with the figures of some runs."""
+    with replacing_folder(folder / "model") as part:
+        shutil.copytree(trained, part, dirs_exist_ok=True)
+        if model.export_onnx:
+            export_onnx(part)
+        if measured_by:
+            describe_model(part, measured_by, f"ser-{model.family}")
+
+
 def log_in_to_push(
-    data: DataArguments, model: ModelArguments, training: FinetuneTrainingArguments
+    data: DataArguments, training: FinetuneTrainingArguments, references: list[str]
 ) -> tuple[HfApi, str]:
     """The Hub's client and the repository to push to, checked before the training rather than after it."""
     if data.protocol == "full":
-        require(model.reference_runs, "--push_to_hub with --protocol full needs --reference_run, for the model card")
+        require(references, "--push_to_hub with --protocol full needs --reference_run, for the model card")
     else:
         single = len(data.fold_indices or ()) == 1
         require(single, "--push_to_hub pushes one model: take --protocol full, or a single fold as in --folds 0")

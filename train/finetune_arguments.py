@@ -5,9 +5,7 @@ The texts of fields without one are in `ser_hf.hub.card_arguments.ARGUMENTS`, fo
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import torch
 from transformers import TrainingArguments
@@ -22,13 +20,7 @@ PRETRAINED = "openai/whisper-base"
 
 @dataclass
 class ModelArguments:
-    """Which checkpoint is fine-tuned and how much of it, or which architecture is trained from random weights.
-
-    Defaults that depend on other arguments are filled in.
-
-    Raises:
-        UsageError: arguments do not go together.
-    """
+    """Which checkpoint is fine-tuned and how much of it, or which architecture is trained from random weights."""
 
     _argument_group_name = "model: what is fine-tuned, or trained from random weights"
 
@@ -68,24 +60,18 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        defaults: dict[str, Any] = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85}
-        defaults["head_factor"] = 10.0
-        other_kind: tuple[str, ...] = ("hidden_size", "dropout")
-        if self.architecture is not None:
+        if self.architecture is None:
+            defaults = {"base_model": PRETRAINED, "family": "whisper", "layer_decay": 0.85, "head_factor": 10.0}
+            of_other_kind, goes = ["hidden_size", "dropout"], "with"
+        else:
             defaults = {"family": self.architecture, "layer_decay": 1.0, "head_factor": 1.0}
-            other_kind = ("base_model", "base_model_id", "frozen_layers")
+            of_other_kind, goes = ["base_model", "base_model_id", "frozen_layers"], "without"
             self.fit_head_first = False
-        for name in other_kind:
-            goes = "with" if self.architecture is None else "without"
+        for name in of_other_kind:
             require(not getattr(self, name), f"--{name} goes {goes} --architecture: leave one out")
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
-
-    @property
-    def reference_runs(self) -> list[str]:
-        """The runs that ``reference_run`` names."""
-        return [name.strip() for name in (self.reference_run or "").split(",") if name.strip()]
 
 
 @dataclass
@@ -115,14 +101,9 @@ class AugmentationArguments:
     mixup_alpha: float = 0.4
 
     def augmentation(self) -> Augmentation:
-        """The augmentation of a waveform that these arguments describe.
-
-        Raises:
-            UsageError: one of them is out of range.
-        """
-        names = {one.name for one in dataclasses.fields(Augmentation)} & {one.name for one in dataclasses.fields(self)}
+        """The augmentation of a waveform that these arguments describe."""
         try:
-            return Augmentation(**{name: getattr(self, name) for name in names})
+            return Augmentation(**{one.name: getattr(self, one.name) for one in fields(Augmentation)})
         except ValueError as error:
             raise UsageError(f"augmentation: {error}") from None
 
@@ -171,11 +152,7 @@ class FinetuneTrainingArguments(TrainingArguments):
 def check_arguments(
     model: ModelArguments, augmentation: AugmentationArguments, training: FinetuneTrainingArguments
 ) -> None:
-    """Refuse arguments that are out of range or do not go together.
-
-    Raises:
-        UsageError: which, and what to do.
-    """
+    """Refuse arguments that are out of range or do not go together."""
     augmentation.augmentation()
     keep, join = augmentation.keep_positions, augmentation.join_probability
     require(0 <= model.ema_decay < 1, f"--ema_decay must be at least 0 and below 1, not {model.ema_decay:g}")

@@ -66,9 +66,9 @@ class Experiment:
     @cached_property
     def masked(self) -> np.ndarray:
         """Labels that a clip may have, too: what is neutral may be calm in a corpus that has no calm."""
-        masked = np.zeros((len(self.labels), len(LABELS)), dtype=bool)
         without = [name for name in np.unique(self.corpora) if not corpus_facts(name).has_calm]
-        masked[np.isin(self.corpora, without) & (self.labels == LABEL2ID["neutral"]), LABEL2ID["calm"]] = True
+        masked = np.zeros((len(self.labels), len(LABELS)), dtype=bool)
+        masked[:, LABEL2ID["calm"]] = np.isin(self.corpora, without) & (self.labels == LABEL2ID["neutral"])
         return masked
 
     @property
@@ -77,11 +77,7 @@ class Experiment:
         return bool(self.model.frozen_layers and self.augmentation.copies)
 
     def check(self, fold: Fold) -> None:
-        """Refuse a fold whose corpora cannot have their weights, or whose cached copies would hold tested clips.
-
-        Raises:
-            UsageError: which, and what to do.
-        """
+        """Refuse a fold whose corpora cannot have their weights, or whose cached copies would hold tested clips."""
         self.weights(fold.train)
         if self.augmentation.copies and self.augmentation.join_probability:
             held_out = self.speakers[np.concatenate([fold.test, fold.validation])]
@@ -137,9 +133,9 @@ class Experiment:
         if self.caches:  # the same in every fold, since nothing is trained yet
             features = self.probed_states[:, fold.train].reshape(len(training), -1)
             return features, np.tile(self.labels[fold.train], len(self.states))
-        versions = (dataclasses.replace(training, augment=None), training)
-        features, labels = zip(*(self.pooled(model, collator, one) for one in versions), strict=True)
-        return np.concatenate(features), np.concatenate(labels)
+        plain, plain_labels = self.pooled(model, collator, dataclasses.replace(training, augment=None))
+        augmented, labels = self.pooled(model, collator, training)
+        return np.concatenate([plain, augmented]), np.concatenate([plain_labels, labels])
 
     def pooled(self, model: PreTrainedModel, collator: Collator, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         """Pooled features and labels of a dataset's items (see `pooled_features`)."""
@@ -165,11 +161,7 @@ class Experiment:
 
     @cached_property
     def states(self) -> list[list[np.ndarray]]:
-        """States of the whole table behind the frozen layers: of the clips as they are, then of each copy.
-
-        Raises:
-            ModelError: the model does not allow it.
-        """
+        """States of the whole table behind the frozen layers: of the clips as they are, then of each copy."""
         model, extractor = self.create()
         check_states_can_be_cached(model, self.model.frozen_layers)
         args, window = self.training, window_seconds(model, extractor)
@@ -181,8 +173,8 @@ class Experiment:
             how: dict[str, Any] = {"augmented": True, "short_windows": True, "epoch": copy, "seed": 0} if copy else {}
             sound = self.sound(rows, window, **how)
             with args.main_process_first(desc="cached states"):
-                how = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}
-                of_corpus = cached_states(model, extractor, self.model.frozen_layers, sound, file, **how)
+                options = {"bfloat16": args.bf16, "workers": args.dataloader_num_workers}
+                of_corpus = cached_states(model, extractor, self.model.frozen_layers, sound, file, **options)
             for row, one in zip(rows, of_corpus, strict=True):
                 versions[copy][row] = one
         return versions
@@ -212,12 +204,9 @@ class Experiment:
         return np.stack([one.mean(axis=0, dtype=np.float32) for one in self.states[0]])
 
     def corpus_means(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which corpus each row of the table is of, and the mean states of each corpus among ``rows``.
+        """The corpus of each clip of the table, an int, and the mean states of each: float32 (corpora, hidden size).
 
         The labels of a corpus have the same weight in its mean, so that it is that of voice, room and microphone.
-
-        Returns:
-            int (clips of the table,), and float32 (corpora, hidden size).
         """
         names, means = np.unique(self.corpora[rows]), []
         for name in names:
@@ -250,14 +239,11 @@ def weights_digest(model: PreTrainedModel, names: tuple[str, ...]) -> str:
 
 
 def corpus_shares(words: str, corpora: np.ndarray) -> dict[str, float]:
-    """Each corpus's share of the training examples; see --corpus_weights.
+    """Each corpus's share of the training examples.
 
     Args:
         words: as in "ravdess=0.35,emodb=0.1"; names of corpora that are not there are ignored.
         corpora: of each training clip.
-
-    Raises:
-        UsageError: words that are not NAME=SHARE with shares above 0 whose sum is at most 1.
     """
     try:
         named = {name.strip(): float(share) for name, share in (part.split("=") for part in words.split(","))}

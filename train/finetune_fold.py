@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel, set_seed
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ser_hf.audio import AudioError
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
-from ser_hf.evaluation.runs import PREDICTIONS, prediction_frame, read_predictions, write_predictions
-from ser_hf.labels import LABELS
+from ser_hf.evaluation.runs import PREDICTIONS, read_predictions, write_predictions
 from ser_hf.models.building import freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.extractors import window_seconds
 from ser_hf.models.familiarity import FAMILIAR_LAYER, Familiarity, fit_familiarity, save_familiarity
@@ -36,7 +32,7 @@ from ser_hf.models.training import (
 from ser_hf.protocols.folds import Fold
 from ser_hf.utils.files import write_json
 from train.calibration import FOLD, Calibration, apply_calibration, fitted_calibration
-from train.common import milliseconds_per_clip
+from train.common import milliseconds_per_clip, predict_clips
 from train.finetune_data import Experiment
 
 VALIDATION = "validation.parquet"
@@ -46,7 +42,7 @@ def run_fold(experiment: Experiment, fold: Fold, folder: Path, calibration: Cali
     """Train one fold; writes its model, the predictions of its validation and test clips, and last ``fold.json``.
 
     Args:
-        calibration: of a model that has no validation clips to be calibrated on.
+        calibration: used where there are no validation clips.
     """
     started = time.perf_counter()
     set_seed(experiment.training.seed)
@@ -79,7 +75,7 @@ def train(
         batch_size = args.train_batch_size * args.world_size
         sampler = WeightedSampler(of_items, batch_size, len(fold.train), args.seed, lengths)
     with upper_layers(model, arguments.frozen_layers) if caches else contextlib.nullcontext():
-        if arguments.fit_head_first:
+        if arguments.fit_head_first:  # linear probing, then fine-tuning (LP-FT, Kumar et al. 2022)
             features, labels = experiment.head_examples(fold, model, collator, training)
             fit_head(model, features, labels, None if weights is None else np.resize(weights, len(labels)))
         averaged = arguments.ema_decay > 0
@@ -120,11 +116,7 @@ def conclude(
     folder: Path,
     calibration: Calibration,
 ) -> dict[str, Any]:
-    """Calibrate and save the trained model of a fold and predict its test clips; returns entries of ``fold.json``.
-
-    Args:
-        calibration: of a model that has no validation clips to be calibrated on.
-    """
+    """Save and calibrate the trained model of a fold and predict its clips; returns entries of ``fold.json``."""
     shutil.rmtree(folder / "model", ignore_errors=True)  # half of one, after a kill
     save_neural(model, extractor, folder / "model")
     if experiment.model.architecture is None:
@@ -134,7 +126,10 @@ def conclude(
     classifier = EmotionClassifier.from_pretrained(folder / "model")
     for indices, name in ((fold.validation, VALIDATION), (fold.test, PREDICTIONS)):
         if len(indices):
-            write_predictions(folder, predict_rows(classifier, experiment.table, indices, fold.index), name)
+            frame, failed = predict_clips(classifier, experiment.table, indices, fold.index)
+            for error in failed.values():
+                raise error
+            write_predictions(folder, frame, name)
     record = {
         "index": fold.index,
         "name": fold.name,
@@ -171,17 +166,3 @@ def training_distribution(
     starts = tqdm(range(0, len(clips), BATCH_SIZE), desc="Training distribution", unit="batch", leave=False)
     states = np.concatenate([network.mean_states(clips[start : start + BATCH_SIZE], layer) for start in starts])
     return fit_familiarity(states, np.tile(experiment.speakers[rows], 2), layer)
-
-
-def predict_rows(classifier: EmotionClassifier, table: Dataset, indices: np.ndarray, fold: int) -> pd.DataFrame:
-    """Predictions of some rows of a clip table, through the same classifier that users call."""
-    rows = table.select(indices)
-    found = tqdm(classifier.predict_many(rows["audio"]), total=len(rows), desc="Predicting", unit="clip", leave=False)
-    probabilities, distances = [], []
-    for prediction in found:
-        if isinstance(prediction, AudioError):
-            raise prediction
-        probabilities.append([prediction.scores[label] for label in LABELS])
-        distances.append(prediction.distance)
-    frame = prediction_frame(table, indices, fold, np.array(probabilities))
-    return frame if None in distances else frame.assign(distance=np.array(distances, dtype=np.float32))

@@ -18,44 +18,22 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ser_hf.command_line import CommandParser
-from ser_hf.corpora import CorpusError
+from ser_hf.command_line import CommandParser, prints_errors
 from ser_hf.hub import HubError, files_below, log_in, push_folder
 from ser_hf.hub.card import write_card
-from ser_hf.hub.evidence import CardError, add_evaluation
-from ser_hf.models import ModelError
-from ser_hf.models.familiarity import FILE as FAMILIARITY
-from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
-from train.common import names_of
-from train.publishing.checks import MODEL_CODE, CheckError, check_model
+from ser_hf.hub.evidence import add_evaluation
+from ser_hf.models.onnx_model import export_onnx
+from train.common import names_of, require
 from train.publishing.dataset import build_dataset
-from train.publishing.space import SpaceError, build_space
+from train.publishing.model import MODEL_LEFTOVERS, check_model, copy_model
+from train.publishing.space import build_space
 
-# What is published of a model folder; anything else in it (checkpoints, optimiser states, pickles) is not.
-MODEL_FILES = (
-    *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
-    *("model.safetensors.index.json", FAMILIARITY, ONNX_FILE, "pipeline.skops", "metrics.json"),
-    *("example.flac", "example.json", "README.md"),
-    *("evaluation/*/run.json", "evaluation/*/predictions.parquet", "evaluation/*/*.png"),
-    *MODEL_CODE,
-)
-# What is deleted from a repository where an earlier publication, or another program, left it.
-MODEL_LEFTOVERS = (
-    *MODEL_FILES,
-    *("model.onnx", "cnn.py", "lstm.py"),  # names of earlier versions
-    *("training_args.bin", "pytorch_model*.bin", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "checkpoint-*/*"),
-)
 SPACE_LEFTOVERS = ("app/*", "ser_hf/*", "*.py", "requirements.txt")
 DATASET_LEFTOVERS = ("data/*",)
-
-
-class PublishError(ValueError):
-    """Arguments that do not fit together; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +46,10 @@ class Publication:
     replaced: tuple[str, ...]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 if the Hub did not accept it, 2 if a check failed."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        run(arguments)
-    except (PublishError, CheckError, CardError, SpaceError, CorpusError, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (HubError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+@prints_errors(HubError)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 0, 1 if the Hub did not accept it, 2 if a check failed."""
+    run(build_parser().parse_args(argv))
 
 
 def build_parser() -> CommandParser:
@@ -89,23 +59,13 @@ def build_parser() -> CommandParser:
     add("--model", type=Path, metavar="DIR", help="model folder, such as models/ser-whisper")
     add("--repo", metavar="USER/NAME", help="repository of the model")
     add("--baseline", type=Path, metavar="DIR", help="model folder of the baseline")
-    add(
-        "--baseline_repo",
-        metavar="USER/NAME",
-        help="repository of the baseline (default: that of --repo + '-baseline')",
-    )
+    add("--baseline_repo", metavar="USER/NAME", help="its repository (default: that of --repo + '-baseline')")
     add("--space", metavar="USER/NAME", help="Space that shows both models on a page")
     add("--dataset", metavar="USER/NAME", help="dataset repository of the clips' labels and folds, no audio")
     add("--corpora", default="ravdess", metavar="NAMES", help="corpora of the dataset, separated by commas")
     add("--data_dir", metavar="DIR", help="folder that holds a folder per corpus (default: $SER_HF_DATA, else ./data)")
-    add(
-        "--runs",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN",
-        help="more runs for the model's card (default: only those in the model folder)",
-    )
+    runs_help = "more runs for the model's card (default: only those in the model folder)"
+    add("--runs", type=Path, nargs="+", default=[], metavar="RUN", help=runs_help)
     add("--export_onnx", action="store_true", help="also publish the network as ONNX, for use without PyTorch")
     add("--private", action="store_true", help="make new repositories private")
     add("--create_pr", action="store_true", help="propose the commits as pull requests")
@@ -140,24 +100,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be carried out, and fill in the baseline's repository."""
-    if not (arguments.model or arguments.dataset):
-        raise PublishError("nothing to publish: name a model folder with --model, or a dataset with --dataset")
-    if bool(arguments.model) != bool(arguments.repo):
-        raise PublishError("--model DIR and --repo USER/NAME go together")
-    if arguments.baseline and not arguments.model:
-        raise PublishError("--baseline goes with --model; to publish it alone, name it with --model")
-    if arguments.space and not arguments.baseline:
-        raise PublishError("the Space shows the model beside its baseline: name that with --baseline DIR")
-    for folder in filter(None, (arguments.model, arguments.baseline)):
-        if not (folder / "config.json").is_file():
-            raise PublishError(f"{folder} is no model folder: it holds no config.json")
+    """Refuse what cannot be carried out, fill in the baseline's repository, and make the folder of --output."""
+    model, baseline = arguments.model, arguments.baseline
+    require(model or arguments.dataset, "nothing to publish: name a model folder with --model, or use --dataset")
+    require(bool(model) == bool(arguments.repo), "--model DIR and --repo USER/NAME go together")
+    require(model or not baseline, "--baseline goes with --model; to publish it alone, name it with --model")
+    require(baseline or not arguments.space, "the Space shows the model beside its baseline: name it with --baseline")
+    for folder in filter(None, (model, baseline)):
+        require((folder / "config.json").is_file(), f"{folder} is no model folder: it holds no config.json")
     if arguments.output:
-        try:
-            arguments.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PublishError(f"--output {arguments.output}: cannot make this folder: {error}") from None
-    if arguments.baseline and not arguments.baseline_repo:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    if baseline and not arguments.baseline_repo:
         arguments.baseline_repo = f"{arguments.repo}-baseline"
 
 
@@ -170,7 +123,7 @@ def stage_all(arguments: argparse.Namespace, stage: Path) -> list[Publication]:
         publications.append(stage_model(arguments.model, stage / "model", arguments.repo, arguments.runs, **links))
     if arguments.baseline:
         publications.append(stage_model(arguments.baseline, stage / "baseline", baseline_id, dataset_id=dataset_id))
-    if arguments.dataset:
+    if dataset_id:
         folder = build_dataset(stage / "dataset", names_of(arguments.corpora), arguments.data_dir, dataset_id)
         publications.append(Publication("dataset", dataset_id, folder, DATASET_LEFTOVERS))
     return publications
@@ -191,13 +144,7 @@ def stage_model(
         CheckError, CardError: it must not be published (see `check_model`).
     """
     print(f"Checking {folder}", flush=True)
-    for path in files_below(folder):
-        name = path.relative_to(folder).as_posix()
-        if any(fnmatch(name, pattern) for pattern in MODEL_FILES):
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, staged / name)
-        else:
-            print(f"  {name} is not part of a published model and is not sent")
+    copy_model(folder, staged)
     for run_folder in runs:
         add_evaluation(staged, run_folder)
     if onnx:
@@ -222,16 +169,8 @@ def send(api: HfApi | None, publication: Publication, private: bool = False, cre
         for name, size in sizes.items():
             print(f"  {size:>12,}  {name}")
         return None
-    result = push_folder(
-        api,
-        folder,
-        repo_id,
-        message=f"Publish {repo_id.split('/')[-1]}",
-        repo_type=kind,
-        private=private,
-        create_pr=create_pr,
-        replaced=publication.replaced,
-    )
+    message, replaced = f"Publish {repo_id.split('/')[-1]}", publication.replaced
+    result = push_folder(api, folder, repo_id, message, kind, private, create_pr, replaced)
     outcome = f"commit {result.commit[:7]}" if result.is_new else "holds the same files already, nothing sent"
     print(f"{kind} {repo_id}: {outcome}: {result.url}", flush=True)
     return result.commit

@@ -101,35 +101,49 @@ def test_run_writes_predictions_and_arguments(actor_run):
 
 @pytest.mark.slow
 def test_interrupted_run_ends_the_same(common, cached_run, tmp_path, monkeypatch):
-    """Stopped in the second epoch, with a checkpoint of the first."""
-    again, step = tmp_path / "again", EmotionTrainer.training_step
+    """Stopped in the second epoch, with a checkpoint of the first, and again while it is calibrated."""
+    again, step, apply = tmp_path / "again", EmotionTrainer.training_step, calibration.apply_calibration
 
-    def stopped(self, *args, **kwargs):
+    def stopped_training(self, *args, **kwargs):
         return stop() if self.state.epoch >= 1 else step(self, *args, **kwargs)
 
-    words = [*common, *TOGETHER, "--output_dir", str(again)]
+    def stopped_calibration(folder, fitted):
+        if fitted.threshold is not None:
+            shutil.rmtree(folder / "model")  # as when the new folder had not taken its place
+            stop()
+        return apply(folder, fitted)
+
+    words = [*common, *TOGETHER, "--output_dir", str(again), "--resume_from_checkpoint", "true"]
     with monkeypatch.context() as patch:
-        patch.setattr(EmotionTrainer, "training_step", stopped)
+        patch.setattr(EmotionTrainer, "training_step", stopped_training)
         with pytest.raises(StopError):
-            finetune.main(words)
+            finetune.main(words[:-2])
     (checkpoint,) = again.glob("fold0/checkpoint-*")
     assert (checkpoint / "averaged.safetensors").exists()
-    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "apply_calibration", stopped_calibration)
+        with pytest.raises(StopError):
+            finetune.main(words)
+    assert finetune.main(words) == 0
     for fold in ("fold0", "fold3"):
         assert_same_model(cached_run / fold, again / fold)
     assert read_predictions(cached_run).equals(read_predictions(again))
-    assert [record["resumed"] for record in read_run_json(again)["folds"]] == [True, False]
     monkeypatch.setattr(finetune, "run_fold", stop)  # finished folds are not trained again
-    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
+    assert finetune.main(words) == 0
 
 
 @pytest.mark.slow
-def test_run_is_repeated_by_its_record(actor_run, tmp_path):
-    again = tmp_path / "again"
-    assert finetune.main(["--recipe", str(actor_run / "run.json"), "--output_dir", str(again)]) == 0
-    assert (again / "predictions.parquet").read_bytes() == (actor_run / "predictions.parquet").read_bytes()
-    first, second = (read_run_json(run)["arguments"] for run in (actor_run, again))
+def test_run_is_repeated_by_its_record(cached_run, cache, tmp_path, monkeypatch):
+    again, files = tmp_path / "again", {file: file.stat().st_mtime_ns for file in cache.iterdir()}
+    monkeypatch.setattr(states, "lower_states", stop)  # all states are cached
+    recipe = ["--recipe", str(cached_run / "run.json")]
+    assert finetune.main([*recipe, "--output_dir", str(again)]) == 0
+    assert (again / "predictions.parquet").read_bytes() == (cached_run / "predictions.parquet").read_bytes()
+    first, second = (read_run_json(run)["arguments"] for run in (cached_run, again))
     assert {name for name in first if first[name] != second[name]} == {"output_dir"}
+    assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == files
+    with pytest.raises(StopError):
+        finetune.main([*recipe, "--output_dir", str(tmp_path / "other"), "--speed", "0.2"])
 
 
 @pytest.mark.slow
@@ -178,29 +192,9 @@ def test_calibration_weighs_folds_alike():
     assert one.temperature != pytest.approx(calibration.fitted_calibration(frames[0][:1]).temperature, rel=0.05)
 
 
-@pytest.mark.slow
-def test_single_fold_keeps_its_validation_clips(common, tmp_path):
-    words = [*common, "--folds", "0", "--output_dir", str(tmp_path / "run"), "--num_train_epochs", "0"]
-    assert finetune.main([*words, "--hold_out_validation", "false"]) == 0
-    validation = read_predictions(tmp_path / "run" / "fold0", "validation.parquet")
-    assert sorted(validation["speaker"].unique()) == ["03", "06"]
-
-
-@pytest.mark.slow
-def test_run_reads_a_warm_cache(common, cached_run, cache, tmp_path, monkeypatch):
-    files = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
-    monkeypatch.setattr(states, "lower_states", stop)
-    words = [*common, *TOGETHER, "--output_dir", str(tmp_path / "again")]
-    assert finetune.main(words) == 0
-    assert read_predictions(tmp_path / "again").equals(read_predictions(cached_run))
-    assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == files
-    with pytest.raises(StopError):
-        finetune.main([*words[:-1], str(tmp_path / "other"), "--speed", "0.2"])
-
-
 def experiment(common, *words):
     data, model, *others = parse_arguments(finetune.ARGUMENTS, [*common, *words])
-    table = load_clip_table(data)
+    table = load_clip_table(data).select(range(100))
     return finetune_data.Experiment(table, finetune.load_clips(table), model, *others)
 
 
@@ -273,21 +267,28 @@ def test_arguments_are_refused(common, tmp_path, capsys, options, named):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("copies", ["0", "1"])
-def test_linear_probe_takes_no_step(common, base, tmp_path, copies):
-    words = [*common, "--num_train_epochs", "0", "--copies", copies, "--join_probability", "1", "--folds", "0"]
-    assert finetune.main([*words, "--output_dir", str(tmp_path / "run")]) == 0
-    weights, pretrained = load_file(tmp_path / "run/model/model.safetensors"), load_file(base / "model.safetensors")
+def test_single_fold_keeps_its_validation_clips(common, base, tmp_path, hub):
+    """A linear probe, which takes no step, is pushed."""
+    folder = tmp_path / "one-fold"
+    words = [*common, "--num_train_epochs", "0", "--copies", "1", "--join_probability", "1", "--folds", "0"]
+    words += ["--hold_out_validation", "false", "--push_to_hub", "true", "--output_dir", str(folder)]
+    assert finetune.main(words) == 0
+    weights, pretrained = load_file(folder / "model/model.safetensors"), load_file(base / "model.safetensors")
     name = "encoder.layers.1.fc1.weight"
     assert weights[name].equal(pretrained[name].half())
-    assert len(read_predictions(tmp_path / "run")) == 40
+    assert sorted(read_predictions(folder / "fold0", "validation.parquet")["speaker"].unique()) == ["03", "06"]
+    files = hub.store.files("model", "alice/one-fold")  # the Trainer's own default: our name, and that of the folder
+    assert json.loads(files["metrics.json"])["n_clips"] == len(read_predictions(folder)) == 40
+    assert not [name for name in files if name.endswith((".bin", ".pt")) or "checkpoint" in name]
 
 
 @pytest.mark.slow
-def test_full_model_is_calibrated_by_reference(common, actor_run, tmp_path):
+def test_full_model_is_calibrated_by_reference(common, actor_run, tmp_path, hub):
+    """It is pushed as train.publish publishes it."""
     folder = tmp_path / "final"
     arguments = [*common, "--protocol", "full", "--output_dir", str(folder), "--base_model_id", "openai/whisper-base"]
-    assert finetune.main([*arguments, "--reference_run", str(actor_run)]) == 0
+    push = ["--push_to_hub", "true", "--hub_model_id", "alice/pushed"]
+    assert finetune.main([*arguments, "--reference_run", str(actor_run), *push]) == 0
     classifier = EmotionClassifier.from_pretrained(folder / "model")
     assert classifier.predict(make_clip("happy")).distance < 1
     files = {file.relative_to(folder / "model").as_posix() for file in (folder / "model").rglob("*") if file.is_file()}
@@ -300,6 +301,11 @@ def test_full_model_is_calibrated_by_reference(common, actor_run, tmp_path):
     expected = calibration.earlier_calibration(actor_run, "full", 0)
     assert read_run_json(folder)["folds"][0]["temperature"] == expected.temperature
     assert classifier.answer_threshold == expected.threshold
+    assert publish.main(["--model", str(folder / "model"), "--repo", "alice/published"]) == 0
+    pushed, published = (hub.store.files("model", f"alice/{name}") for name in ("pushed", "published"))
+    published["README.md"] = published["README.md"].replace(b"published", b"pushed")
+    assert pushed == published
+    assert len(hub.store.commits("model", "alice/pushed")) == 2  # made, and filled
 
 
 def test_earlier_calibration(tmp_path):
@@ -359,30 +365,6 @@ def test_default_folder_is_named_by_the_run(common, tmp_path, monkeypatch, capsy
     assert (folder / "precious.txt").read_text() == "mine"
 
 
-@pytest.mark.slow
-def test_push_equals_publish(common, actor_run, tmp_path, hub):
-    push = ["--push_to_hub", "true", "--hub_model_id"]
-    folder = tmp_path / "final"
-    full = ["--protocol", "full", "--reference_run", str(actor_run), "--output_dir", str(folder)]
-    assert finetune.main([*common, *full, "--base_model_id", "openai/whisper-base", *push, "alice/pushed"]) == 0
-    assert publish.main(["--model", str(folder / "model"), "--repo", "alice/published"]) == 0
-    pushed, published = (hub.store.files("model", f"alice/{name}") for name in ("pushed", "published"))
-    published["README.md"] = published["README.md"].replace(b"published", b"pushed")
-    assert pushed == published
-    assert len(hub.store.commits("model", "alice/pushed")) == 2  # made, and filled
-
-
-@pytest.mark.slow
-def test_push_of_one_fold(common, tmp_path, hub):
-    folder = tmp_path / "one-fold"
-    arguments = ["--folds", "0", "--output_dir", str(folder), "--push_to_hub", "true"]
-    assert finetune.main([*common, *arguments]) == 0
-    files = hub.store.files("model", "alice/one-fold")  # the Trainer's own default: our name, and that of the folder
-    metrics = json.loads(files["metrics.json"])
-    assert metrics["n_clips"] == 40
-    assert not [name for name in files if name.endswith((".bin", ".pt")) or "checkpoint" in name]
-
-
 def test_push_is_refused_before_training(common, tmp_path, capsys, hub):
     push = [*common, "--output_dir", str(tmp_path / "run"), "--push_to_hub", "true", "--hub_model_id"]
     for arguments, named in (
@@ -425,31 +407,3 @@ def test_full_disk_ends_the_run(where, common, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "'predictions.parquet'" in error
     assert "--resume_from_checkpoint true" in error
-
-
-@pytest.mark.slow
-def test_killed_calibration_is_repeated(common, cached_run, tmp_path, monkeypatch):
-    """A fold counts as finished only with its calibration."""
-    folder, apply = tmp_path / "run", calibration.apply_calibration
-
-    def stopped(one, calibration):
-        if calibration.threshold is not None:
-            shutil.rmtree(one / "model")  # as when the new folder had not taken its place
-            stop()
-        return apply(one, calibration)
-
-    words = [*common, *TOGETHER, "--output_dir", str(folder)]
-    with monkeypatch.context() as patch:
-        patch.setattr(calibration, "apply_calibration", stopped)
-        with pytest.raises(StopError):
-            finetune.main(words)
-    assert finetune.main([*words, "--resume_from_checkpoint", "true"]) == 0
-    for fold in ("fold0", "fold3"):
-        assert_same_model(cached_run / fold, folder / fold)
-    assert read_predictions(folder).equals(read_predictions(cached_run))
-
-
-def test_folder_that_cannot_be_is_named(common, tmp_path, capsys):
-    (tmp_path / "file").write_text("no folder")
-    assert finetune.main([*common, "--folds", "0", "--output_dir", str(tmp_path / "file" / "run")]) == 1
-    assert str(tmp_path / "file" / "run") in capsys.readouterr().err

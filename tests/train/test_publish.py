@@ -19,9 +19,8 @@ from ser_hf.models.scratch import create_from_scratch
 from tests.predictions import make_predictions, make_run, make_table
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 from train import publish
-from train.publishing import checks
-from train.publishing.checks import CheckError, check_model
-from train.publishing.describe import describe_model
+from train.publishing import model as checks
+from train.publishing.model import CheckError, check_model, describe_model
 
 REPOSITORIES = [
     *(("model", "alice/tiny"), ("model", "alice/tiny-baseline")),
@@ -102,11 +101,11 @@ def test_check_model_accepts_complete_folders(models):
 FAULTS = {
     "missing weights": (
         lambda folder: edit_weights(folder, lambda weights: weights.pop("projector.weight")),
-        r"missing keys.*projector\.weight",
+        "projector",
     ),
     "unexpected weights": (
-        lambda folder: edit_weights(folder, lambda weights: weights.update({"other.weight": torch.zeros(3)})),
-        r"unexpected keys.*other\.weight",
+        lambda folder: edit_weights(folder, lambda weights: weights.update(new=torch.zeros(3))),
+        "new",
     ),
     "weights of another model": (
         lambda folder: shutil.copy(save_tiny_whisper(folder / "other", seed=7) / "model.safetensors", folder),
@@ -120,19 +119,14 @@ FAULTS = {
         lambda folder: rename_labels(folder, lambda names: [f"LABEL_{i}" for i in range(8)]),
         "id2label",
     ),
-    "labels in another order": (
-        lambda folder: rename_labels(folder, lambda names: [*names[1:], names[0]]),
-        r"example\.flac",
-    ),
+    "labels in another order": (lambda folder: rename_labels(folder, lambda names: [*names[1:], names[0]]), "example"),
     "other figures": (lambda folder: edit_json(folder / "metrics.json", accuracy=0.99), "accuracy"),
     "other predictions": (drop_a_prediction, "predictions"),
     "an empty answer": (lambda folder: (folder / "example.json").write_text(""), r"example\.json"),
     "an answer of no scores": (lambda folder: (folder / "example.json").write_text('{"scores": 3}'), r"example\.json"),
     "foreign code": (lambda folder: (folder / "networks.py").write_text("import os"), r"networks\.py"),
-    **{
-        f"no {name}": (lambda folder, name=name: (folder / name).unlink(), name.replace(".", r"\."))
-        for name in ("example.flac", "example.json", "metrics.json", "config.json")
-    },
+    "no example": (lambda folder: (folder / "example.flac").unlink(), r"example\.flac"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), r"config\.json"),
     "no evaluation": (lambda folder: shutil.rmtree(folder / "evaluation"), "evaluation"),
 }
 
@@ -151,8 +145,11 @@ def test_check_model_compares_with_the_stock_pipeline(model, monkeypatch):
         check_model(model)
 
 
-def test_publish_sends_everything_once(hub, everything, models, corpus_dir):
+def test_publish_sends_everything_once(hub, everything, models, corpus_dir, capsys):
+    everything = [*everything, "--private"]
     assert publish.main(everything) == 0
+    assert "HF_TOKEN" in capsys.readouterr().out  # which the Space needs
+    assert all(hub.store.get(*repository).private for repository in REPOSITORIES)
     commits = newest(hub)
     assert [len(hub.store.commits(*repository)) for repository in REPOSITORIES] == [2] * 4  # made, and filled
     files = hub.store.files("model", "alice/tiny")
@@ -210,33 +207,6 @@ def test_publish_sends_nothing_when_a_check_fails(hub, model, everything, capsys
     assert [path for _, path in hub.requests] == ["/api/whoami-v2"]
 
 
-def test_publish_private_hides_every_repository(hub, everything, capsys):
-    assert publish.main([*everything, "--private"]) == 0
-    assert "HF_TOKEN" in capsys.readouterr().out  # which the Space needs
-    assert all(hub.store.get(*repository).private for repository in REPOSITORIES)
-
-
-def test_publish_create_pr_proposes_once(hub, model, capsys, as_user):
-    assert publish.main(["--model", str(model), "--repo", "alice/tiny"]) == 0
-    before = hub.store.files("model", "alice/tiny")
-    as_user("bob")
-    (model / "evaluation" / "tiny-actor" / "speakers.png").write_bytes(b"another picture")
-    for _ in range(2):
-        assert publish.main(["--model", str(model), "--repo", "alice/tiny", "--create_pr"]) == 0
-        assert "/alice/tiny/discussions/1" in capsys.readouterr().out
-    assert hub.store.files("model", "alice/tiny") == before
-
-
-def test_publish_resumes_after_a_broken_connection(hub, everything, capsys):
-    hub.break_uploads(after_bytes=1000)
-    assert publish.main(everything) == 1
-    assert "alice/tiny" in capsys.readouterr().err
-    assert not hub.store.exists("space", "alice/page")
-    hub.mend()
-    assert publish.main(everything) == 0
-    assert hub.store.exists("space", "alice/page")
-
-
 def test_publish_adds_figures_of_other_runs(hub, model, tmp_path):
     facts = {"command": "train.finetune", "model": "whisper", "arguments": {"corpora": "ravdess"}}
     other = finished_run(tmp_path / "tiny-random", seed=1, protocol="random", **facts)
@@ -256,21 +226,19 @@ def test_publish_sends_the_code_of_own_architectures(models, tmp_path, hub):
     assert b"trust_remote_code=True" in files["README.md"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
+def test_publish_refuses_arguments_that_do_not_fit(models, capsys, hub):
+    model = ["--model", str(models[0])]
+    for arguments, named in (
         ([], "--model"),
-        (["--model", "MODEL"], "--repo"),
+        (model, "--repo"),
         (["--repo", "alice/tiny"], "--model"),
-        (["--model", "MODEL", "--repo", "alice/tiny", "--space", "alice/page"], "--baseline"),
-        (["--baseline", "MODEL", "--dataset", "alice/folds"], "--baseline"),
+        ([*model, "--repo", "alice/tiny", "--space", "alice/page"], "--baseline"),
+        (["--baseline", str(models[1]), "--dataset", "alice/folds"], "--baseline"),
         (["--model", "no/such/folder", "--repo", "alice/tiny"], "no/such/folder"),
-        (["--model", "MODEL", "--repo", "alice/tiny", "--output", "MODEL/config.json"], "--output"),
-    ],
-)
-def test_publish_refuses_arguments_that_do_not_fit(models, arguments, named, capsys, hub):
-    assert publish.main([part.replace("MODEL", str(models[0])) for part in arguments]) == 2
-    assert named in capsys.readouterr().err
+        ([*model, "--repo", "alice/tiny", "--output", f"{models[0]}/config.json"], "config.json"),
+    ):
+        assert publish.main(arguments) == 2
+        assert named in capsys.readouterr().err
     assert not hub.requests
 
 

@@ -16,7 +16,7 @@ from train import baseline, compare, evaluate, finetune, publish
 COMMANDS = {
     "finetune": (finetune, "load_clips", "--base_model {0}/base --data_dir {0}/data --output_dir", 1),
     "baseline": (baseline, "extract_table", "--features energy --data_dir {0}/data --output_dir", 1),
-    "evaluate": (evaluate, "predict_table", "--model {0}/svm --corpora ravdess --data_dir {0}/data --output_dir", 2),
+    "evaluate": (evaluate, "predict_clips", "--model {0}/svm --corpora ravdess --data_dir {0}/data --output_dir", 2),
     "compare": (compare, "read_run", "{0}/run0 {0}/run1 --output", 2),
     "publish": (publish, "build_dataset", "--dry_run --dataset user/clips --data_dir {0}/data --output", 2),
     "predict": (predict, "predict_rows", "{0}/data --model {0}/svm --output", 2),

@@ -40,13 +40,9 @@ def build_dataset(folder: Path, corpora: Sequence[str], data_dir: str | Path | N
     The same clips give the same bytes, wherever they lie and whatever format they are stored in.
 
     Args:
-        folder: to write into; it is made if it does not exist.
-        corpora: names that `load_corpus` knows.
-        data_dir: see `load_corpus`.
+        folder: to write into; it is made if it does not exist, and returned.
+        corpora, data_dir: see `load_corpus`.
         repo_id: USER/NAME, for the usage examples of the card.
-
-    Returns:
-        The folder.
 
     Raises:
         CorpusError: see `load_corpus`.

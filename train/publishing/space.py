@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import jinja2
 
 from ser_hf.hub import files_below
+from train.common import require
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 CARD = "space_card.md"
 APP_FILE = "space.py"
 PACKAGES = ("app", "ser_hf")
 NOTICES = ("LICENSE", "NOTICE")
-SUFFIXES = {".py", ".json", ".css", ".html", ".js", ".flac", ".md"}  # of the page's files, where git does not list them
+SUFFIXES = {".py", ".json", ".css", ".html", ".js", ".flac", ".md"}  # of the page's files
 # What the page imports; the versions are those of the project's requirements.txt.
 REQUIREMENTS = {
     *("torch", "transformers", "huggingface-hub", "safetensors", "scikit-learn", "skops", "joblib", "librosa"),
@@ -37,27 +37,19 @@ if __name__ == "__main__":
 '''
 
 
-class SpaceError(ValueError):
-    """A Space that would not run, or would hold what does not belong to it; the message says why and what to do."""
-
-
 def build_space(folder: Path, repo_id: str, model: str, baseline: str, project: Path = PROJECT) -> Path:
     """Write all that the Space's repository holds: the page, its start, its requirements and its card.
 
     The same project and the same models give the same bytes.
 
     Args:
-        folder: a new folder to write into.
+        folder: a new folder to write into, which is returned.
         repo_id: of the Space, as ``user/name``; the card's example calls it.
-        model: the model, as ``user/name@commit``, so that the Space's predictions stay the same.
-        baseline: the model beside it, named likewise.
+        model, baseline: as ``user/name@commit``, so that the Space's predictions stay the same.
         project: the repository's root.
 
-    Returns:
-        The folder.
-
     Raises:
-        SpaceError: see `source_files` and `page_requirements`.
+        UsageError: see `page_requirements`.
     """
     pins = page_requirements(project)
     for name in (*source_files(project), *NOTICES):
@@ -85,38 +77,16 @@ def page_requirements(project: Path = PROJECT) -> dict[str, str]:
     """The pins (``name==version``) of the packages that the page imports, by name, from requirements.txt.
 
     Raises:
-        SpaceError: one of them has no pin there.
+        UsageError: one of them has no pin there.
     """
     lines = (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = {pin.split("==")[0]: pin for line in lines if (pin := line.split("#")[0].strip())}
     missing = sorted(REQUIREMENTS - pins.keys())
-    if missing:
-        raise SpaceError(f"requirements.txt pins no {missing[0]}, which the page imports: add {missing[0]}==VERSION")
+    require(not missing, f"requirements.txt pins no {', '.join(missing)}, which the page imports: add ==VERSION there")
     return {name: pin for name, pin in pins.items() if name in REQUIREMENTS}
 
 
 def source_files(project: Path = PROJECT) -> list[str]:
-    """The files of the page's packages, relative to the project: what git tracks or, outside a clone, the source files.
-
-    Raises:
-        SpaceError: git does not track one of the modules, so that it would be missing from the Space.
-    """
-    tracked = _git_files(project, "--cached")
-    if not tracked:
-        names = [path.relative_to(project) for package in PACKAGES for path in files_below(project / package)]
-        names = [name for name in names if name.suffix in SUFFIXES and not name.name.startswith(".")]
-        return [name.as_posix() for name in names]
-    untracked = [name for name in _git_files(project, "--others", "--exclude-standard") if name.endswith(".py")]
-    if untracked:
-        raise SpaceError(f"git does not track {', '.join(untracked)}: `git add` it, or move it elsewhere")
-    return sorted(name for name in tracked if (project / name).is_file())
-
-
-def _git_files(project: Path, *which: str) -> list[str]:
-    """What ``git ls-files`` lists of the page's packages; nothing where there is no git or no repository."""
-    command = ["git", "-C", str(project), "ls-files", "-z", *which, "--", *PACKAGES]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [name for name in listed.split("\0") if name]
+    """The source files of the page's packages, relative to the project."""
+    paths = [path.relative_to(project) for package in PACKAGES for path in files_below(project / package)]
+    return [path.as_posix() for path in paths if path.suffix in SUFFIXES and not path.name.startswith(".")]

@@ -1,9 +1,12 @@
-"""Checks of a model folder before it is published: it loads, predicts as it did, and its figures are true."""
+"""A model's repository: what a model folder says of itself, which of its files are sent, and what is checked first."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +14,68 @@ import numpy as np
 from ser_hf import models
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import EmotionClassifier
-from ser_hf.hub.evidence import CardError, check_metrics
+from ser_hf.errors import SerHfError
+from ser_hf.hub import files_below
+from ser_hf.hub.card import write_card
+from ser_hf.hub.evidence import CardError, add_evaluation, check_metrics
 from ser_hf.models import ModelError
+from ser_hf.models.familiarity import FILE as FAMILIARITY
 from ser_hf.models.neural import NeuralModel
 from ser_hf.models.onnx_model import ONNX_FILE
 from ser_hf.prediction import likeliest
-from train.publishing.describe import ANSWER, EXAMPLE
+from ser_hf.utils.files import write_json
 
+# Made by a speech synthesiser and free of rights (app/examples/README.md), so that it may go with every model.
+EXAMPLE_CLIP = Path(__file__).resolve().parents[2] / "app" / "examples" / "plain.flac"
+EXAMPLE, ANSWER = "example.flac", "example.json"
 TOLERANCE = 0.01  # between two machines' arithmetic
 SAME_TOLERANCE = 1e-4  # between two programs on one machine
+WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
 # What an architecture of ours needs where nothing of ours is installed (`trust_remote_code=True`).
 MODEL_CODE = ("networks.py", "log_mel.py")
-WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
+# What is published of a model folder; anything else in it (checkpoints, optimiser states, pickles) is not.
+MODEL_FILES = (
+    *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
+    *("model.safetensors.index.json", FAMILIARITY, ONNX_FILE, "pipeline.skops", "metrics.json"),
+    *(EXAMPLE, ANSWER, "README.md", *MODEL_CODE),
+    *("evaluation/*/run.json", "evaluation/*/predictions.parquet", "evaluation/*/*.png"),
+)
+# What is deleted from a repository where an earlier publication, or another program, left it.
+MODEL_LEFTOVERS = (
+    *MODEL_FILES,
+    *("model.onnx", "cnn.py", "lstm.py"),  # names of earlier versions
+    *("training_args.bin", "pytorch_model*.bin", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "checkpoint-*/*"),
+)
 
 
-class CheckError(ValueError):
+class CheckError(SerHfError):
     """A model folder that must not be published; the message says which and why."""
+
+
+def describe_model(folder: Path, runs: Sequence[str | Path], name: str) -> None:
+    """Complete a saved model folder, so that it can be published: evidence, the example clip with its scores, the card.
+
+    Args:
+        runs: runs of the same recipe on clips that it was not trained on; the first gives the headline figures.
+        name: what the card calls the model.
+    """
+    for run in runs:
+        add_evaluation(folder, run)
+    shutil.copyfile(EXAMPLE_CLIP, folder / EXAMPLE)
+    prediction = EmotionClassifier.from_pretrained(folder).predict(folder / EXAMPLE)
+    write_json(folder / ANSWER, {"label": prediction.label, "scores": prediction.to_dict()["scores"]})
+    write_card(folder, name)
+
+
+def copy_model(folder: Path, staged: Path) -> None:
+    """Copy what is published of a model folder, and print the names of the rest."""
+    for path in files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        if any(fnmatch(name, pattern) for pattern in MODEL_FILES):
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, staged / name)
+        else:
+            print(f"  {name} is not part of a published model and is not sent")
 
 
 def check_model(folder: Path) -> None:
@@ -37,13 +86,13 @@ def check_model(folder: Path) -> None:
             is not that of the day it was made, or of the stock pipeline; its figures are not those of its predictions.
     """
     try:
-        _check(folder)
+        _check_predictions(folder)
         check_metrics(folder)
     except (ModelError, CardError) as error:
         raise CheckError(str(error)) from error
 
 
-def _check(folder: Path) -> None:
+def _check_predictions(folder: Path) -> None:
     classifier = EmotionClassifier.from_pretrained(folder)
     odd = [label for label in classifier.labels if not WORDS.fullmatch(label)]
     if odd:
