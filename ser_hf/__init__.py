@@ -21,9 +21,10 @@ _HOMES = {
     "EmotionClassifier": "ser_hf.classifier",
     "Prediction": "ser_hf.classifier",
     "SerHfError": "ser_hf.errors",
+    "load_clips": "ser_hf.corpora.own",
     "load_corpus": "ser_hf.corpora",
 }
-__all__ = ["AudioError", "EmotionClassifier", "Prediction", "SerHfError", "__version__", "load_corpus"]
+__all__ = ["AudioError", "EmotionClassifier", "Prediction", "SerHfError", "__version__", "load_clips", "load_corpus"]
 
 
 def __getattr__(name: str):

@@ -4,6 +4,7 @@ Examples:
 
     ser-hf predict clip.wav recordings/
     ser-hf predict recordings/ --model ser-svm --format jsonl > predictions.jsonl
+    ser-hf embed recordings/ --output embeddings.parquet
     ser-hf app --port 8000
 
 Commands that train, measure and publish run in the folder of the repository, and need pip install '.[train]':
@@ -26,11 +27,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import ser_hf
-from ser_hf import predict
+from ser_hf import embed, predict
 from ser_hf.command_line import CommandParser
 
 COMMANDS = {
     "predict": "predict the emotion of recordings",
+    "embed": "write the embeddings of recordings",
     "app": "serve the page on http://127.0.0.1:7860, where people record or upload",
 }
 APP = Path("app", "app.py")
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(words[:1])
     if arguments.command == "predict":
         return predict.main(words[1:], prog="ser-hf predict")
+    if arguments.command == "embed":
+        return embed.main(words[1:])
     return serve(words[1:])
 
 

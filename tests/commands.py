@@ -13,6 +13,7 @@ from typing import Any
 COMMANDS = (
     *(
         "ser_hf",
+        "ser_hf.embed",
         "ser_hf.predict",
         "app.app",
         "docs.licences",
@@ -23,7 +24,16 @@ COMMANDS = (
     *(f"train.{name}" for name in ("baseline", "compare", "evaluate", "finetune", "publish")),
     *(
         f"experiments.{name}"
-        for name in ("example_clips", "first_steps", "leaderboard", "probe", "robustness", "search", "speed")
+        for name in (
+            "adaptation",
+            "example_clips",
+            "first_steps",
+            "leaderboard",
+            "probe",
+            "robustness",
+            "search",
+            "speed",
+        )
     ),
 )
 OLD_NAMES = ("train.experiments", "train.leaderboard", "train.robustness")  # of commands of experiments/
