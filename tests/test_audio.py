@@ -173,6 +173,19 @@ class TestBadInput:
             finally:
                 os.seteuid(user)
 
+    @pytest.mark.parametrize(
+        "playlist",
+        [
+            "ffconcat version 1.0\nfile secret.wav\n",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        ],
+    )
+    def test_playlists_are_not_followed(self, tmp_path, clip, playlist):
+        (tmp_path / "secret.wav").write_bytes(as_file(clip))
+        (tmp_path / "list.wav").write_text(playlist)
+        with pytest.raises(UnreadableAudioError):
+            read_audio(tmp_path / "list.wav")
+
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
     def test_nan_and_infinity(self, clip, value):
         samples = clip.copy()

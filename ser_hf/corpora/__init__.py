@@ -96,12 +96,12 @@ def load_corpus(
 
     Args:
         name: one of `CORPORA`.
-        data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data.
+        data_dir: folder that holds a folder per corpus; default: the environment's SER_HF_DATA, else ./data. A corpus
+            without such a folder is found by the names of its recordings, wherever below `data_dir` they lie.
         download: fetch a corpus that is not there from its official record, where that is free.
         folds: dataset that says which clip is tested in which fold, as train.publish makes it: a folder, or
             USER/NAME[@revision] on the Hub; the table gets its fold columns, which `make_folds` then goes by.
-        options: `unmapped="keep"` (see `clip_table`), and what the corpus's `select` takes, such as `actors=[1, 2]`
-            for RAVDESS.
+        options: `unmapped="keep"` (see `clip_table`), and for RAVDESS `actors`, such as [1, 2].
 
     Raises:
         CorpusError: an unknown corpus or option, files that are missing, unreadable or wrongly named, a failed
