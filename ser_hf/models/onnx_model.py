@@ -18,8 +18,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError, output_labels
-from ser_hf.models.extractors import has_fixed_length, window_seconds
+from ser_hf.models import ModelError, has_fixed_length, output_labels, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 from ser_hf.utils.files import replacing
 from ser_hf.utils.threads import thread_count
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 ONNX_FILE, WEIGHTS_FILE = "onnx/model.onnx", "model.safetensors"
-OLD_ONNX_FILE = "model.onnx"  # of folders that earlier versions made
 MADE_OF = "sha256 of model.safetensors"  # name of an entry in the file
 MISSING = "ONNX needs packages that are not here: pip install -r requirements-onnx.txt"
 
@@ -39,9 +37,6 @@ class OnnxModel:
 
     Attributes:
         session: from the extractor's spectrograms to ``logits`` and, for an out-of-domain score, ``states``.
-        config: the model's.
-        feature_extractor: what turns waveforms into its input.
-        familiarity: distribution of the training clips, for the out-of-domain score; None where the folder has none.
     """
 
     session: InferenceSession
@@ -126,12 +121,11 @@ def export_onnx(folder: str | Path) -> Path:
         graph = program.model_proto
         onnx.helper.set_model_props(graph, {MADE_OF: _sha256(folder / WEIGHTS_FILE)})
         onnx.save(graph, part)
-    (folder / OLD_ONNX_FILE).unlink(missing_ok=True)
     return path
 
 
 def load_onnx(folder: Path) -> OnnxModel:
-    """Load ``onnx/model.onnx`` of a model folder, or ``model.onnx``, where earlier versions wrote it.
+    """Load ``onnx/model.onnx`` of a model folder.
 
     Raises:
         ModelError: there is none, it was made of other weights than those of the folder, its outputs are not the
@@ -141,7 +135,7 @@ def load_onnx(folder: Path) -> OnnxModel:
         import onnxruntime
     except ImportError as error:
         raise ModelError(MISSING) from error
-    path = folder / (ONNX_FILE if (folder / ONNX_FILE).is_file() else OLD_ONNX_FILE)
+    path = folder / ONNX_FILE
     if not path.is_file():
         raise ModelError(f"{folder} holds no {ONNX_FILE}; make it with --export_onnx")
     # onnxruntime reads no environment variables, and its idle threads would spin.
