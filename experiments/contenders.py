@@ -31,8 +31,8 @@ from app.examples import examples
 from ser_hf.audio import SAMPLE_RATE, load_audio
 from ser_hf.classifier import DEFAULT_BASELINE, DEFAULT_MODEL, EmotionClassifier
 from ser_hf.labels import ID2LABEL, LABEL2ID, LABELS
+from ser_hf.models.neural import bfloat16_pays
 from ser_hf.models.onnx_model import ONNX_FILE, export_onnx
-from ser_hf.models.precision import bfloat16_pays
 
 CLIP_SECONDS = 4
 ROWS = 1152  # training clips of RAVDESS in a fold

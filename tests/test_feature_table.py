@@ -65,17 +65,14 @@ def test_cache_keeps_samples_without_a_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "one byte", "other array", "other shape"])
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "one byte"])
 def test_cache_replaces_damaged_files(clips, tmp_path, damage):
     expected = extracted(clips[:1], cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     position = content.index(expected.to_numpy()[0].tobytes())
-    if damage.startswith("other"):
-        np.savez(path, **{"column" if damage == "other array" else "row": np.zeros(3, np.float32)})
-    else:
-        flipped = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-        path.write_bytes({"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}.get(damage, flipped))
+    flipped = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+    path.write_bytes({"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}.get(damage, flipped))
     np.testing.assert_array_equal(extracted(clips[:1], cache_dir=tmp_path), expected)
     with np.load(path) as arrays:
         np.testing.assert_array_equal(arrays["row"], expected.to_numpy()[0])
@@ -94,15 +91,14 @@ def test_default_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "ser_hf" / "features"
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_table_names_unreadable_recordings(clips, tmp_path, is_kept):
+@pytest.mark.parametrize("content", [None, "not a sound"])
+def test_table_names_unreadable_recordings(clips, tmp_path, content):
     broken = tmp_path / "broken.wav"
-    cache = tmp_path / "cache" if is_kept else None
-    with pytest.raises(UnreadableAudioError, match=r"broken\.wav"):
-        extracted([*clips, broken], cache_dir=cache, n_jobs=2)
-    broken.write_text("not a sound")
-    with pytest.raises(UnreadableAudioError, match=r"broken\.wav"):
-        extracted([*clips, broken], cache_dir=cache)
+    if content:
+        broken.write_text(content)
+    for cache in (tmp_path / "cache", None):
+        with pytest.raises(UnreadableAudioError, match=r"broken\.wav"):
+            extracted([*clips, broken], cache_dir=cache, n_jobs=2 if content and not cache else 1)
 
 
 def test_pitch_of_men_is_below_that_of_women(real_data):

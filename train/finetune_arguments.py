@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from ser_hf.augment import Augmentation
-from ser_hf.models.precision import bfloat16_pays
+from ser_hf.models.neural import bfloat16_pays
 from ser_hf.models.scratch import ARCHITECTURES
 from train.common import UsageError, argument_help, option, require
 

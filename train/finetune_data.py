@@ -20,8 +20,8 @@ from ser_hf.audio import SAMPLE_RATE, trim_silence
 from ser_hf.corpora import CORPORA, corpus_facts, corpus_fingerprint
 from ser_hf.evaluation.statistics import speaker_ids
 from ser_hf.features.table import default_cache_dir
+from ser_hf.models import window_seconds
 from ser_hf.models.building import create_model
-from ser_hf.models.extractors import window_seconds
 from ser_hf.models.head import pooled_features
 from ser_hf.models.scratch import create_from_scratch
 from ser_hf.models.states import cached_states, check_states_can_be_cached, upper_layers

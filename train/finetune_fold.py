@@ -16,8 +16,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.evaluation.runs import PREDICTIONS, read_predictions, write_predictions
+from ser_hf.models import window_seconds
 from ser_hf.models.building import freeze_lower, masks_itself, parameter_groups
-from ser_hf.models.extractors import window_seconds
 from ser_hf.models.familiarity import FAMILIAR_LAYER, Familiarity, fit_familiarity, save_familiarity
 from ser_hf.models.head import fit_head
 from ser_hf.models.neural import NeuralModel, save_neural

@@ -17,7 +17,7 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from ser_hf.audio import AudioError, check_path, load_audio
+from ser_hf.audio import check_path, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.utils.files import replacing
 
@@ -53,51 +53,49 @@ def extract_table(
     """
     groups = tuple(groups)
     names = feature_names(groups)
-    versions = {}
+    paths: list[Path | None] = [None] * len(sources)
     if cache_dir is not None:
         packages = [*PACKAGES, *(["opensmile"] if "egemaps" in groups else [])]
         versions = {name: importlib.metadata.version(name) for name in packages}
-    settings = json.dumps({"features_version": FEATURES_VERSION, "features": names, **versions}, sort_keys=True)
-    cache = cache_dir and (Path(cache_dir), settings)
-    rows = [cache and _cached(source, cache, len(names)) for source in sources]
+        settings = json.dumps({"features_version": FEATURES_VERSION, "features": names, **versions}, sort_keys=True)
+        paths = [Path(cache_dir) / f"{_key(source, settings)}.npz" for source in sources]
+    rows = [path and _cached(path) for path in paths]
     missing = [index for index, row in enumerate(rows) if row is None]
     with (
         parallel_config("loky", inner_max_num_threads=1),
         tqdm(desc="Extracting features", total=len(sources), unit="clip", disable=not progress) as bar,
     ):
         bar.update(len(sources) - len(missing))
-        computed = Parallel(n_jobs, return_as="generator")(delayed(_row)(sources[i], groups, cache) for i in missing)
-        for index, row in zip(missing, computed, strict=True):
+        calls = (delayed(_row)(sources[index], groups, paths[index]) for index in missing)
+        for index, row in zip(missing, Parallel(n_jobs, return_as="generator")(calls), strict=True):
             rows[index] = row
             bar.update()
     return pd.DataFrame(np.array(rows, dtype=np.float32).reshape(len(sources), len(names)), columns=names)
 
 
-def _row(source: Any, groups: tuple[str, ...], cache: tuple[Path, str] | None) -> np.ndarray:
+def _row(source: Any, groups: tuple[str, ...], path: Path | None) -> np.ndarray:
     row = extract(load_audio(source), groups)
-    if cache:
+    if path is not None:
         # What cannot be written is computed again the next time.
         with contextlib.suppress(OSError):
-            cache[0].mkdir(parents=True, exist_ok=True)
-            with replacing(_cache_path(source, cache)) as part, part.open("wb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part, part.open("wb") as file:
                 np.savez(file, row=row)
     return row
 
 
-def _cached(source: Any, cache: tuple[Path, str], n_features: int) -> np.ndarray | None:
-    """The cached row, or None where there is none, its file is damaged, or the recording cannot be read."""
+def _cached(path: Path) -> np.ndarray | None:
+    """The cached row, or None where there is none or its file is damaged."""
     try:
-        with np.load(_cache_path(source, cache)) as arrays:  # a zip file, whose checksum is verified
-            row = arrays["row"]
-    except (AudioError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with np.load(path) as arrays:  # a zip file, whose checksum is verified
+            return arrays["row"]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return row if row.shape == (n_features,) else None
 
 
-def _cache_path(source: Any, cache: tuple[Path, str]) -> Path:
-    folder, settings = cache
+def _key(source: Any, settings: str) -> str:
     digests = hashlib.sha256(_content_of(source)).digest() + hashlib.sha256(settings.encode()).digest()
-    return folder / f"{hashlib.sha256(digests).hexdigest()}.npz"
+    return hashlib.sha256(digests).hexdigest()
 
 
 def _content_of(source: Any) -> bytes:

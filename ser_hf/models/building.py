@@ -13,9 +13,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
-from ser_hf.models.extractors import has_fixed_length
-from ser_hf.models.precision import encoder_layers
+from ser_hf.models import ModelError, has_fixed_length
+from ser_hf.models.neural import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 HEAD_MODULES = ("projector", "classifier")
@@ -56,14 +55,11 @@ def create_model(
         extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
+    n_layers = config.num_hidden_layers
     if num_layers is not None:
-        if not 1 <= num_layers <= config.num_hidden_layers:
-            raise ModelError(
-                f"{base_model} has {config.num_hidden_layers} layers, so --num_layers {num_layers} is out of range"
-            )
-        for name in ("num_hidden_layers", "encoder_layers"):
-            if hasattr(config, name):
-                setattr(config, name, num_layers)
+        if not 1 <= num_layers <= n_layers:
+            raise ModelError(f"{base_model} has {n_layers} layers, so --num_layers {num_layers} is out of range")
+        config.num_hidden_layers = num_layers  # Whisper's configuration takes it as its encoder_layers
     if hasattr(config, "apply_spec_augment") and not hasattr(config, "mask_feature_min_masks"):
         config.mask_feature_min_masks = 0  # WavLM's code needs an option that its configuration lacks
     try:
@@ -100,19 +96,14 @@ def masks_itself(model: PreTrainedModel) -> bool:
 
 
 def pretrained_folder(base_model: str | Path) -> Path:
-    """The folder of a pretrained checkpoint, downloaded if it is a Hub id.
-
-    Raises:
-        ModelError: there is none, or it cannot be fetched.
-    """
+    """The folder of a pretrained checkpoint, downloaded if it is a Hub id; raises `ModelError` where that fails."""
     try:
         folder = model_folder(base_model)
         # Many old checkpoints have no safetensors on the Hub.
-        if commit_of(folder) and not any(folder.glob("*.safetensors")):
-            folder = snapshot(str(base_model), OLD_WEIGHTS)
+        is_old = commit_of(folder) and not any(folder.glob("*.safetensors"))
+        return snapshot(str(base_model), OLD_WEIGHTS) if is_old else folder
     except HubError as error:
         raise ModelError(str(error)) from error
-    return folder
 
 
 def _set_window(model: PreTrainedModel, extractor: FeatureExtractionMixin, window: float) -> FeatureExtractionMixin:
@@ -157,9 +148,9 @@ def _in_top_norm(parameter_name: str) -> bool:
 def parameter_groups(
     model: PreTrainedModel, learning_rate: float, layer_decay: float, head_factor: float, weight_decay: float
 ) -> list[dict]:
-    """Optimiser groups whose rate falls by ``layer_decay`` a layer downward, with the head at ``head_factor`` times.
+    """Optimiser groups: rates fall by ``layer_decay`` per layer downward, the head's is ``head_factor`` times the rate.
 
-    Biases and norms are not decayed. Frozen parameters are left out.
+    Biases and norms have no weight decay. Frozen parameters are left out.
     """
     # Where every layer has one rate it does not matter which layers there are.
     layers = [] if layer_decay == 1.0 else encoder_layers(model)

@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.evaluation.metrics import confidence_threshold, fit_temperature, softmax
-from ser_hf.features import FEATURES_VERSION, MissingPackageError, extract, feature_names
+from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError
 from ser_hf.models.families import FAMILIES, build_pipeline, model_logits
@@ -54,14 +54,7 @@ class ClassicalModel:
         return [self.config["id2label"][str(index)] for index in range(len(self.config["id2label"]))]
 
     def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """The probability of every label for each clip.
-
-        Args:
-            clips: float32 mono waveforms at 16 kHz, each with at least one sample.
-
-        Returns:
-            float64 (clips, labels), rows that sum to 1.
-        """
+        """Probabilities, float64 (clips, labels), of float32 mono waveforms at 16 kHz with at least one sample each."""
         groups = self.config["feature_groups"]
         names = feature_names(groups)
         rows = np.array([extract(clip, groups) for clip in clips], dtype=np.float32).reshape(len(clips), len(names))
@@ -179,8 +172,7 @@ def group_importance(
     same information replace each other: their drops are small and do not add up.
 
     Args:
-        features: the model's features of clips that it was not trained on, one row per clip.
-        labels: (n,) the clips' labels, by name.
+        features, labels: of clips that the model was not trained on, one row per clip; labels by name.
         groups: names out of `ser_hf.features.GROUPS`.
         repeats: permutations, at least 1.
 
@@ -228,19 +220,17 @@ def load_classical(folder: str | Path) -> ClassicalModel:
             of `FAMILIES`, or it does not fit its labels or the features of this version.
     """
     folder = Path(folder)
-    for name in (CONFIG, PIPELINE):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} is no classical model: it holds no {name}")
-    config = _read_config(folder / CONFIG)
     try:
-        names = feature_names(config["feature_groups"])
-    except MissingPackageError as error:
-        raise ModelError(f"{folder}: {error}") from None
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: {error}; the model was made by another version") from None
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        names, labels = feature_names(config["feature_groups"]), config["id2label"]
+        are_words = all(isinstance(labels[str(index)], str) for index in range(len(labels)))
+    except (ImportError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG} does not describe a classical model of this version: {error}") from None
+    if not are_words or len(labels) < 2:
+        raise ModelError(f"{folder / CONFIG}: id2label must number two labels or more, not {labels!r:.200}")
     model = ClassicalModel(_load_pipeline(folder / PIPELINE), config)
     fitted = list(getattr(model.pipeline[0], "feature_names_in_", []))
-    if config["features_version"] != FEATURES_VERSION or fitted != names:
+    if config.get("features_version") != FEATURES_VERSION or fitted != names:
         raise ModelError(f"{folder}: it was fitted on other features than this version computes: train it again")
     if isinstance(model.pipeline[-1], SVC) and config.get("logits") != "pairwise":
         raise ModelError(f"{folder}: its temperature is not for the logits of this version: train it again")
@@ -248,21 +238,18 @@ def load_classical(folder: str | Path) -> ClassicalModel:
         # Missing values, so that every step uses all that it holds.
         scores = model.predict_features(pd.DataFrame([[np.nan] * len(names)], columns=names, dtype=np.float32))
     except Exception as error:  # whatever a forged file may lead to
-        raise ModelError(f"{folder / PIPELINE} cannot be used: {error}") from None
-    if scores.shape != (1, len(model.labels)) or not np.isfinite(scores).all():
-        raise ModelError(f"{folder} does not predict a probability for each of its {len(model.labels)} labels")
+        raise ModelError(f"{folder} cannot be used: {error}") from None
+    if scores.shape != (1, len(labels)) or not np.isfinite(scores).all() or config["temperature"] < 0:
+        raise ModelError(f"{folder} does not predict a probability for each of its {len(labels)} labels")
     return model
 
 
 def _load_pipeline(path: Path) -> Pipeline:
     """Load nothing but an imputer, a scaler and a known classifier, all of scikit-learn's own types."""
     try:
-        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
-        loaded: Any = None if untrusted else skops.io.load(path, trusted=TRUSTED)
+        loaded: Any = skops.io.load(path, trusted=TRUSTED)  # it loads nothing if there are other types
     except Exception as error:  # a damaged file raises errors of several libraries
         raise ModelError(f"{path} cannot be loaded: {error}") from None
-    if untrusted:
-        raise ModelError(f"{path} holds types that are not scikit-learn's own: {', '.join(untrusted)}; not loaded")
     kinds = [type(step) for _, step in loaded.steps] if type(loaded) is Pipeline else [type(loaded)]
     known = {type(family.estimator) for family in FAMILIES.values()}
     if kinds[:2] != [SimpleImputer, StandardScaler] or len(kinds) != 3 or kinds[2] not in known:
@@ -271,21 +258,3 @@ def _load_pipeline(path: Path) -> Pipeline:
     for name in IMPUTER_DTYPES:
         setattr(loaded[0], name, np.dtype(np.float32))
     return loaded
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from None
-    keys = ("model_type", "id2label", "feature_groups", "features_version", "temperature")
-    missing = [key for key in keys if key not in config] if isinstance(config, dict) else list(keys)
-    if missing or config["model_type"] != MODEL_TYPE:
-        raise ModelError(f"{path} does not describe a classical model ({missing or config['model_type']})")
-    names, temperature = config["id2label"], config["temperature"]
-    numbered = isinstance(names, dict) and set(names) == {str(index) for index in range(len(names))}
-    if not numbered or len(names) < 2 or not all(isinstance(name, str) for name in names.values()):
-        raise ModelError(f"{path}: id2label must number two labels or more from 0 on, not {names!r:.200}")
-    if type(temperature) not in (int, float) or not 0 < temperature < np.inf:
-        raise ModelError(f"{path}: the temperature must be a positive number, not {temperature!r:.200}")
-    return config

@@ -46,11 +46,9 @@ def fit_familiarity(states: np.ndarray, speakers: np.ndarray, layer: int) -> Fam
 
     Args:
         states: (n, d) float, means over time of the layer's output, of clips as they are and augmented.
-        speakers: (n,) of the clips; groups of them are held out in turn to scale the distance.
-        layer: counted from 1; 0 is the input of the first layer.
-
-    Returns:
-        None for a single speaker, who cannot be held out.
+        speakers: (n,) of the clips; groups of them are held out in turn to scale the distance. For a single one,
+            returns None.
+        layer: as in `Familiarity`.
     """
     from sklearn.covariance import LedoitWolf  # its covariance is shrunk (Ledoit & Wolf 2004)
     from sklearn.model_selection import GroupKFold
@@ -75,11 +73,7 @@ def save_familiarity(familiarity: Familiarity, folder: str | Path) -> None:
 
 
 def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarity | None:
-    """Read what `save_familiarity` wrote; None where the model folder has none.
-
-    Args:
-        n_layers: number of layers of the model.
-        size: size of a layer's output.
+    """Read what `save_familiarity` wrote for a model of so many layers of that size; None where the folder has none.
 
     Raises:
         ModelError: it cannot be read, or belongs to another model.
@@ -92,10 +86,7 @@ def load_familiarity(folder: str | Path, n_layers: int, size: int) -> Familiarit
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     shapes = {"layer": (1,), "mean": (size,), "whitening": (size, size)}
-    fits = {name: array.shape for name, array in arrays.items()} == shapes
+    fits = {name: array.shape for name, array in arrays.items()} == shapes and 0 <= arrays["layer"][0] <= n_layers
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
         raise ModelError(f"{path} does not fit the model beside it; delete it to go without an out-of-domain score")
-    layer = int(arrays["layer"][0])
-    if not 0 <= layer <= n_layers:
-        raise ModelError(f"{path} is of layer {layer} of {n_layers}; delete it to go without an out-of-domain score")
-    return Familiarity(layer, arrays["mean"], arrays["whitening"])
+    return Familiarity(int(arrays["layer"][0]), arrays["mean"], arrays["whitening"])

@@ -29,9 +29,7 @@ def pooled_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's output pooled over time by the model's own code, as its output layer would get it.
 
-    Args:
-        model: on the device where it is to run.
-        collator, dataset: a batch holds items of one length, where the dataset has ``lengths``.
+    A batch holds items of one length, where the dataset has ``lengths``.
 
     Returns:
         float32 (items, hidden size) features and int (items,) labels.

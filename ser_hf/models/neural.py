@@ -25,10 +25,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError, output_labels
-from ser_hf.models.extractors import has_fixed_length, window_seconds
+from ser_hf.models import ModelError, has_fixed_length, output_labels, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
-from ser_hf.models.precision import bfloat16_pays, use_bfloat16
 
 INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
 
@@ -58,14 +56,7 @@ class NeuralModel:
         return window_seconds(self.model, self.feature_extractor)
 
     def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the probability of every label for each clip.
-
-        Args:
-            clips: float32 mono waveforms at 16 kHz, none longer than ``window_seconds``.
-
-        Returns:
-            float32 array (clips, labels); each row sums to 1.
-        """
+        """Probabilities, float32 (clips, labels), of float32 mono waveforms at 16 kHz within ``window_seconds``."""
         return self._forward(clips)[0]
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,12 +66,7 @@ class NeuralModel:
         return rows, self.familiarity.distances(states)
 
     def mean_states(self, clips: Sequence[np.ndarray], layer: int) -> np.ndarray:
-        """Mean over time of a layer's output: float32 (clips, hidden size).
-
-        Args:
-            clips: as in `predict_proba`.
-            layer: counted from 1; 0 is the input of the first layer.
-        """
+        """Mean over time of a layer's output, float32 (clips, hidden size); layer 0 is the input of the first."""
         return self._forward(clips, layer)[1]
 
     def embeddings(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -167,12 +153,9 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
                 f"{source} has {problem.replace('_', ' ')} ({names}), so its predictions would be random: it is not a "
                 "fine-tuned model, or another program saved it; fine-tune it first"
             )
-    labels = output_labels(model.config.id2label, model.config.label2id or {}, source)
+    output_labels(model.config.id2label, model.config.label2id or {}, source)
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
         raise ModelError(f"{source} has weights that are NaN or infinite")
-    output = output_layer(model)
-    if output.out_features != len(labels):
-        raise ModelError(f"{source} has {output.out_features} outputs for {len(labels)} labels")
     n_layers, size = (getattr(model.config, name, 0) for name in ("num_hidden_layers", "hidden_size"))
     model.eval().to(device or "cpu")
     if precision == "bfloat16":
@@ -239,3 +222,43 @@ def save_neural(model: PreTrainedModel, feature_extractor: FeatureExtractionMixi
     model.save_pretrained(folder, state_dict=weights)
     feature_extractor.save_pretrained(folder)
     return folder
+
+
+def bfloat16_pays(device: str | torch.device | None = None) -> bool:
+    """Whether a device (default: the GPU if any) is faster in bfloat16 than in float32 (AMX, AVX512-BF16, new GPUs)."""
+    kind = torch.device(device).type if device else "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's stack of layers, bottom first; raises `ModelError` if there is none that is known here."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == getattr(model.config, "num_hidden_layers", None):
+            return module
+    raise ModelError(f"models of type {model.config.model_type!r} have no stack of layers that is known here")
+
+
+def use_bfloat16(model: PreTrainedModel) -> None:
+    """Make the feed-forward networks of a model, two thirds of its work, infer in bfloat16, in place.
+
+    Attention, the front end and the head stay float32: rounding there moves the probabilities further
+    (`python -m experiments.speed --only exactness`).
+
+    Raises:
+        ModelError: it has no transformer layers.
+    """
+    if not hasattr(model.config, "num_attention_heads"):
+        raise ModelError(f"models of type {model.config.model_type!r} have no transformer layers to run in bfloat16")
+    for layer in encoder_layers(model):
+        for module in layer.modules():
+            if isinstance(module, nn.Linear) and module.in_features != module.out_features:  # not of the attention
+                module.weight.data = module.weight.data.to(torch.bfloat16)
+                module.forward = partial(_rounded_forward, module)
+
+
+def _rounded_forward(module: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    product = nn.functional.linear(states.to(torch.bfloat16), module.weight).to(states.dtype)
+    # The bias stays float32: its rounding error would be the same in every frame, and not average out.
+    return product if module.bias is None else product + module.bias

@@ -18,8 +18,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError, output_labels
-from ser_hf.models.extractors import has_fixed_length, window_seconds
+from ser_hf.models import ModelError, has_fixed_length, output_labels, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 from ser_hf.utils.files import replacing
 from ser_hf.utils.threads import thread_count
@@ -39,9 +38,6 @@ class OnnxModel:
 
     Attributes:
         session: from the extractor's spectrograms to ``logits`` and, for an out-of-domain score, ``states``.
-        config: the model's.
-        feature_extractor: what turns waveforms into its input.
-        familiarity: distribution of the training clips, for the out-of-domain score; None where the folder has none.
     """
 
     session: InferenceSession
@@ -126,7 +122,6 @@ def export_onnx(folder: str | Path) -> Path:
         graph = program.model_proto
         onnx.helper.set_model_props(graph, {MADE_OF: _sha256(folder / WEIGHTS_FILE)})
         onnx.save(graph, part)
-    (folder / OLD_ONNX_FILE).unlink(missing_ok=True)
     return path
 
 

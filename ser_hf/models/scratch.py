@@ -21,24 +21,25 @@ from transformers import (
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError, networks
-from ser_hf.models.log_mel import LogMelExtractor, MfccExtractor
+from ser_hf.models import ModelError
+from ser_hf.models.networks import (
+    CnnConfig,
+    CnnForAudioClassification,
+    LstmConfig,
+    LstmForAudioClassification,
+    SpectrumExtractor,
+)
 from ser_hf.utils.names import unknown_name
 
-CUSTOM: dict[str, tuple[Any, Any, Any]] = {  # configuration, network, extractor
-    "lstm": (networks.LstmConfig, networks.LstmForAudioClassification, MfccExtractor),
-    "cnn": (networks.CnnConfig, networks.CnnForAudioClassification, LogMelExtractor),
-    "cnn-lstm": (networks.CnnLstmConfig, networks.CnnLstmForAudioClassification, LogMelExtractor),
-}
-ARCHITECTURES = (*CUSTOM, "vit")
-SIZES = {name: (config.hidden_size, config.num_hidden_layers) for name, (config, _, _) in CUSTOM.items()}
-SIZES["vit"] = (192, 6)
+# Their default hidden size, number of layers and dropout.
+ARCHITECTURES = {"lstm": (128, 2, 0.3), "cnn": (192, 3, 0.3), "cnn-lstm": (192, 3, 0.3), "vit": (192, 6, 0.1)}
+LSTM_SIZE = 96  # of the CNN-LSTM
 PATCH, BANDS = 16, 64  # of the vision transformer
 
-for _config, _model, _extractor in CUSTOM.values():
+for _config, _model in ((LstmConfig, LstmForAudioClassification), (CnnConfig, CnnForAudioClassification)):
     AutoConfig.register(_config.model_type, _config)
     AutoModelForAudioClassification.register(_config, _model)
-    AutoFeatureExtractor.register(_config, _extractor)
+    AutoFeatureExtractor.register(_config, SpectrumExtractor)
 
 
 def create_from_scratch(
@@ -68,8 +69,8 @@ def create_from_scratch(
     shortest = PATCH / 100 if architecture == "vit" else 0.01  # frames of 10 ms
     if window < shortest:
         raise ModelError(f"the window of {architecture} must be {shortest} seconds at least, not {window}")
-    width, layers = SIZES[architecture]
-    width, layers = (width if hidden_size is None else hidden_size), (layers if num_layers is None else num_layers)
+    given = zip((hidden_size, num_layers, dropout), ARCHITECTURES[architecture], strict=True)
+    width, layers, dropped = (default if value is None else value for value, default in given)
     if layers < 1:
         raise ModelError(f"a model has 1 layer at least, not --num_layers {layers}")
     # For whole attention heads, or whole channels in every stage.
@@ -78,37 +79,30 @@ def create_from_scratch(
         raise ModelError(
             f"--hidden_size of {architecture} with {layers} layers must be a multiple of {multiple}, not {width}"
         )
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         "hidden_size": width,
         "num_hidden_layers": layers,
     }
-    if architecture == "vit":
-        return _vision_transformer(given, round(window * 100), 0.1 if dropout is None else dropout)
-    config_class, model_class, extractor_class = CUSTOM[architecture]
-    extractor = extractor_class()
-    config = config_class(num_features=extractor.feature_size, window_seconds=window, **given)
-    if dropout is not None:
-        config.dropout = dropout
-    return model_class(config), extractor
-
-
-def _vision_transformer(
-    given: dict[str, Any], max_length: int, dropout: float
-) -> tuple[ASTForAudioClassification, ASTFeatureExtractor]:
-    """An Audio Spectrogram Transformer (Gong et al. 2021), a fiftieth as large as the published ones."""
-    config = ASTConfig(
-        num_attention_heads=given["hidden_size"] // 64,
-        intermediate_size=2 * given["hidden_size"],
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        patch_size=PATCH,
-        frequency_stride=PATCH,
-        time_stride=PATCH,
-        num_mel_bins=BANDS,
-        max_length=max_length,
-        attn_implementation="eager",
-        **given,
-    )
-    return ASTForAudioClassification(config), ASTFeatureExtractor(num_mel_bins=BANDS, max_length=max_length)
+    if architecture == "vit":  # an Audio Spectrogram Transformer (Gong et al. 2021), 1/50 of the published ones' size
+        max_length = round(window * 100)
+        config = ASTConfig(
+            num_attention_heads=width // 64,
+            intermediate_size=2 * width,
+            hidden_dropout_prob=dropped,
+            attention_probs_dropout_prob=dropped,
+            patch_size=PATCH,
+            frequency_stride=PATCH,
+            time_stride=PATCH,
+            num_mel_bins=BANDS,
+            max_length=max_length,
+            attn_implementation="eager",
+            **options,
+        )
+        return ASTForAudioClassification(config), ASTFeatureExtractor(num_mel_bins=BANDS, max_length=max_length)
+    options |= {"dropout": dropped, "window_seconds": window}
+    if architecture == "lstm":
+        return LstmForAudioClassification(LstmConfig(**options)), SpectrumExtractor(feature_size=40, num_bands=64)
+    options |= {"lstm_size": LSTM_SIZE} if architecture == "cnn-lstm" else {}
+    return CnnForAudioClassification(CnnConfig(**options)), SpectrumExtractor()

@@ -28,11 +28,7 @@ FRAMES_PER_SECOND = 100  # of Whisper's spectrogram; the encoder makes one posit
 
 
 def check_states_can_be_cached(model: PreTrainedModel, num_frozen: int) -> None:
-    """Refuse a model whose upper layers cannot be trained on cached states.
-
-    Raises:
-        ModelError: it is not a Whisper encoder, or no layer is left above the frozen ones.
-    """
+    """Raise `ModelError` for what is no Whisper encoder, or where no layer is left above the frozen ones."""
     if model.config.model_type != "whisper":
         raise ModelError(f"--frozen_layers with --copies works with Whisper, not with {model.config.model_type!r}")
     if not 1 <= num_frozen < model.config.num_hidden_layers:
@@ -40,15 +36,11 @@ def check_states_can_be_cached(model: PreTrainedModel, num_frozen: int) -> None:
 
 
 class UpperEncoder(nn.Module):
-    """The layers of a Whisper encoder above its frozen ones; takes cached states in place of a spectrogram.
-
-    Args:
-        encoder: shares all its layers, the frozen ones too, so that parameter names stay.
-        num_frozen: layers that the input has passed already.
-    """
+    """The layers of a Whisper encoder above its frozen ones; takes cached states in place of a spectrogram."""
 
     def __init__(self, encoder: nn.Module, num_frozen: int):
         super().__init__()
+        # The frozen layers too, so that parameter names stay.
         self.layers, self.layer_norm, self.num_frozen = encoder.layers, encoder.layer_norm, num_frozen
 
     def forward(self, input_features: torch.Tensor, **kwargs) -> BaseModelOutput:
@@ -72,14 +64,7 @@ def upper_layers(model: PreTrainedModel, num_frozen: int) -> Iterator[None]:
 
 @torch.inference_mode()
 def lower_states(model: PreTrainedModel, num_frozen: int, features: torch.Tensor) -> torch.Tensor:
-    """Output of the lowest layers for spectrograms that may be shorter than the model's window.
-
-    Args:
-        features: (clips, mel bins, frames), an even number of frames, at most the window's.
-
-    Returns:
-        (clips, frames / 2, hidden size).
-    """
+    """Output (clips, frames / 2, hidden size) of the lowest layers for spectrograms (clips, mel bins, frames)."""
     encoder = model.encoder
     states = nn.functional.gelu(encoder.conv2(nn.functional.gelu(encoder.conv1(features)))).permute(0, 2, 1)
     states = states + encoder.embed_positions.weight[: states.shape[1]]
@@ -101,10 +86,8 @@ def cached_states(
     """Read the states of one version of some clips from a file, or compute and write them first.
 
     Args:
-        model: as pretrained.
         clips: items with ``samples`` (float32 mono at 16 kHz) and ``seconds`` (of the window; None: the model's own).
         file: ``NAME.npy``; it appears when it is complete, after ``NAME-lengths.npy``.
-        batch_size, bfloat16, workers: how they are computed.
 
     Returns:
         float16 (positions, hidden size) of each clip, memory-mapped.

@@ -19,19 +19,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset, Sampler
-from transformers import EvalPrediction, Trainer, TrainerCallback
+from transformers import EvalPrediction, Trainer, TrainerCallback, WhisperFeatureExtractor
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.augment import Augmentation
 from ser_hf.augment.join import join_utterances
 from ser_hf.evaluation.emotion_metrics import EmotionMetrics
 from ser_hf.evaluation.metrics import softmax
-from ser_hf.models import ModelError
-from ser_hf.models.extractors import frequency_first, has_fixed_length
+from ser_hf.models import ModelError, has_fixed_length
 from ser_hf.utils.files import replacing
 
 AVERAGED = "averaged.safetensors"  # in a checkpoint: the moving average of the weights
@@ -46,10 +44,7 @@ class ClipDataset(Dataset):
 
     Attributes:
         clips: float32 mono waveforms at 16 kHz.
-        labels: int label of each clip.
         window: longest stretch in samples; a longer clip is cut at a random place (at the start without ``augment``).
-        augment: augmentation of a waveform.
-        seed: first part of what each clip's randomness follows from.
         join_probability: share of the clips, with ``augment``, that are joined with another utterance of the same
             speaker and label (`join_utterances`).
         speakers: of each clip; needed where clips are joined.
@@ -106,7 +101,7 @@ class StatesDataset(Dataset):
         versions: of all clips of a table, the float16 (positions, hidden size) states of each.
         rows: of the table; item ``version * len(rows) + i`` is row i in that version.
         labels, masked: of the clips of the table, as in `ClipDataset`.
-        seed: first part of what each item's randomness follows from; None for evaluation, which has none.
+        seed: None for evaluation, which has no randomness.
         keep: share of the positions that a training step sees, drawn for each item (PatchDropout, Liu et al. 2023,
             arXiv 2208.07220): neighbours have much in common, and a step takes as much less time.
         groups, means: the group (corpus) of each clip of the table, and (groups, hidden size) means of their states.
@@ -149,15 +144,7 @@ class StatesDataset(Dataset):
 
 
 class WeightedSampler(Sampler):
-    """Draw a given number of items, with replacement by weight; items of about one length share a batch.
-
-    Args:
-        weights: (items,), not negative.
-        batch_size: items in a batch.
-        n_drawn: items in an epoch, rounded up to whole batches.
-        seed: what the draw follows from, together with the epoch.
-        lengths: of the items (default: all the same).
-    """
+    """Draw ``n_drawn`` items, rounded up to whole batches, with replacement by weight; lengths in a batch are alike."""
 
     def __init__(
         self, weights: np.ndarray, batch_size: int, n_drawn: int, seed: int, lengths: np.ndarray | None = None
@@ -181,8 +168,6 @@ class Collator:
     """Makes a batch of model inputs and soft labels of clips.
 
     Attributes:
-        feature_extractor: the model's own.
-        num_labels: width of the soft labels.
         label_smoothing: share of each training label that is spread over all labels (Szegedy et al. 2016).
         mixup_alpha: shape of the Beta distribution of mixup's weight (Zhang et al. 2018); 0 turns it off.
         mixup_probability: share of training batches that are mixed.
@@ -214,7 +199,8 @@ class Collator:
             name = self.feature_extractor.model_input_names[0]
             if self.spec_augment:
                 lengths = batch["attention_mask"].sum(dim=1).tolist() if "attention_mask" in batch else None
-                spectrograms = batch[name].mT if frequency_first(self.feature_extractor) else batch[name]
+                is_whisper = isinstance(self.feature_extractor, WhisperFeatureExtractor)  # frequency comes first
+                spectrograms = batch[name].mT if is_whisper else batch[name]
                 mask_spectrograms(spectrograms, self.spec_augment, rng, lengths)
             if self.mixup_alpha and rng.random() < self.mixup_probability:
                 weight = float(rng.beta(self.mixup_alpha, self.mixup_alpha))
@@ -313,9 +299,7 @@ class SetEpoch(TrainerCallback):
 class AverageWeights(TrainerCallback):
     """Exponential moving average of the weights, which replaces them at the end of training (Polyak & Juditsky 1992).
 
-    Args:
-        decay: share of the average that one step keeps, in (0, 1).
-        checkpoint: whose average to resume with.
+    One step keeps the share ``decay`` of it, in (0, 1); ``checkpoint`` has the average to resume with.
     """
 
     def __init__(self, decay: float, checkpoint: str | None = None):
@@ -341,17 +325,12 @@ class AverageWeights(TrainerCallback):
 
 
 def last_whole_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
-    """The newest complete checkpoint in a folder, or None; incomplete newer ones, which a kill left, are deleted.
-
-    Complete is what `Trainer` writes where each process has the whole model (not FSDP or DeepSpeed, nor
-    ``save_only_model``), with the average of the weights if ``averaged``.
-    """
-    needed = [SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME, *([AVERAGED] if averaged else [])]
+    """The newest complete checkpoint in a folder, or None; incomplete newer ones, which a kill left, are deleted."""
     while Path(folder).is_dir() and (last := get_last_checkpoint(str(folder))):
         with contextlib.suppress(OSError, ValueError):
-            # Trainer writes its state last, so with a readable state its other files are complete.
+            # Trainer writes its state after its other files, and `AverageWeights` the average after that.
             json.loads(Path(last, TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-            if all(Path(last, name).is_file() for name in needed) and any(Path(last).glob("rng_state*.pth")):
+            if not averaged or Path(last, AVERAGED).is_file():
                 return last
         shutil.rmtree(last)
     return None
@@ -359,8 +338,7 @@ def last_whole_checkpoint(folder: str | Path, averaged: bool = False) -> str | N
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1, ECE and NLL of one evaluation, as ``Trainer`` wants them."""
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    references = prediction.label_ids.argmax(-1)
+    logits, references = prediction.predictions, prediction.label_ids.argmax(-1)
     results = EmotionMetrics().compute(
         predictions=logits.argmax(-1), references=references, probabilities=softmax(logits)
     )

@@ -33,19 +33,14 @@ def inner_folds(labels: np.ndarray, speakers: np.ndarray | None, seed: int = 0) 
     if n_parts < 2:
         raise ModelError("tuning holds out speakers (or clips, for protocol 'random'): train on two of each at least")
     stratified = StratifiedKFold(n_parts, shuffle=True, random_state=seed)
-    splitter = stratified if speakers is None else GroupKFold(n_parts)
-    folds = list(splitter.split(labels, labels, speakers))
+    folds = list((stratified if speakers is None else GroupKFold(n_parts)).split(labels, labels, speakers))
     if any(len(np.unique(labels[train])) < 2 for train, _ in folds):
         raise ModelError("tuning holds out speakers, and without some of them only one label is left to train on")
     return folds
 
 
 def make_sampler(labels: np.ndarray, folds: list[Fold], seed: int = 0) -> Any:
-    """SMOTE for the training clips and for each part of them that is fitted.
-
-    Raises:
-        ModelError: a label has a single clip in one of the parts.
-    """
+    """SMOTE for the training clips and for each part of them; raises `ModelError` where a label has a single clip."""
     from imblearn.over_sampling import SMOTE  # takes half a second to import
 
     parts = [labels, *(labels[train] for train, _ in folds)]
@@ -67,11 +62,8 @@ def held_out_logits(
     """Fit a pipeline with each candidate's settings on one part of each fold, and return its logits for the other.
 
     Args:
-        pipeline: its last step is the model; it is not changed.
-        candidates: settings of the model, by name.
-        features: float32 (clips, features).
-        labels: int (clips,).
-        folds: of `inner_folds`.
+        pipeline: its last step is the model, which takes each candidate's settings; it is not changed.
+        features, labels: float32 (clips, features) and int (clips,).
         n_jobs: processes, one fold each; -1 for one per core.
         sampler: of `make_sampler`: what is trained on is oversampled by it.
 

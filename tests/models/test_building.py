@@ -11,9 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperModel
 
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
+from ser_hf.models import ModelError, window_seconds
 from ser_hf.models.building import create_model, encoder_layers, freeze_lower, masks_itself, parameter_groups
-from ser_hf.models.extractors import window_seconds
 from ser_hf.models.head import fit_head, pooled_features, scale_logits
 from ser_hf.models.neural import output_layer
 from ser_hf.models.training import Collator

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError, output_labels
 from tests.synthetic import make_clip
+from tests.tiny_bases import save_tiny_base
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 
 WEIGHTS, INDEX, PREPROCESSOR = "model.safetensors", "model.safetensors.index.json", "preprocessor_config.json"
@@ -69,10 +71,17 @@ def config(file: str = "config.json", code: bool = False, **values: object) -> C
     return change
 
 
-def weight(name: str, value: float) -> Callable[[Path], None]:
+def weight(name: str, value: torch.Tensor | float | None) -> Callable[[Path], None]:
+    """Other weights, fewer (None) or, by their first value, other numbers."""
+
     def change(folder: Path) -> None:
         tensors = load_file(folder / WEIGHTS)
-        tensors[name][0] = value
+        if value is None:
+            del tensors[name]
+        elif isinstance(value, float):
+            tensors[name][0] = value
+        else:
+            tensors[name] = value
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
     return change
@@ -91,6 +100,11 @@ def pickled(file: str, index: bool = False) -> Callable[[Path], None]:
     return change
 
 
+def pickled_weights(folder: Path) -> None:
+    torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+
+
 def cut(file: str) -> Callable[[Path], None]:
     return lambda folder: os.truncate(folder / file, (folder / file).stat().st_size - 20)
 
@@ -100,6 +114,7 @@ def adapter(folder: Path) -> None:
 
 
 NUMBERED = {str(index): label for index, label in enumerate(LABELS)}
+UNNAMED = {str(index): f"LABEL_{index}" for index in range(8)}
 FORGED_EXTRACTOR = {"auto_map": {"AutoFeatureExtractor": "forged.Config"}, "feature_extractor_type": "Forged"}
 DAMAGES = {
     "code": config(code=True, model_type="forged", auto_map={"AutoConfig": "forged.Config"}),
@@ -109,12 +124,18 @@ DAMAGES = {
     "adapter to a model on the Hub": adapter,
     "pickle named safetensors": pickled(WEIGHTS),
     "pickle in an index": pickled("weights.bin", index=True),
-    "weights of another folder": pickled("../other/model.safetensors", index=True),
+    "pickle of another folder": pickled("../other/model.safetensors", index=True),
     "pickle as out-of-domain statistics": pickled("familiarity.safetensors"),
+    "pickle of the weights": pickled_weights,
     "swapped labels": config(id2label=dict(zip(NUMBERED, LABELS[::-1], strict=True))),
     "duplicate label": config(id2label=NUMBERED | {"0": "sad"}),
     "numbers as labels": config(id2label={name: int(name) for name in NUMBERED}),
     "list of labels": config(id2label=list(LABELS)),
+    "unnamed labels": config(id2label=UNNAMED, label2id={name: int(index) for index, name in UNNAMED.items()}),
+    "fewer labels": config(id2label=dict(list(NUMBERED.items())[:6])),
+    "no head": weight("classifier.weight", None),
+    "encoder alone": lambda folder: save_tiny_base("whisper", folder),
+    "more weights": weight("classifier.dense.weight", torch.zeros(8, 16)),
     "NaN weight": weight("classifier.bias", float("nan")),
     "infinite weight": weight("projector.bias", float("inf")),
     "quantisation": config(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),

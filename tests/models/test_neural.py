@@ -1,57 +1,63 @@
-"""Loading fine-tuned checkpoints: the scores of the stock pipeline, and no missing weights."""
+"""Fine-tuned checkpoints: the scores of the stock pipeline, batches on threads, float16 weights, bfloat16 layers."""
 
 from __future__ import annotations
 
-import json
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
+from experiments.speed import MAX_DIFFERENCE, SAME_LABEL, compare_fast_paths
+from ser_hf.classifier import DEFAULT_MODEL, PRECISIONS, EmotionClassifier
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError
+from ser_hf.models import ModelError, neural
 from ser_hf.models.building import create_model
 from ser_hf.models.familiarity import fit_familiarity, save_familiarity
 from ser_hf.models.neural import NeuralModel, _single_threads, load_neural, output_layer, save_neural
+from ser_hf.models.scratch import create_from_scratch
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
-from tests.tiny_models import save_tiny_whisper
+
+CLIPS = [make_clip(label, actor, seconds=1.2) for label in ("happy", "sad") for actor in range(1, 5)]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return save_tiny_whisper(tmp_path / "tiny")
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model folder of each kind of encoder, with an out-of-domain score."""
+    root, found = tmp_path_factory.mktemp("neural"), {}
+    for kind in ("whisper", "wav2vec2", "ast"):
+        model, extractor = create_model(
+            save_tiny_base(kind, root / "base" / kind), window=5 if kind == "whisper" else None
+        )
+        torch.nn.init.normal_(output_layer(model).weight)
+        found[kind] = save_neural(model, extractor, root / kind)
+        states = load_neural(found[kind]).mean_states(CLIPS, 1)
+        save_familiarity(fit_familiarity(states, np.arange(8) % 4, layer=1), found[kind])
+    return found
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
-def test_neural_model_agrees_with_the_stock_pipeline(kind, tmp_path):
-    model, extractor = create_model(save_tiny_base(kind, tmp_path / "base"), window=5 if kind == "whisper" else None)
-    with torch.no_grad():
-        torch.nn.init.normal_(output_layer(model).weight)
-    folder = save_neural(model, extractor, tmp_path / "model")
-    clips = [make_clip(label, actor, seconds=1.2) for label in ("happy", "sad") for actor in range(1, 5)]
-    plain = load_neural(folder)
-    assert (plain.labels, plain.familiarity) == (list(LABELS), None)
-    scores = plain.predict_proba(clips)
+def test_neural_model_agrees_with_the_stock_pipeline(kind, folders):
+    model = load_neural(folders[kind])
+    scores, distances = model.predict_with_distance(CLIPS)
+    assert model.labels == list(LABELS)
     assert (scores.shape, scores.dtype) == ((8, 8), np.float32)
     assert not np.allclose(scores[0], scores[-1])
-    states = plain.mean_states(clips, 1)
+    assert np.allclose(model.predict_proba(CLIPS), scores, atol=1e-6)
     expected = []
     with torch.no_grad():
-        for clip in clips:
-            inputs = extractor(clip, sampling_rate=16_000, return_tensors="pt")
-            expected.append(plain.model(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0).numpy())
-    assert np.allclose(states, expected, atol=1e-4)
-    save_familiarity(fit_familiarity(states, np.arange(8) % 4, layer=1), folder)
-    scored = load_neural(folder)
-    again, distances = scored.predict_with_distance(clips)
-    assert np.allclose(again, scores, atol=1e-6)
-    assert np.allclose(distances, scored.familiarity.distances(states), rtol=1e-3, atol=1e-4)
-    stock = pipeline("audio-classification", model=str(folder))
-    for clip, row in zip(clips[::5], scores[::5], strict=True):
+        for clip in CLIPS:
+            inputs = model.feature_extractor(clip, sampling_rate=16_000, return_tensors="pt")
+            expected.append(model.model(**inputs, output_hidden_states=True).hidden_states[1][0].mean(0).numpy())
+    assert np.allclose(model.mean_states(CLIPS, 1), expected, atol=1e-4)
+    assert np.allclose(distances, model.familiarity.distances(np.array(expected)), rtol=1e-3, atol=1e-4)
+    stock = pipeline("audio-classification", model=str(folders[kind]))
+    for clip, row in zip(CLIPS[::5], scores[::5], strict=True):
         found = {one["label"]: one["score"] for one in stock(clip, top_k=None)}
         assert [found[label] for label in LABELS] == pytest.approx(row.tolist(), abs=1e-5)
 
@@ -65,19 +71,18 @@ def two_threads():
     torch.set_num_threads(count)
 
 
-def test_predict_splits_a_batch_among_threads(folder, two_threads, monkeypatch):
-    model, calls, forward = load_neural(folder), [], NeuralModel._forward_batch
+def test_predict_splits_a_batch_among_threads(folders, two_threads, monkeypatch):
+    model, calls, forward = load_neural(folders["whisper"]), [], NeuralModel._forward_batch
 
     def watched(self, clips, layer):
         calls.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads(), len(clips)))
         return forward(self, clips, layer)
 
     monkeypatch.setattr(NeuralModel, "_forward_batch", watched)
-    clips = [make_clip("sad", actor, seconds=1.0) for actor in range(1, 6)]
-    one_by_one = np.concatenate([model.predict_proba([clip]) for clip in clips])
+    one_by_one = np.concatenate([model.predict_proba([clip]) for clip in CLIPS[:5]])
     assert calls == [(True, 2, 1)] * 5  # a single clip has all threads
     calls.clear()
-    assert np.allclose(model.predict_proba(clips), one_by_one, atol=1e-6)
+    assert np.allclose(model.predict_proba(CLIPS[:5]), one_by_one, atol=1e-6)
     assert sorted(calls) == [(False, 1, 2), (False, 1, 3)]
     seen = []
     new = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -85,12 +90,11 @@ def test_predict_splits_a_batch_among_threads(folder, two_threads, monkeypatch):
     new.join()
     assert [torch.get_num_threads(), *seen] == [2, 2]  # other threads keep all
     with pytest.raises(Exception, match="could not convert string to float"):
-        model.predict_proba([clips[0], np.array(["no sound"] * 9)])
+        model.predict_proba([CLIPS[0], np.array(["no sound"] * 9)])
 
 
-def test_save_neural_halves_the_weights(tmp_path):
-    model, extractor = create_model(save_tiny_base("whisper", tmp_path / "base"), window=5)
-    folder = save_neural(model, extractor, tmp_path / "model")
+def test_save_neural_halves_the_weights(folders):
+    folder = folders["whisper"]
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
     loaded, info = AutoModelForAudioClassification.from_pretrained(folder, output_loading_info=True)
     assert loaded.dtype == torch.float32
@@ -99,69 +103,57 @@ def test_save_neural_halves_the_weights(tmp_path):
     assert not [file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
 
 
-def edit_weights(folder, change):
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+def dtypes(model):
+    """Those of the feed-forward layers' weights, those of the other linear layers' weights, and those of biases."""
+    rounded, exact, biases = set(), set(), set()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            fast = re.search(r"(fc1|fc2|_dense|(intermediate|output)\.dense)$", name)
+            is_fast = fast and "layer" in name and "attention.output" not in name
+            (rounded if is_fast else exact).add(module.weight.dtype)
+            biases |= set() if module.bias is None else {module.bias.dtype}
+    return rounded, exact, biases
 
 
-def without_head(folder):
-    edit_weights(folder, lambda weights: weights.pop("classifier.weight"))
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "ast"])
+def test_bfloat16_is_for_feed_forward_layers(kind, folders):
+    exact, fast = load_neural(folders[kind]), load_neural(folders[kind], precision="bfloat16")
+    assert dtypes(exact.model) == ({torch.float32},) * 3
+    assert dtypes(fast.model) == ({torch.bfloat16}, {torch.float32}, {torch.float32})
+    scores = fast.predict_proba(CLIPS)
+    assert scores.dtype == np.float32
+    assert 0 < np.abs(scores - exact.predict_proba(CLIPS)).max() < 0.02
+    assert fast.mean_states(CLIPS, 2) == pytest.approx(exact.mean_states(CLIPS, 2), abs=0.02)
 
 
-def encoder_alone(folder):
-    save_tiny_base("whisper", folder)
+@pytest.mark.parametrize(("pays", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_it_pays(pays, expected, folders, monkeypatch):
+    monkeypatch.setattr(neural, "bfloat16_pays", lambda device: pays)
+    for precision, dtype in (("auto", expected), ("float32", torch.float32)):
+        model = EmotionClassifier.from_pretrained(folders["whisper"], precision=precision).model
+        assert dtypes(model.model)[0] == {dtype}
 
 
-def more_weights(folder):
-    edit_weights(folder, lambda weights: weights.update({"classifier.dense.weight": torch.zeros(8, 16)}))
+def test_auto_is_float32_without_transformer_layers(tmp_path, monkeypatch):
+    folder = save_neural(*create_from_scratch("cnn", hidden_size=16), tmp_path / "cnn")
+    monkeypatch.setattr(neural, "bfloat16_pays", lambda device: True)
+    expected = load_neural(folder).predict_proba(CLIPS)
+    assert np.array_equal(load_neural(folder, precision="auto").predict_proba(CLIPS), expected)
+    with pytest.raises(ModelError, match="bfloat16"):
+        load_neural(folder, precision="bfloat16")
 
 
-def label_as(folder, labels):
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-    (folder / "config.json").write_text(json.dumps(config))
+@pytest.mark.parametrize(("option", "known"), [("precision", PRECISIONS), ("runtime", ("torch", "onnx"))])
+def test_unknown_precision_and_runtime_are_refused(option, known):
+    with pytest.raises(ModelError, match=", ".join(known)):
+        EmotionClassifier.from_pretrained(DEFAULT_MODEL, **{option: "other"})
 
 
-def fewer_labels(folder):
-    label_as(folder, LABELS[:6])
-
-
-def unnamed_labels(folder):
-    label_as(folder, [f"LABEL_{index}" for index in range(8)])
-
-
-def truncated(folder):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-
-
-def empty(folder):
-    for path in folder.iterdir():
-        path.unlink()
-
-
-def pickled(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (without_head, r"missing keys \(classifier.weight\)"),
-        (encoder_alone, "missing keys"),
-        (more_weights, "unexpected keys"),
-        (fewer_labels, "mismatched keys|outputs|cannot be loaded"),
-        (unnamed_labels, "id2label"),
-        (truncated, "cannot be loaded"),
-        (empty, "cannot be loaded"),
-        (pickled, "cannot be loaded"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_load_neural_refuses_what_is_not_fine_tuned(folder, damage, message):
-    damage(folder)
-    with pytest.raises(ModelError, match=message) as caught:
-        load_neural(folder)
-    assert str(folder) in str(caught.value)
+@pytest.mark.slow
+def test_fast_paths_agree_with_float32_on_ravdess(real_data: Path, tmp_path):
+    """Every fortieth clip; ``python -m experiments.speed --only exactness`` compares all of them."""
+    rows = compare_fast_paths(DEFAULT_MODEL, real_data, 40, tmp_path)
+    assert {path for path, *_ in rows} == {"bfloat16", "onnx"}
+    for path, clips, largest, same in rows:
+        assert largest <= MAX_DIFFERENCE, path
+        assert same >= min(SAME_LABEL, 1 - 1 / clips), path  # of so few clips, one may differ

@@ -19,7 +19,7 @@ from ser_hf.models import ModelError, onnx_model
 from ser_hf.models.building import create_model
 from ser_hf.models.familiarity import fit_familiarity, save_familiarity
 from ser_hf.models.neural import load_neural, save_neural
-from ser_hf.models.onnx_model import OLD_ONNX_FILE, ONNX_FILE, export_onnx, load_onnx
+from ser_hf.models.onnx_model import ONNX_FILE, export_onnx, load_onnx
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
 from tests.tiny_models import save_tiny_whisper
@@ -65,12 +65,6 @@ def test_onnx_needs_no_out_of_domain_score(tmp_path):
     export_onnx(folder)
     assert np.abs(load_onnx(folder).predict_proba(CLIPS) - load_neural(folder).predict_proba(CLIPS)).max() < 1e-5
     assert load_onnx(folder).familiarity is None
-
-
-def test_onnx_is_read_from_its_old_place(folder):
-    expected = load_onnx(folder).predict_proba(CLIPS)
-    (folder / ONNX_FILE).rename(folder / OLD_ONNX_FILE)
-    assert np.array_equal(load_onnx(folder).predict_proba(CLIPS), expected)
 
 
 def test_onnx_runs_without_torch(exported, tmp_path):
@@ -157,8 +151,3 @@ def test_export_onnx_needs_a_fixed_window(tmp_path):
     model, extractor = create_model(save_tiny_base("wav2vec2", tmp_path / "base"))
     with pytest.raises(ModelError, match="one length"):
         export_onnx(save_neural(model, extractor, tmp_path / "model"))
-
-
-def test_unknown_runtime_is_refused(exported):
-    with pytest.raises(ModelError, match="torch, onnx"):
-        EmotionClassifier.from_pretrained(exported, runtime="tensorflow")

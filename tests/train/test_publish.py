@@ -222,7 +222,7 @@ def test_publish_sends_the_code_of_own_architectures(models, tmp_path, hub):
     describe_model(folder, [shutil.copytree(evidence, tmp_path / "cnn-actor")], "ser-cnn")
     assert publish.main(["--model", str(folder), "--repo", "alice/cnn"]) == 0
     files = hub.store.files("model", "alice/cnn")
-    assert {"networks.py", "log_mel.py"} <= files.keys()
+    assert "networks.py" in files
     assert b"trust_remote_code=True" in files["README.md"]
 
 

@@ -36,7 +36,7 @@ TOLERANCE = 0.01  # between two machines' arithmetic
 SAME_TOLERANCE = 1e-4  # between two programs on one machine
 WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
 # What an architecture of ours needs where nothing of ours is installed (`trust_remote_code=True`).
-MODEL_CODE = ("networks.py", "log_mel.py")
+MODEL_CODE = ("networks.py",)
 # What is published of a model folder; anything else in it (checkpoints, optimiser states, pickles) is not.
 MODEL_FILES = (
     *("config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors"),
@@ -47,7 +47,7 @@ MODEL_FILES = (
 # What is deleted from a repository where an earlier publication, or another program, left it.
 MODEL_LEFTOVERS = (
     *MODEL_FILES,
-    *("model.onnx", "cnn.py", "lstm.py"),  # names of earlier versions
+    *("model.onnx", "cnn.py", "lstm.py", "log_mel.py"),  # names of earlier versions
     *("training_args.bin", "pytorch_model*.bin", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "checkpoint-*/*"),
 )
 
