@@ -30,7 +30,7 @@ BROKEN = "Something went wrong on the page, and its operator can see what. Try i
 CLOSING = "The page is being closed. Try again in some minutes."
 
 CSV = "emotions.csv"
-FORMATS = ["audio", "video/mp4", "video/webm", "application/zip", ".zip"]
+FORMATS = ["audio", ".mp4", ".webm", ".zip"]  # Gradio knows whole kinds and suffixes, and no media types
 AUDIO = {"type": "filepath", "editable": False, "buttons": []}
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 # Gradio looks for ffmpeg, and then asks ffprobe of the examples: where the first came alone, no page would be built.

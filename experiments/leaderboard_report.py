@@ -68,7 +68,7 @@ Share of the clips, in per cent, whose predicted label changes with something th
 level, silence around the speech, room."""
 NO_SPEECH_TEXT = """\
 Share of sounds without speech, in per cent, that are predicted as confidently as the most confident four fifths of the
-clips of unseen speakers: a hundred synthetic ones of each kind (`ser_hf/augment/sounds.py`), and the *pauses* before
+clips of unseen speakers: a hundred synthetic ones of each kind (`experiments/sounds.py`), and the *pauses* before
 and after the speech of a hundred clips, at the level of speech. Sounds that are refused count as none."""
 IMPORTANCE_TEXT = """\
 Permutation importance on unseen speakers: the points of accuracy that are lost when the features of one group are

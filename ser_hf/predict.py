@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     resumes = output is not None and (as_folder or output.is_file() or not output.exists())  # no pipe or device
     try:
         classifier = EmotionClassifier.from_pretrained(model, **options)
+        if arguments.adapt_to is not None:
+            own = find_recordings(arguments.adapt_to, AUDIO_SUFFIXES)
+            classifier = classifier.adapt([row["file"] for row in own if "error" not in row])
         if on_ray:
             predict = partial(predict_on_ray, arguments.model, options, arguments.ray_address, max_seconds=seconds)
             inputs = list(in_shards(find_recordings(arguments.inputs, (*AUDIO_SUFFIXES, SHARD_SUFFIX), output)))
@@ -69,7 +72,12 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             output.mkdir(exist_ok=True)
         rows: Iterable[Row]
         if resumes:
-            settings = [model_key(model_folder(model, onnx=arguments.runtime == "onnx")), options, seconds]
+            settings = [
+                model_key(model_folder(model, onnx=arguments.runtime == "onnx")),
+                options,
+                seconds,
+                classifier.shift.tolist(),
+            ]
             kept = partial_file(output, settings)
             rows = resumed_rows(kept, inputs, predict)
         else:
@@ -108,6 +116,8 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
         return f"--output {arguments.output}: there is a file of that name; name another folder"
     if not arguments.max_minutes > 0:
         return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
+    if arguments.adapt_to is not None and arguments.engine == "ray":
+        return "--adapt_to does not go with --engine ray; leave one of them out"
     if arguments.ray_address is not None and arguments.engine != "ray":
         return f"--ray_address {arguments.ray_address} goes with --engine ray: give both, or neither"
     if arguments.engine == "ray" and find_spec("ray") is None:
@@ -138,6 +148,12 @@ def build_parser(prog: str = PROG) -> CommandParser:
         choices=("auto", "float32", "bfloat16"),
         default="float32",
         help="of a network in torch; auto is bfloat16 where the processor has it: faster, less exact",
+    )
+    option(
+        "--adapt_to",
+        nargs="+",
+        metavar="FILE|FOLDER",
+        help="recordings of the one speaker of all inputs, unlabelled, a mix of emotions: adapt the model to them",
     )
     option("--format", choices=FORMATS, default="table", help="output format")
     option(

@@ -44,7 +44,7 @@ def insert(block: str, folder: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-ADDED = {"A feature group": "crest", "A corpus": "studio", "A model family": "logistic", "A protocol": "halves"}
+ADDED = {"A feature group": "crest", "A corpus": "studio", "A model family": "naive-bayes", "A protocol": "halves"}
 
 
 @pytest.fixture(scope="module")

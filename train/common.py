@@ -262,7 +262,7 @@ def make_data_folds(table: Dataset, data: DataArguments) -> list[Fold]:
         UsageError: the corpora have too few speakers to hold out validation speakers.
         SplitError: see `ser_hf.protocols.folds.make_folds`.
     """
-    whole = np.isin(np.array(table["corpus"]), data.undivided)
+    whole = np.isin(np.array(table["corpus"][:]), data.undivided)
     rows = np.flatnonzero(~whole)
     divided = table.select(rows) if whole.any() else table
     folds = [

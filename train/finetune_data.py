@@ -52,7 +52,7 @@ class Experiment:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        return np.array(self.table["emotion"])
+        return np.array(self.table["emotion"][:])
 
     @property
     def names(self) -> list[str]:
@@ -61,7 +61,7 @@ class Experiment:
 
     @cached_property
     def corpora(self) -> np.ndarray:
-        return np.array(self.table["corpus"])
+        return np.array(self.table["corpus"][:])
 
     @cached_property
     def speakers(self) -> np.ndarray:
