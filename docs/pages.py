@@ -116,9 +116,10 @@ CORPORA_PAGE = """\
 # Corpora
 
 Made by `python -m docs.pages` from the modules in `ser_hf/corpora`. Each corpus is read from the folder of its name
-below `SER_HF_DATA` (or `--data_dir`), in its official layout, or found by its file names below it; `.flac` is as good as `.wav`. One that is missing is
-downloaded from its official record where that is free; otherwise the message says where to get it. `all-training`
-names every corpus that a published model may be trained on and that is there; the others are test corpora.
+below `SER_HF_DATA` (or `--data_dir`), in its official layout, or found by its file names below it; `.flac` is as good
+as `.wav`. One that is missing is downloaded from its official record where that is free; otherwise the message says
+where to get it. `all-training` names every corpus that a published model may be trained on and that is there; the
+others are test corpora.
 
 {table}
 
