@@ -171,7 +171,7 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         with replacing_folder(folder / "model") as part:
             save(model, folder=part)
             if references:
-                describe_model(part, references, f"ser-{baseline.model}")
+                describe_model(part, references, f"ser-{data.corpora[0] if data.dataset else baseline.model}")
     print(f"Written to {folder} in {time.perf_counter() - started:.0f} s")
     return folder
 

@@ -212,12 +212,12 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) ->
         The figures of `score`, pooled over folds, and: ``intervals`` (name -> [low, high]; empty for a single
         speaker), ``fold_mean_accuracy`` (mean of the folds' accuracies), ``per_fold``, ``per_speaker`` (with
         ``gender``), ``per_gender`` and ``per_intensity`` (each name -> accuracy, balanced_accuracy, n), ``n_clips`` and
-        ``n_speakers``. When there is more than one corpus, speakers are named ``corpus/speaker``, and there are
-        ``per_corpus`` (name -> accuracy, balanced_accuracy over the labels that occur in it, n, ece, auroc of the
-        confidence, which is how well it separates right predictions from wrong ones; where the table has a column
-        ``confident``, confident_share and confident_accuracy; where it has ``distance``, distance_auroc, of the
-        out-of-domain score turned round) and ``mean_over_corpora`` (accuracy, balanced_accuracy and ece, each corpus
-        with the same weight).
+        ``n_speakers`` (0 where they are not known: intervals then are over clips). When there is more than one corpus,
+        speakers are named ``corpus/speaker``, and there are ``per_corpus`` (name -> accuracy, balanced_accuracy over
+        the labels that occur in it, n, ece, auroc of the confidence, which is how well it separates right predictions
+        from wrong ones; where the table has a column ``confident``, confident_share and confident_accuracy; where it
+        has ``distance``, distance_auroc, of the out-of-domain score turned round) and ``mean_over_corpora`` (accuracy,
+        balanced_accuracy and ece, each corpus with the same weight).
     """
     if frame.empty:
         raise ValueError("there are no predictions to evaluate")
@@ -242,7 +242,7 @@ def evaluate_predictions(frame: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP) ->
     figures["per_gender"] = _per_group(frame, frame["gender"])
     figures["per_intensity"] = _per_group(frame, frame["intensity"]) if "intensity" in frame else {}
     figures["n_clips"] = len(frame)
-    figures["n_speakers"] = int(speakers.max()) + 1
+    figures["n_speakers"] = len(per_speaker)
     return figures
 
 
@@ -281,7 +281,7 @@ def _auroc(right: np.ndarray, scores: np.ndarray) -> float | None:
 
 def summary(metrics: dict[str, Any]) -> str:
     """The main figures of a run in a few lines."""
-    lines = [f"{metrics['n_clips']} clips of {metrics['n_speakers']} speakers"]
+    lines = [f"{metrics['n_clips']} clips of {metrics['n_speakers'] or 'unknown'} speakers"]
     if len(metrics["per_fold"]) > 1:
         lines.append(f"accuracy, mean over {len(metrics['per_fold'])} folds {metrics['fold_mean_accuracy']:.3f}")
     names = {"accuracy": "accuracy", "balanced_accuracy": "UAR", "macro_f1": "macro F1", "ece": "ECE", "nll": "NLL"}

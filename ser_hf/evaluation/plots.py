@@ -42,12 +42,9 @@ def save_run_plots(frame: pd.DataFrame, metrics: dict[str, Any], folder: str | P
 
 
 def run_figures(frame: pd.DataFrame, metrics: dict[str, Any], title: str = "") -> dict[str, Figure]:
-    """A run's confusion matrix, per-speaker figure and reliability diagram."""
-    return {
-        "confusion": confusion_matrix(metrics, title),
-        "speakers": per_speaker(metrics, title),
-        "reliability": reliability(frame, title),
-    }
+    """A run's confusion matrix, per-speaker figure (where speakers are known) and reliability diagram."""
+    figures = {"confusion": confusion_matrix(metrics, title), "reliability": reliability(frame, title)}
+    return figures | ({"speakers": per_speaker(metrics, title)} if metrics["per_speaker"] else {})
 
 
 def confusion_matrix(metrics: dict[str, Any], title: str = "") -> Figure:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from ser_hf.classifier import CLASSICAL_MODEL_TYPE, CLASSICAL_WINDOW_SECONDS
 from ser_hf.evaluation import markdown
-from ser_hf.hub import HUB_ID, split_revision, trained_on
+from ser_hf.hub import looks_like_folder, split_revision, trained_on
 from ser_hf.hub.card_arguments import card_arguments
 from ser_hf.hub.evaluation import CardError, Evaluation, words
 from ser_hf.hub.evidence import WEIGHTS, read_config, read_evaluations, read_json
@@ -92,6 +92,7 @@ def write_card(
         "measured_trained_on": recipe.trained_on if recipe else [],
         "example": _example(model_folder),
         "arguments": card_arguments(recipe) if recipe else [],
+        "is_head": recipe is not None and recipe.arguments.get("features") == "embeddings",
         "probe": recipe is not None and recipe.arguments.get("num_train_epochs") == 0,
     }
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
@@ -157,7 +158,7 @@ def _model_facts(model_folder: Path, config: dict[str, Any], recipe: Evaluation 
     """What kind of model it is: of its configuration, its weights and the run of its recipe."""
     neural = config["model_type"] != CLASSICAL_MODEL_TYPE
     base_model = recipe.arguments.get("base_model") if neural and recipe else None
-    if base_model is not None and not HUB_ID.fullmatch(base_model):  # the name of a folder
+    if base_model is not None and looks_like_folder(base_model):
         base_model = None
     window, is_cut = _window(model_folder, config) if neural else (CLASSICAL_WINDOW_SECONDS, False)
     temperature = config.get("temperature")

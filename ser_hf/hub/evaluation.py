@@ -130,7 +130,7 @@ class Evaluation:
     def tested(self) -> str:
         """The size of the test, such as "300 clips of 5 actors"."""
         count = self.metrics["n_speakers"]
-        return f"{self.metrics['n_clips']} clips of {count} {self.speaker}{'' if count == 1 else 's'}"
+        return f"{self.metrics['n_clips']} clips of {count or 'unknown'} {self.speaker}{'' if count == 1 else 's'}"
 
     @property
     def partial(self) -> str:

@@ -209,7 +209,7 @@ def _check_kind(model_folder: Path, added: Evaluation, run_folder: Path) -> None
     if config["model_type"] == CLASSICAL_MODEL_TYPE:
         fits = run.get("model") == config.get("family")
     else:
-        fits = run.get("command") != "train.baseline"
+        fits = run.get("command") != "train.baseline" or added.arguments.get("features") == "embeddings"
     if not fits and not added.tested_finished_model:
         raise CardError(f"{run_folder} is a run of {run.get('model')!r}, which the model in {model_folder} is not")
 
