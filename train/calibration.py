@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_hf.evaluation.metrics import confidence_threshold, fit_temperature, probability_matrix, softmax
+from ser_hf.evaluation.metrics import confidence_threshold, fit_temperature, label_indices, probability_matrix, softmax
 from ser_hf.evaluation.runs import read_predictions, read_run_json
-from ser_hf.labels import LABEL2ID
 from ser_hf.models.familiarity import save_familiarity
 from ser_hf.models.head import scale_logits
 from ser_hf.models.neural import load_neural, save_neural
@@ -43,7 +42,7 @@ def fitted_calibration(frames: Sequence[pd.DataFrame]) -> Calibration:
         frames: uncalibrated predictions; each frame (a left-out fold) has the same weight.
     """
     rows = [probability_matrix(frame)[0] for frame in frames]
-    labels = np.concatenate([frame["emotion"].map(LABEL2ID).to_numpy() for frame in frames])
+    labels = np.concatenate([label_indices(frame) for frame in frames])
     weights = np.concatenate([np.full(len(frame), 1 / len(frame)) for frame in frames])
     # Log-probabilities are logits up to a constant that the softmax takes out.
     logits = np.log(np.clip(np.concatenate(rows), 1e-12, None))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.hub.evidence import read_json
+from ser_hf.models.building import forget_training
 from ser_hf.models.classical import ClassicalModel
 from ser_hf.models.head import set_head
 from ser_hf.models.neural import NeuralModel, output_layer, save_neural
@@ -61,6 +62,7 @@ def save_with_head(model: ClassicalModel, network: EmotionClassifier, folder: st
     old = output_layer(stored)
     (name,) = (name for name, module in stored.named_modules() if module is old)
     stored.set_submodule(name, nn.Linear(old.in_features, len(model.labels)))
+    forget_training(stored.config)
     stored.config.id2label = dict(enumerate(model.labels))
     stored.config.label2id = {label: index for index, label in enumerate(model.labels)}
     set_head(stored, weight / model.config["temperature"], bias / model.config["temperature"])

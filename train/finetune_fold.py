@@ -16,6 +16,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.classifier import BATCH_SIZE, EmotionClassifier
 from ser_hf.evaluation.runs import PREDICTIONS, read_predictions, write_predictions
+from ser_hf.hub import trained_on
 from ser_hf.models import window_seconds
 from ser_hf.models.building import freeze_lower, masks_itself, parameter_groups
 from ser_hf.models.familiarity import FAMILIAR_LAYER, Familiarity, fit_familiarity, save_familiarity
@@ -47,7 +48,9 @@ def run_fold(experiment: Experiment, fold: Fold, folder: Path, calibration: Cali
     started = time.perf_counter()
     set_seed(experiment.training.seed)
     model, extractor = experiment.create()
-    model.config.trained_on = list(dict.fromkeys(experiment.corpora[fold.train].tolist()))
+    base = experiment.model.base_model
+    earlier = (trained_on(base) if base else None) or []
+    model.config.trained_on = list(dict.fromkeys([*earlier, *experiment.corpora[fold.train].tolist()]))
     resumed = train(model, extractor, experiment, fold, folder)
     # Of several processes, one concludes the fold, and the others wait for it.
     with experiment.training.main_process_first(local=False):

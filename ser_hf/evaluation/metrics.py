@@ -116,8 +116,9 @@ def confidence_threshold(probabilities: np.ndarray, labels: np.ndarray, weights:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The temperature T that minimises the negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
-    Above 1 for an overconfident model, below 1 for an underconfident one; within 0.05 .. 20. Log-probabilities serve as
-    logits. Confidence changes, predicted labels do not.
+    Above 1 for an overconfident model, below 1 for an underconfident one; within 0.05 .. 20, and 1 where no clip is
+    predicted wrong, since that says nothing of how confident to be. Log-probabilities serve as logits. Confidence
+    changes, predicted labels do not.
 
     Args:
         logits: (n, k); of clips that the model was not trained on.
@@ -130,6 +131,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray 
     if not np.isfinite(logits).all():
         raise ValueError("the logits hold NaN or infinite values; clip probabilities before taking their logarithm")
     rows = np.arange(len(labels))
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         terms = log_softmax(logits / math.exp(log_temperature), axis=1)[rows, labels]

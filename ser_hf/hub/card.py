@@ -92,6 +92,7 @@ def write_card(
         "measured_trained_on": recipe.trained_on if recipe else [],
         "example": _example(model_folder),
         "arguments": card_arguments(recipe) if recipe else [],
+        "is_own": recipe is not None and bool(recipe.arguments.get("dataset")),
         "is_head": recipe is not None and recipe.arguments.get("features") == "embeddings",
         "probe": recipe is not None and recipe.arguments.get("num_train_epochs") == 0,
     }

@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
@@ -18,6 +24,8 @@ from ser_hf.models.neural import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
 HEAD_MODULES = ("projector", "classifier")
+# What a configuration says of one trained model, and not of another that starts from it.
+OF_ONE_MODEL = ("calibration_temperature", "answer_threshold", "trained_on", "speaker_reference")
 
 
 def create_model(
@@ -55,6 +63,7 @@ def create_model(
         extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
+    forget_training(config)
     n_layers = config.num_hidden_layers
     if num_layers is not None:
         if not 1 <= num_layers <= n_layers:
@@ -85,6 +94,13 @@ def create_model(
     if window is not None:
         extractor = _set_window(model, extractor, window)
     return model, extractor
+
+
+def forget_training(config: PreTrainedConfig) -> None:
+    """Delete what a configuration says of the training of its model."""
+    for name in OF_ONE_MODEL:
+        if hasattr(config, name):
+            delattr(config, name)
 
 
 def masks_itself(model: PreTrainedModel) -> bool:
