@@ -28,7 +28,7 @@ from ser_hf.corpora.corpus import Corpus, clip_table
 from ser_hf.corpora.files import CorpusError
 from ser_hf.utils.names import unknown_name
 
-_HELPERS = {"corpus", "download", "files", "folds", "own", "own_sources"}
+_HELPERS = {"corpus", "download", "files", "folds", "own", "sources"}
 # In the order in which they train and are shown; others come last.
 _FIRST = ("ravdess", "tess", "cremad", "savee", "emodb", "emovo", "nemo", "ased", "korean-emotion-tts", "emogator")
 _MODULES = {module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)} - _HELPERS

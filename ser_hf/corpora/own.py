@@ -22,7 +22,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 from ser_hf.audio import AudioError, SilenceError, TooShortError, check_speech, read_audio
 from ser_hf.corpora.corpus import COLUMNS
 from ser_hf.corpora.files import CorpusError
-from ser_hf.corpora.own_sources import BASE, SPLIT, SPLITS, read_rows, some
+from ser_hf.corpora.sources import BASE, SPLIT, SPLITS, read_rows, some
 from ser_hf.utils.names import nearest, unknown_name
 
 # Column of the clip table -> the option that names it, and its usual names in lower case, the likeliest first.
