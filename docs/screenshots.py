@@ -69,7 +69,7 @@ def build_parser() -> CommandParser:
 
 
 def take(browser: Browser, address: str, tab: str, theme: str, width: int, path: Path) -> None:
-    """Open the page anew, do what the tab is for, and write a picture of the whole of it."""
+    """Open the page again, do what the tab is for, and write a picture of the whole of it."""
     page = browser.new_page(viewport={"width": width, "height": 844}, device_scale_factor=1.5)
     page.goto(f"{address}?__theme={theme}")
     page.locator("#analyse-button").wait_for()

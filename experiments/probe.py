@@ -90,8 +90,8 @@ Made by
 
 *RAVDESS*: accuracy on speakers of the training part of each fold that were held out (protocol `develop`: no speaker
 whom the fold tests is in any part of it). *EmoDB*: German, ten other voices, trained on all of RAVDESS; accuracy on
-the {shared} labels that both corpora have, *all* among all eight answers, *shared* among those {shared} alone.
-*Commonest* is what is answered most often there, and how often; the most frequent label of EmoDB has {largest} % of
+the {shared} labels that both corpora have, *all* among all eight labels, *shared* among those {shared} alone.
+*Commonest* is what is predicted most often there, and how often; the most frequent label of EmoDB has {largest} % of
 the clips."""
 
 
@@ -144,7 +144,7 @@ def probe(base_model: str, layer: int, window: float, data_dir: str | None = Non
         largest=percent(counts.max() / counts.sum()),
     )
     head = ["trained on", "tested on", "RAVDESS", "EmoDB, all", "EmoDB, shared", "commonest"]
-    return "\n\n".join(["# What the answers lean on", text, table(head, rows)]) + "\n"
+    return "\n\n".join(["# What the predictions lean on", text, table(head, rows)]) + "\n"
 
 
 def mean_states(model: NeuralModel, layer: int, clips: Dataset, change: Callable) -> np.ndarray:

@@ -246,9 +246,9 @@ def _splits(rows: pd.DataFrame, name: str) -> list[str]:
 def _usable(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     """The rows whose audio can be predicted on; each sound once, and none that has two labels."""
     with ThreadPoolExecutor() as pool:
-        heard = list(pool.map(_heard, rows["audio"]))
-    rows = rows.assign(problem=[one.get("problem") for one in heard], digest=[one["digest"] for one in heard])
-    rows = rows.assign(seconds=[one.get("seconds") for one in heard], rate=[one.get("rate") for one in heard])
+        found = list(pool.map(_inspect, rows["audio"]))
+    rows = rows.assign(problem=[one.get("problem") for one in found], digest=[one["digest"] for one in found])
+    rows = rows.assign(seconds=[one.get("seconds") for one in found], rate=[one.get("rate") for one in found])
     labels = rows.groupby("digest")["emotion"].nunique()
     rows.loc[rows["problem"].isna() & rows["digest"].map(labels).gt(1), "problem"] = "the same audio with two labels"
     rows.loc[rows["problem"].isna() & rows.duplicated("digest"), "problem"] = "the same audio once more"
@@ -257,7 +257,7 @@ def _usable(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     return rows[rows["problem"].isna()].drop(columns=["problem", "digest"])
 
 
-def _heard(audio: dict[str, Any]) -> dict[str, Any]:
+def _inspect(audio: dict[str, Any]) -> dict[str, Any]:
     """Digest, duration and sample rate of a recording, or what is wrong with it."""
     content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
