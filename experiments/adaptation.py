@@ -47,7 +47,7 @@ The constants of the method are round numbers, and were not fitted to these runs
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    CommandParser(prog="python -m experiments.adaptation", doc=__doc__).parse_args(argv)
+    output = build_parser().parse_args(argv).output
     rows = []
     for run, corpus, title in TRIALS:
         frame = read_predictions(RUNS / run)
@@ -58,9 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             gains = [gain(probabilities, speakers, label_indices(frame), names, kind, count) for count in COUNTS]
             rows.append([title, kind, *("" if value is None else f"{100 * value:+.1f}" for value in gains)])
     head = ["model and corpus", "recordings of the speaker", *(f"n = {count}" for count in COUNTS)]
-    write_text(REPORT, f"{TEXT.format(draws=DRAWS)}\n{table(head, rows, [False, False, *[True] * len(COUNTS)])}\n")
-    print(f"Written to {REPORT}")
+    write_text(output, f"{TEXT.format(draws=DRAWS)}\n{table(head, rows, [False, False, *[True] * len(COUNTS)])}\n")
+    print(f"Written to {output}")
     return 0
+
+
+def build_parser() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(prog="python -m experiments.adaptation", doc=__doc__)
+    parser.add_argument("--output", type=Path, default=REPORT, metavar="F", help="where the report goes")
+    return parser
 
 
 def gain(

@@ -2,7 +2,7 @@
 
 Examples:
 
-    python -m ser_hf embed recordings/ --output embeddings.parquet
+    python -m ser_hf.embed recordings/ --output embeddings.parquet
 
 The Parquet file has a row per recording, in their order, with the columns file and embedding (a list of float32).
 Recordings that cannot be used are reported and left out. Exit status: 0, 1 if any was left out, 2 on wrong usage.
@@ -13,10 +13,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ser_hf.audio.decoding import AUDIO_SUFFIXES
 from ser_hf.command_line import CommandParser, prints_errors
 from ser_hf.predict import find_recordings
-from ser_hf.utils.files import replacing
+from ser_hf.utils.files import AUDIO_SUFFIXES, replacing
 from ser_hf.utils.threads import limit_threads
 
 BATCH_SIZE = 64
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(prog="ser-hf embed", doc=__doc__)
+    parser = CommandParser(prog="python -m ser_hf.embed", doc=__doc__)
     option = parser.add_argument
     option("inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all subfolders")
     option("--output", metavar="F", required=True, help="Parquet file to write")

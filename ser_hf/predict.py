@@ -26,11 +26,11 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from ser_hf.audio.decoding import AUDIO_SUFFIXES
 from ser_hf.command_line import CommandParser
 from ser_hf.errors import SerHfError
 from ser_hf.rows import FORMATS, Row, model_key, partial_file, predict_rows, resumed_rows, write_rows
 from ser_hf.scale import predict_on_ray
+from ser_hf.utils.files import AUDIO_SUFFIXES
 from ser_hf.utils.threads import limit_threads
 
 SHARD_SUFFIX = ".parquet"

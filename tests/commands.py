@@ -79,8 +79,8 @@ def check(line: str) -> None:
     assert words[1] == "-m", line
     assert words[2] in COMMANDS, f"{line}: there is no command {words[2]}"
     command, words = words[2], words[3:]
-    if command == "ser_hf" and words[0] in ("predict", "app"):
-        command, words = {"predict": "ser_hf.predict", "app": "app.app"}[words[0]], words[1:]
+    if command == "ser_hf" and words[0] in ("predict", "embed", "app"):
+        command, words = {"predict": "ser_hf.predict", "embed": "ser_hf.embed", "app": "app.app"}[words[0]], words[1:]
     status = 0
     try:
         parser_of(command)(words)

@@ -141,16 +141,17 @@ def test_reading_names_what_is_missing(tmp_path):
 
 HALF = np.float32(0.5)
 DAMAGES = {
-    "columns are missing: speaker, p_sad": lambda frame: frame.drop(columns=["speaker", "p_sad"]),
+    "columns are missing: speaker": lambda frame: frame.drop(columns=["speaker", "p_sad"]),
+    "emotion holds .*: sad": lambda frame: frame.drop(columns=["p_sad"]),
     "no predictions": lambda frame: frame.iloc[:0],
     "predicted holds .*: sadness": lambda frame: frame.assign(predicted=frame["predicted"].replace("sad", "sadness")),
-    "emotion holds unknown": lambda frame: frame.assign(emotion=[None, *frame["emotion"][1:]]),
+    "emotion holds .*: nan": lambda frame: frame.assign(emotion=[None, *frame["emotion"][1:]]),
     "sum to 1, such as ravdess/03-01": lambda frame: frame.assign(p_sad=HALF * frame["p_sad"]),
     "not sum to 1": lambda frame: frame.assign(p_sad=np.float32("nan")),
     "do not sum to 1": lambda frame: frame.assign(p_sad=-HALF, p_calm=frame["p_calm"] + frame["p_sad"] + HALF),
     "not the most probable label": lambda frame: frame.assign(predicted="sad"),
     "2 clips are .* more than once, such as ravdess/": lambda frame: pd.concat([frame, frame.iloc[:2]]),
-    "in this order": lambda frame: frame[[*frame.columns[:-2], "p_surprised", "p_disgust"]],
+    "in the order of neutral": lambda frame: frame[[*frame.columns[:-2], "p_surprised", "p_disgust"]],
 }
 
 

@@ -15,11 +15,6 @@ import soundfile
 
 from ser_hf.audio.errors import EmptyAudioError, TooLongError, UnreadableAudioError
 
-# Of files that are taken to be recordings where a folder is given.
-AUDIO_SUFFIXES = (
-    *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
-    *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
-)
 BLOCK_FRAMES = 1 << 13  # decoded at a time: a header that claims hours costs nothing, a broken file loses one block
 LENGTH_UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX
 STREAM_SIZE = 2**31 - 2**16  # bytes; from here on, the size of a wav is what programs write when they do not know it

@@ -15,9 +15,8 @@ import pandas as pd
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-from ser_hf.audio.decoding import AUDIO_SUFFIXES
 from ser_hf.corpora.files import CorpusError
-from ser_hf.utils.files import replacing_folder
+from ser_hf.utils.files import AUDIO_SUFFIXES, replacing_folder
 from ser_hf.utils.names import unknown_name
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")

@@ -14,6 +14,7 @@ from scipy.special import log_expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -206,8 +207,8 @@ class Ours(ClassifierMixin, BaseEstimator):
     """A type that is not scikit-learn's own."""
 
 
-def logistic_regression():
-    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression())
+def naive_bayes():
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), GaussianNB())
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def logistic_regression():
         ("pipeline.skops", b"", "cannot be loaded"),
         ("pipeline.skops", make_pipeline(Ours()), "Ours"),
         ("pipeline.skops", LogisticRegression(), "but LogisticRegression"),
-        ("pipeline.skops", logistic_regression(), "LogisticRegression"),
+        ("pipeline.skops", naive_bayes(), "GaussianNB"),
         ("pipeline.skops", build_pipeline("svm"), "other features"),
     ],
 )

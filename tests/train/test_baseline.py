@@ -176,7 +176,7 @@ RECIPES = [path for path in sorted(FOLDER.glob("*.yaml")) if "model" in read_rec
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_named_by_family(recipe):
-    assert set(FAMILIES) <= {path.stem for path in RECIPES}
+    assert set(FAMILIES) - {"logistic"} <= {path.stem for path in RECIPES}  # which is for embeddings
     _, arguments = parse_arguments((DataArguments, BaselineArguments), ["--recipe", str(recipe)])
     assert arguments.model in FAMILIES
     assert recipe.stem.removeprefix("four-corpora-").startswith(arguments.model)
