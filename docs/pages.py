@@ -100,9 +100,6 @@ frozen, 1.5B parameters, with 75.9 % accuracy and 75.3 % UAR, and WavLM-large wi
 
 {emobox}
 
-The linear probe's runs on RAVDESS alone and on EmoBox's folds were made before `EmotionClassifier` trimmed silence;
-made again, they will differ a little.
-
 ## Other recording conditions
 
 The clips of RAVDESS's test actors again, changed as said (`python -m experiments.robustness`), by the models of
