@@ -330,18 +330,30 @@ def test_readme_example_prints_what_it_shows(capsys, monkeypatch):
         assert abs(float(one) - float(other)) < (0.015 if "." in other else 1.5)  # another processor rounds otherwise
 
 
-@pytest.mark.slow
-def test_notebook_runs_without_stored_outputs(corpus_dir, tmp_path, monkeypatch):
-    path = REPOSITORY / "notebooks" / "quickstart.ipynb"
+def run_notebook(name, settings, monkeypatch):
+    """Execute a notebook with other values in its cell of parameters; returns the media types of its outputs."""
+    path = REPOSITORY / "notebooks" / name
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    settings = {"DATA_DIR": str(corpus_dir), "BASE_MODEL": str(save_tiny_base("whisper", tmp_path)), "LAYERS": 2}
-    settings |= {"TRAIN_ACTORS": [1, 2, 3, 4], "VALIDATION_ACTORS": [5, 6], "TEST_ACTORS": [7, 8], "EPOCHS": 1}
     assert {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)} == settings.keys()
     cell.source = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
     monkeypatch.delenv("MPLBACKEND", raising=False)  # figures are drawn into the notebook
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
-    kinds = [kind for cell in notebook.cells for out in cell.get("outputs", []) for kind in out.get("data", {})]
-    assert kinds.count("image/png") >= 3
+    return [kind for cell in notebook.cells for out in cell.get("outputs", []) for kind in out.get("data", {})]
+
+
+@pytest.mark.slow
+def test_quickstart_notebook_runs(corpus_dir, tmp_path, monkeypatch):
+    settings = {"DATA_DIR": str(corpus_dir), "BASE_MODEL": str(save_tiny_base("whisper", tmp_path)), "LAYERS": 2}
+    settings |= {"TRAIN_ACTORS": [1, 2, 3, 4], "VALIDATION_ACTORS": [5, 6], "TEST_ACTORS": [7, 8], "EPOCHS": 1}
+    assert run_notebook("quickstart.ipynb", settings, monkeypatch).count("image/png") >= 3
+
+
+@pytest.mark.slow
+def test_own_data_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_HF_CACHE", str(tmp_path / "cache"))
+    settings = {"DATASET": None, "SPEAKER_PATTERN": r"/([a-z]+)-\d", "WORK": str(tmp_path / "work")}
+    run_notebook("own-data.ipynb", settings, monkeypatch)
+    assert (tmp_path / "work/full/model/model.safetensors").is_file()
