@@ -91,7 +91,7 @@ def figures(metrics: Metrics) -> dict[tuple[str, str], tuple[str, str]]:
         rows[GENDER_NAMES.get(gender, gender).capitalize(), "accuracy"] = _percent(group["accuracy"]), ""
     speakers = sorted((group["accuracy"], name) for name, group in metrics["per_speaker"].items())
     for extreme, (accuracy, name) in (("Lowest", speakers[0]), ("Highest", speakers[-1])):
-        rows[f"{extreme} accuracy", "by speaker"] = _percent(accuracy), f"actor {name}"
+        rows[f"{extreme} accuracy", "by speaker"] = _percent(accuracy), f"speaker {name}"
     clips = np.array(metrics["confusion_matrix"]).sum(axis=1)
     rows["Chance", "guessing the label"] = _percent(1 / len(metrics["labels"])), ""
     rows["Largest class", "always the same label"] = _percent(clips.max() / clips.sum()), ""
@@ -129,7 +129,7 @@ def spread(metrics: Metrics) -> dict[str, Any]:
     """The accuracy on each speaker's clips: marks, one lane of them per gender, none on top of another."""
     speakers: dict[str, list[tuple[float, str]]] = {}
     for actor, group in metrics["per_speaker"].items():
-        speakers.setdefault(str(group.get("gender", "speakers")), []).append((group["accuracy"], actor))
+        speakers.setdefault(group.get("gender") or "speakers", []).append((group["accuracy"], actor))
     lanes, marks, y = [], [], 32
     for gender, lane in sorted(speakers.items()):
         color, shape = GENDER_STYLES.get(gender, OTHER_STYLE)

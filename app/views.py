@@ -16,7 +16,7 @@ from ser_hf.streaming import HEARD_SECONDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PARTS = {"model": "Neural network", "baseline": "Baseline"}  # of a result
-OTHER_COLOR, OTHER_SYMBOL = "#777777", "?"  # of a label that is none of ours, in another model
+OTHER_COLOR, OTHER_SYMBOL = "#777777", "◇"  # of a label that is none of ours, in another model
 COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the prediction less is not pointed at
 
 TITLE = "What does this voice express?"

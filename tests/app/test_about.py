@@ -112,7 +112,7 @@ def test_spread_marks_every_actor_and_hides_none(measured):
     speakers = {f"{number:02d}": {"accuracy": 0.5 + number / 100, "gender": "male"} for number in range(9)}
     speakers |= {"same": speakers["03"], "other": {"accuracy": 0.5}}
     html = show(measured[0] | {"per_speaker": speakers}, None)
-    found = re.findall(r'<svg x="([\d.]+)%" y="(\d+)"><title>actor (\w+): ([^<]+)</title>', html)
+    found = re.findall(r'<svg x="([\d.]+)%" y="(\d+)"><title>speaker (\w+): ([^<]+)</title>', html)
     assert {actor: words for _, _, actor, words in found} == {
         actor: percent(group["accuracy"]) for actor, group in speakers.items()
     }
