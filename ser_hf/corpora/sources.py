@@ -6,7 +6,6 @@ import codecs
 import csv
 import hashlib
 import io
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ser_hf.corpora.files import CorpusError
-from ser_hf.utils.files import AUDIO_SUFFIXES, replacing_folder
+from ser_hf.utils.files import AUDIO_SUFFIXES, cache_folder, replacing_folder
 from ser_hf.utils.names import unknown_name
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -166,10 +165,9 @@ def _from_dataset(found: Dataset | DatasetDict, split: str | None, base: Path = 
 
 def _unzipped(archive: Path) -> Path:
     """Unpack a zip into the cache, once for each content."""
-    cache = Path(os.environ.get("SER_HF_CACHE") or Path.home() / ".cache" / "ser_hf").expanduser()
     try:
         with open(archive, "rb") as content:
-            folder = cache / "zips" / hashlib.file_digest(content, "sha256").hexdigest()[:16]
+            folder = cache_folder("zips") / hashlib.file_digest(content, "sha256").hexdigest()[:16]
         with zipfile.ZipFile(archive) as zipped:
             size = sum(member.file_size for member in zipped.infolist())
             if size > LARGEST_ZIP:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,14 +18,14 @@ from tqdm.auto import tqdm
 
 from ser_hf.audio import check_path, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
-from ser_hf.utils.files import replacing
+from ser_hf.utils.files import cache_folder, replacing
 
 PACKAGES = ("librosa", "numpy", "scipy", "soundfile", "av", "soxr")  # whose versions may change a feature
 
 
 def default_cache_dir() -> Path:
-    """Where features are kept: below $SER_HF_CACHE, else below ~/.cache/ser_hf."""
-    return Path(os.environ.get("SER_HF_CACHE") or Path.home() / ".cache" / "ser_hf").expanduser() / "features"
+    """Where features are kept (see `cache_folder`)."""
+    return cache_folder("features")
 
 
 def extract_table(

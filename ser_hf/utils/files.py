@@ -19,6 +19,11 @@ AUDIO_SUFFIXES = (
 PART = ".part"  # behind the name of a file that is being written
 
 
+def cache_folder(name: str) -> Path:
+    """A folder of the cache: below $SER_HF_CACHE, else below ~/.cache/ser_hf."""
+    return Path(os.environ.get("SER_HF_CACHE") or Path.home() / ".cache" / "ser_hf").expanduser() / name
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path, shared: bool = False) -> Iterator[Path]:
     """A file beside ``path`` that takes its place at the end, so that a reader never meets half a file.

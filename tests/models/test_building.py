@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -224,3 +226,12 @@ def test_one_rate_needs_no_stack_of_layers():
     (weights, biases) = parameter_groups(model, 1e-3, layer_decay=1.0, head_factor=1.0, weight_decay=0.1)
     assert (weights["lr"], weights["weight_decay"], len(weights["params"])) == (1e-3, 0.1, 2)
     assert (biases["lr"], biases["weight_decay"], len(biases["params"])) == (1e-3, 0.0, 2)
+
+
+def test_create_model_forgets_the_training_of_its_base(tmp_path):
+    folder = save_tiny_base("whisper", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    facts = {"calibration_temperature": 7.0, "answer_threshold": 0.9, "trained_on": ["x"], "speaker_reference": {}}
+    (folder / "config.json").write_text(json.dumps(config | facts))
+    model, _ = create_model(folder)
+    assert not any(hasattr(model.config, name) for name in facts)
