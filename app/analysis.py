@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ class Analyser:
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         self.model.predict(noise)
         self.baseline.predict(noise)
+
+    def adapted(self, recordings: Callable[[], Iterable[Recording]]) -> Analyser:
+        """The same with both models adapted to the one speaker of some recordings (see `EmotionClassifier.adapt`).
+
+        Args:
+            recordings: gives them, once for each model.
+        """
+        return replace(self, model=self.model.adapt(recordings()), baseline=self.baseline.adapt(recordings()))
 
     def analyse(self, path: str | None) -> Result:
         """Predict the emotion of an uploaded recording, or say why there is no prediction.

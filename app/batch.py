@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import time
 import zipfile
 import zlib
@@ -14,8 +16,10 @@ from typing import Any
 
 from app.analysis import Analyser, Result, failure
 from app.limits import Limits
-from app.views import failure_html, render
-from ser_hf.audio import UnreadableAudioError
+from app.views import capital, failure_html, render
+from ser_hf.audio import AudioError, UnreadableAudioError, read_audio
+from ser_hf.audio import Recording as ReadRecording
+from ser_hf.models import ModelError
 from ser_hf.predict import AUDIO_SUFFIXES
 
 Batch = dict[str, Any]
@@ -56,6 +60,7 @@ def run_batch(
     files: Sequence[str] | None,
     report: Callable[[int, int, str], object] = lambda done, total, name: None,
     clock: Callable[[], float] = time.monotonic,
+    one_speaker: bool = False,
 ) -> Batch:
     """Predict the emotion of every recording, or say why there is no prediction.
 
@@ -67,18 +72,26 @@ def run_batch(
         files: paths; their names are shown, their folders are not.
         report: called after each recording with how many are done, how many there are, and the name of the last.
         clock: seconds, for the time limit, which is checked before each recording.
+        one_speaker: all recordings are of one person, and a mix of emotions: the models are adapted to that speaker.
 
     Returns:
         ``rows``, ``answered`` and ``failed`` (recordings; those left out have failed) and ``seconds`` (of what was
-        predicted); without files also ``error``. A row holds ``file``, ``label``, ``confidence``, ``confident``
-        (whether that is enough for the label to count), ``baseline``, ``baseline_confidence``, ``baseline_confident``,
-        ``agree``, ``duration`` (s), ``warnings``, ``scores`` and ``baseline_scores``; or ``file``, ``reason`` (as of
-        `Analyser.analyse`, or "batch too large", "too many", "out of time") and ``error``.
+        predicted); without files, or where the models cannot be adapted, also ``reason`` and ``error``. A row holds
+        ``file``, ``label``, ``confidence``, ``confident`` (whether that is enough for the label to count),
+        ``baseline``, ``baseline_confidence``, ``baseline_confident``, ``agree``, ``duration`` (s), ``warnings``,
+        ``scores`` and ``baseline_scores``; or ``file``, ``reason`` (as of `Analyser.analyse`, or "batch too large",
+        "too many", "out of time") and ``error``.
     """
+    nothing: Batch = {"rows": [], "answered": 0, "failed": 0, "seconds": 0.0}
     if not files:
-        return {"rows": [], "answered": 0, "failed": 0, "seconds": 0.0, "error": NO_FILES}
+        return nothing | {"reason": "nothing", "error": NO_FILES}
     limits = analyser.limits
     deadline = clock() + 60 * limits.batch_minutes
+    if one_speaker:
+        try:
+            analyser = analyser.adapted(lambda: _usable(files, limits, lambda: clock() >= deadline))
+        except (AudioError, ModelError) as error:
+            return nothing | {"reason": "not adapted", "error": f"{capital(str(error))}."}
     # Listing twice is cheap, and only one archive is open at a time.
     total = sum(1 for _ in find_recordings(files))
     rows: list[Result] = []
@@ -102,6 +115,18 @@ def run_batch(
         "failed": total - len(predicted),
         "seconds": round(sum(row["duration"] for row in predicted), 3),
     }
+
+
+def _usable(files: Sequence[str], limits: Limits, is_late: Callable[[], bool]) -> Iterator[ReadRecording]:
+    """The recordings of a batch that can be read within the limits."""
+    room = limits.batch_megabytes * 1e6
+    for recording in itertools.islice(find_recordings(files), limits.batch_files):
+        if is_late():
+            return
+        if isinstance(recording, Recording) and not _too_large(recording, room, limits):
+            room -= recording.size
+            with contextlib.suppress(AudioError):
+                yield read_audio(recording.read(), max_seconds=limits.seconds)
 
 
 def find_recordings(files: Sequence[str]) -> Iterator[Recording | Result]:
@@ -212,7 +237,7 @@ def _row(analyser: Analyser, recording: Recording) -> Result:
 def batch_html(batch: Batch) -> str:
     """What `run_batch` returns, as a self-contained piece of the page."""
     if "error" in batch:
-        return failure_html("nothing", batch["error"])
+        return failure_html(batch["reason"], batch["error"])
     agreed = sum(row.get("agree", False) for row in batch["rows"])
     return render("batch.html", batch=batch, agreed=agreed)
 

@@ -221,16 +221,23 @@ def _batch_tab(ready: Callable[[], Analyser], limits: Limits) -> None:
     files = gr.File(
         file_count="multiple", file_types=FORMATS, label="Recordings, or zip archives of them", elem_id="files"
     )
+    one_speaker = gr.Checkbox(
+        label="All of these are of one person",
+        info="Adapts both models to that voice: more often right if the recordings express a mix of emotions, less "
+        "often if most are alike.",
+        elem_id="one-speaker",
+    )
     _note("batch", limits)
     button = gr.Button("Analyse all", variant="primary", size="lg", elem_id="batch-button")
     table = gr.HTML(elem_id="table", padding=False)
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
     rows = gr.JSON(visible=False)
 
-    def batch(files: list[str] | None, progress=gr.Progress()) -> Batch:  # noqa: B008 (how Gradio makes a bar)
-        return run_batch(
-            ready(), files, lambda done, total, name: progress((done, total), desc=name, unit="recordings")
-        )
+    def batch(files: list[str] | None, one_speaker: bool = False, progress=gr.Progress()) -> Batch:  # noqa: B008 (Gradio)
+        def report(done: int, total: int, name: str) -> None:
+            progress((done, total), desc=name, unit="recordings")
+
+        return run_batch(ready(), files, report, one_speaker=one_speaker)
 
     def show(rows: Batch):
         if not rows["rows"]:
@@ -243,7 +250,7 @@ def _batch_tab(ready: Callable[[], Analyser], limits: Limits) -> None:
 
     button.click(
         batch,
-        files,
+        [files, one_speaker],
         rows,
         api_name="batch",
         api_description=views.BATCH_API,

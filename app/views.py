@@ -16,7 +16,10 @@ from ser_hf.streaming import HEARD_SECONDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PARTS = {"model": "Neural network", "baseline": "Baseline"}  # of a result
-OTHER_COLOR, OTHER_SYMBOL = "#777777", "◇"  # of a label that is none of ours, in another model
+# Of labels that are none of ours, in other models, in the order in which they are met: Paul Tol's muted colours.
+OTHER_COLORS = ("#332288", "#44AA99", "#CC6677", "#999933", "#882255", "#88CCEE", "#117733", "#DDCC77", "#AA4499")
+OTHER_SYMBOLS = ("◇", "□", "△", "▽", "☆", "◎", "✚", "◐", "▶")
+_OTHERS: dict[str, int] = {}
 COUNTS = 0.2  # nats, from 50 to 55 %: a stretch whose silence costs the prediction less is not pointed at
 
 TITLE = "What does this voice express?"
@@ -29,24 +32,29 @@ ANALYZE_API = (
 BATCH_API = (
     "Predicts many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
     "label, confidence, confident, scores, baseline, baseline_confidence, baseline_confident, baseline_scores, agree, "
-    "duration (s) and warnings, or file, reason and error."
+    "duration (s) and warnings, or file, reason and error. one_speaker: all of them are of one person, to whom the "
+    "models are then adapted."
 )
 PLACEHOLDER = '<div class="ser-empty">The result appears here.</div>'
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] as it is read."""
-    return f"{100 * share:.0f} %"
+    """A share in [0, 1] as it is read; nothing breaks it into two lines."""
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def color(label: str) -> str:
     """The emotion's colour, #RRGGBB."""
-    return EMOTION_COLORS.get(label, OTHER_COLOR)
+    return EMOTION_COLORS.get(label) or OTHER_COLORS[_other(label)]
 
 
 def symbol(label: str) -> str:
     """The emotion's symbol; the variation selector keeps browsers from drawing an emoji instead."""
-    return f"{EMOTION_SYMBOLS.get(label, OTHER_SYMBOL)}\ufe0e"
+    return f"{EMOTION_SYMBOLS.get(label) or OTHER_SYMBOLS[_other(label)]}\ufe0e"
+
+
+def _other(label: str) -> int:
+    return _OTHERS.setdefault(label, len(_OTHERS)) % len(OTHER_COLORS)
 
 
 def ink(background: str) -> str:

@@ -6,7 +6,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -286,7 +286,7 @@ class EmotionClassifier:
             float32 (recordings, hidden size).
 
         Raises:
-            ModelError: the model is no network, or its ONNX file was exported without embeddings.
+            ModelError: the model is no network, or its ONNX file was made by an earlier version.
             AudioError: a recording cannot be read, is silent, or is too short.
         """
         rows = list(self.embed_many(sources, batch_size))
@@ -297,10 +297,16 @@ class EmotionClassifier:
         model: Any = self.model
         if not hasattr(model, "embeddings"):
             raise ModelError(f"{self.name} is no network, and has no embeddings; take one such as ser-whisper")
+        return self.mean_over_windows(sources, model.embeddings, batch_size)
+
+    def mean_over_windows(
+        self, sources: Iterable[Any], compute: Callable[[list[np.ndarray]], np.ndarray], batch_size: int = BATCH_SIZE
+    ) -> Iterator[np.ndarray]:
+        """What a function computes of clips, float (clips, d), averaged over the windows of each recording."""
         remaining = iter(sources)
         while batch := list(itertools.islice(remaining, batch_size)):
             read = [self._read(source, None) for source in batch]
-            found = model.embeddings([one.samples[start:end] for one, windows in read for start, end in windows])
+            found = compute([one.samples[start:end] for one, windows in read for start, end in windows])
             for part in np.split(found, np.cumsum([len(windows) for _, windows in read])[:-1]):
                 yield part.mean(axis=0)
 

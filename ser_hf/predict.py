@@ -5,6 +5,7 @@ Examples:
     python -m ser_hf.predict clip.wav recordings/
     python -m ser_hf.predict recordings/ --format jsonl > predictions.jsonl
     python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output predictions.parquet
+    python -m ser_hf.predict interviews/ --group_by folder
     python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output predictions/
 
 A row has the label, the probability of each label, the length in seconds and warnings. With --output, rows are kept
@@ -19,12 +20,15 @@ Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong us
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_hf.command_line import CommandParser
 from ser_hf.errors import SerHfError
@@ -32,6 +36,9 @@ from ser_hf.rows import FORMATS, Row, model_key, partial_file, predict_rows, res
 from ser_hf.scale import predict_on_ray
 from ser_hf.utils.files import AUDIO_SUFFIXES
 from ser_hf.utils.threads import limit_threads
+
+if TYPE_CHECKING:
+    from ser_hf.classifier import EmotionClassifier
 
 SHARD_SUFFIX = ".parquet"
 PROG = "python -m ser_hf.predict"
@@ -68,6 +75,9 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         else:
             predict = partial(predict_rows, classifier, max_seconds=seconds)
             inputs = list(find_recordings(arguments.inputs, AUDIO_SUFFIXES, output))
+            if arguments.group_by is not None:
+                speakers = speakers_of(inputs, arguments.speaker_pattern)
+                predict = partial(predict_speakers, classifier, speakers, max_seconds=seconds)
         if as_folder:
             output.mkdir(exist_ok=True)
         rows: Iterable[Row]
@@ -77,6 +87,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
                 options,
                 seconds,
                 classifier.shift.tolist(),
+                arguments.group_by,
+                arguments.speaker_pattern,
             ]
             kept = partial_file(output, settings)
             rows = resumed_rows(kept, inputs, predict)
@@ -116,8 +128,19 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
         return f"--output {arguments.output}: there is a file of that name; name another folder"
     if not arguments.max_minutes > 0:
         return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
-    if arguments.adapt_to is not None and arguments.engine == "ray":
-        return "--adapt_to does not go with --engine ray; leave one of them out"
+    adapting = [name for name in ("adapt_to", "group_by") if getattr(arguments, name) is not None]
+    if len(adapting) == 2:
+        return "--adapt_to is for recordings of one speaker, --group_by for those of several: give one of them"
+    if adapting and arguments.engine == "ray":
+        return f"--{adapting[0]} does not go with --engine ray; leave one of them out"
+    if (arguments.group_by == "speaker") != (arguments.speaker_pattern is not None):
+        return "--group_by speaker and --speaker_pattern go together: the pattern finds the speaker in a file's path"
+    try:
+        groups = re.compile(arguments.speaker_pattern or "()").groups
+    except re.error as error:
+        return f"--speaker_pattern {arguments.speaker_pattern!r} is no regular expression: {error}"
+    if not groups:
+        return f"--speaker_pattern {arguments.speaker_pattern!r} needs a group in brackets, such as '(spk[0-9]+)'"
     if arguments.ray_address is not None and arguments.engine != "ray":
         return f"--ray_address {arguments.ray_address} goes with --engine ray: give both, or neither"
     if arguments.engine == "ray" and find_spec("ray") is None:
@@ -154,6 +177,16 @@ def build_parser(prog: str = PROG) -> CommandParser:
         nargs="+",
         metavar="FILE|FOLDER",
         help="recordings of the one speaker of all inputs, unlabelled, a mix of emotions: adapt the model to them",
+    )
+    option(
+        "--group_by",
+        choices=("speaker", "folder"),
+        help="the speaker of a recording is named by its path or its folder: adapt the model to each, by all of theirs",
+    )
+    option(
+        "--speaker_pattern",
+        metavar="REGEX",
+        help="with --group_by speaker: its group is the speaker in a path, such as '(spk[0-9]+)'",
     )
     option("--format", choices=FORMATS, default="table", help="output format")
     option(
@@ -201,6 +234,51 @@ def find_recordings(names: Iterable[str], suffixes: Sequence[str], apart_from: P
                     yield {"file": path}
         if empty:
             yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(suffixes)})"}
+
+
+def speakers_of(inputs: Iterable[Row], pattern: str | None) -> dict[str, list[str]]:
+    """The recordings of each speaker, by name: what the pattern finds in a path or, without one, the folder.
+
+    Those in which the pattern finds nothing have no speaker.
+    """
+    speakers: dict[str, list[str]] = {}
+    for item in inputs:
+        if "error" not in item and (speaker := speaker_of(item["file"], pattern)):
+            speakers.setdefault(speaker, []).append(item["file"])
+    return speakers
+
+
+def speaker_of(file: str, pattern: str | None) -> str:
+    """The speaker of a recording (see `speakers_of`); "" where there is none."""
+    if pattern is None:
+        return os.path.dirname(os.path.abspath(file))
+    found = re.search(pattern, file)
+    return found[1] or "" if found else ""
+
+
+def predict_speakers(
+    classifier: EmotionClassifier,
+    speakers: Mapping[str, Sequence[str]],
+    inputs: Sequence[Row],
+    max_seconds: float | None,
+) -> Iterator[Row]:
+    """As `predict_rows`, with the classifier adapted to each speaker by all of their recordings.
+
+    Recordings without a speaker, and of a speaker who cannot be adapted to, are predicted without that; the latter is
+    reported.
+    """
+    from ser_hf.audio import AudioError
+
+    speaker_by_file = {file: speaker for speaker, files in speakers.items() for file in files}
+    adapted = {"": classifier}
+    for speaker, rows in itertools.groupby(inputs, lambda item: speaker_by_file.get(item["file"], "")):
+        if speaker not in adapted:
+            try:
+                adapted[speaker] = classifier.adapt(speakers[speaker])
+            except AudioError as error:
+                print(f"not adapted to {speaker}: {error}", file=sys.stderr)
+                adapted[speaker] = classifier
+        yield from predict_rows(adapted[speaker], list(rows), max_seconds)
 
 
 def in_shards(inputs: Iterable[Row]) -> Iterator[Row]:

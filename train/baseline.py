@@ -126,8 +126,8 @@ def run(data: DataArguments, baseline: BaselineArguments) -> Path:
         features = extract_table(table["audio"], groups, n_jobs=baseline.n_jobs, cache_dir=cache_dir)
         save: Callable[..., Path] = save_classical
     else:
-        features = embedding_table(network, table["audio"])
-        save = partial(save_with_head, network=network)
+        features, distances = embedding_table(network, table["audio"])
+        save = partial(save_with_head, network=network, distances=distances)
     extracted = time.perf_counter()
     print(f"{features.shape[1]} features of {len(table)} clips in {extracted - started:.0f} s", flush=True)
 

@@ -73,6 +73,10 @@ class NeuralModel:
         """What the head sees of each clip: the encoder's output pooled over time, float32 (clips, hidden size)."""
         return self._encoder._forward(clips)[0]
 
+    def embeddings_and_states(self, clips: Sequence[np.ndarray], layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """`embeddings` and `mean_states` in one go."""
+        return self._encoder._forward(clips, layer)
+
     @cached_property
     def _encoder(self) -> NeuralModel:
         model = copy.deepcopy(self.model)

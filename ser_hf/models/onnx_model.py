@@ -37,7 +37,8 @@ class OnnxModel:
     """A fine-tuned network as ONNX with its feature extractor; the interface of `NeuralModel`.
 
     Attributes:
-        session: from the extractor's spectrograms to ``logits`` and, for an out-of-domain score, ``states``.
+        session: from the extractor's spectrograms to ``logits``, ``embeddings`` (in files of this version) and, for an
+            out-of-domain score, ``states``.
     """
 
     session: InferenceSession
@@ -57,24 +58,37 @@ class OnnxModel:
 
     def predict_proba(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """As `NeuralModel.predict_proba`: float32 (clips, labels) of float32 mono waveforms at 16 kHz."""
-        return softmax(self._run(clips)[0], axis=-1)
+        return softmax(self._run(clips)["logits"], axis=-1)
 
     def predict_with_distance(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """As `predict_proba`, and the out-of-domain score of each clip: float64 (clips,)."""
         assert self.familiarity is not None, "the model has an out-of-domain score"
-        logits, states = self._run(clips)
-        return softmax(logits, axis=-1), self.familiarity.distances(states)
+        found = self._run(clips)
+        return softmax(found["logits"], axis=-1), self.familiarity.distances(found["states"])
 
-    def _run(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def embeddings(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """As `NeuralModel.embeddings`: float32 (clips, hidden size).
+
+        Raises:
+            ModelError: the file was made by an earlier version.
+        """
+        found = self._run(clips)
+        if "embeddings" not in found:
+            raise ModelError(f"{ONNX_FILE} has no embeddings; make it again with --export_onnx")
+        return found["embeddings"]
+
+    def _run(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="np")
-        return self.session.run(None, {one.name: inputs[one.name] for one in self.session.get_inputs()})
+        names = [output.name for output in self.session.get_outputs()]
+        found = self.session.run(names, {one.name: inputs[one.name] for one in self.session.get_inputs()})
+        return dict(zip(names, found, strict=True))
 
 
 def export_onnx(folder: str | Path) -> Path:
     """Write ``onnx/model.onnx`` into a model folder; returns its path.
 
-    It computes in float32, takes batches of any size, and outputs the logits and, where the model has an out-of-domain
-    score, the mean over time of that score's layer.
+    It computes in float32, takes batches of any size, and outputs the logits, the embeddings and, where the model has
+    an out-of-domain score, the mean over time of that score's layer.
 
     Raises:
         ModelError: the folder cannot be used, its network takes clips of any length, or a package is missing.
@@ -84,7 +98,7 @@ def export_onnx(folder: str | Path) -> Path:
         import torch
     except ImportError as error:
         raise ModelError(MISSING) from error
-    from ser_hf.models.neural import load_neural
+    from ser_hf.models.neural import load_neural, remove_head
 
     folder = Path(folder)
     neural = load_neural(folder)
@@ -92,15 +106,20 @@ def export_onnx(folder: str | Path) -> Path:
         raise ModelError(f"{folder}: only networks whose clips have one length (Whisper, AST, ViT) can become ONNX")
     layer = None if neural.familiarity is None else neural.familiarity.layer
     name = neural.feature_extractor.model_input_names[0]
+    head = remove_head(neural.model)
+    names = ["logits", "embeddings", *([] if layer is None else ["states"])]
 
     class Outputs(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = neural.model
+            # What stands before the mean over time is linear, and gives the same after it.
+            self.head = torch.nn.Sequential(*reversed(head.values()))
 
         def forward(self, spectrograms: torch.Tensor) -> tuple[torch.Tensor, ...]:
             output = self.network(**{name: spectrograms}, output_hidden_states=layer is not None)
-            return (output.logits,) if layer is None else (output.logits, output.hidden_states[layer].mean(dim=1))
+            found = self.head(output.logits), output.logits
+            return found if layer is None else (*found, output.hidden_states[layer].mean(dim=1))
 
     silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
     example = neural.feature_extractor([silence, silence], sampling_rate=SAMPLE_RATE, return_tensors="pt")[name]
@@ -113,7 +132,7 @@ def export_onnx(folder: str | Path) -> Path:
                 Outputs().eval(),
                 (example,),
                 input_names=[name],
-                output_names=["logits"] if layer is None else ["logits", "states"],
+                output_names=names,
                 dynamic_shapes=({0: torch.export.Dim("clips", min=1, max=4096)},),
                 dynamo=True,
                 verbose=False,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from app.about import about_html
-from app.views import OTHER_SYMBOL
+from app.views import OTHER_SYMBOLS
 from ser_hf.evaluation.metrics import evaluate_predictions
 from ser_hf.labels import LABELS
 from ser_hf.protocols import PROTOCOLS
@@ -165,7 +165,7 @@ def test_about_shows_and_escapes_what_models_bring(measured):
     assert not Tree(html).attributes("img")
     assert "&lt;img" in html
     assert "Voices are deleted &lt;soon&gt;." in html
-    assert OTHER_SYMBOL in html  # of a label that is none of ours
+    assert OTHER_SYMBOLS[0] in html  # of a label that is none of ours
 
 
 @pytest.mark.parametrize("other", [None, {}, {"eval_loss": 0.7}, "ece", "per_speaker", "confusion_matrix", "n_clips"])

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import csv
 import io
 import itertools
@@ -78,6 +79,25 @@ def test_run_batch_has_a_row_per_file_in_order(analyser, recordings, tmp_path):
     assert (batch["answered"], batch["failed"]) == (3, 2)
     assert batch["seconds"] == pytest.approx(sum(row["duration"] for row in batch["rows"][:3]), abs=1e-3)
     assert json.loads(json.dumps(batch)) == batch
+
+
+def test_run_batch_adapts_to_one_speaker(analyser, tmp_path):
+    """Both models are adapted to what can be read; where they cannot be, that is the result."""
+    reference = {"labels": analyser.model.labels, "mean": [-3.0] * 8, "by_label": [[-3.0] * 8] * 8}
+    known = replace(analyser, model=copy.copy(analyser.model), baseline=copy.copy(analyser.baseline))
+    known.model.reference = known.baseline.reference = reference
+    archive = pack(tmp_path / "set.zip", {f"{name}.wav": sound for name, sound in VOICES.items()} | {"none.wav": b""})
+    plain, adapted = (run_batch(known, [archive], one_speaker=one) for one in (False, True))
+    sources = [{"bytes": sound} for sound in VOICES.values()]
+    for name, scores in (("model", "scores"), ("baseline", "baseline_scores")):
+        expected = getattr(known, name).adapt(sources).predict(sources[0]).scores
+        assert adapted["rows"][0][scores] == pytest.approx(expected, abs=1e-5)
+        assert plain["rows"][0][scores] != adapted["rows"][0][scores]
+    assert (adapted["answered"], adapted["failed"]) == (3, 1)
+    for unknown in (analyser, limited(known, megabytes=0)):
+        refused = run_batch(unknown, [archive], one_speaker=True)
+        assert refused["rows"] == []
+        assert refused["error"] in batch_html(refused)
 
 
 def test_run_batch_shows_no_path_of_the_server(analyser, recordings, tmp_path):

@@ -54,6 +54,7 @@ def test_onnx_predicts_as_torch(exported):
         assert scores.dtype == np.float32
         assert np.abs(scores - expected).max() < 1e-5
         assert others == pytest.approx(distances, rel=1e-3)
+        np.testing.assert_allclose(second.model.embeddings(clips), first.model.embeddings(clips), atol=1e-4)
     one, two = (model.predict(CLIPS[0]) for model in (first, second))
     assert two.scores == pytest.approx(one.scores, abs=1e-5)
     assert (two.label, two.warnings) == (one.label, one.warnings)

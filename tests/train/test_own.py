@@ -1,6 +1,7 @@
 """Own recordings through the commands: trained, tested with speakers apart, and used as any model."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,11 @@ import pytest
 import soundfile
 from transformers import pipeline
 
-from ser_hf import EmotionClassifier, embed
+from ser_hf import EmotionClassifier, embed, predict
 from ser_hf.evaluation.runs import read_predictions
 from ser_hf.models import ModelError
+from ser_hf.models.familiarity import fit_familiarity, save_familiarity
+from ser_hf.models.neural import load_neural
 from tests.synthetic import make_clip
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 from train import baseline, evaluate, finetune
@@ -84,6 +87,24 @@ def test_embeddings_model_predicts_as_its_run(run, clips):
         assert scores == pytest.approx({label: frame.loc[clip, f"p_{label}"] for label in MADE_AS}, abs=0.02)
 
 
+def test_embeddings_model_takes_its_clips_as_in_domain(clips, network, tmp_path):
+    """The out-of-domain score is that of the base, made smaller where own recordings are far from its training data."""
+    base = shutil.copytree(network, tmp_path / "base")
+    files = sorted(clips.rglob("*.wav"))
+    rng = np.random.default_rng(0)
+    states = load_neural(base).mean_states([np.zeros(16_000, np.float32)], 1) + rng.normal(0, 1e-3, (40, 1))
+    save_familiarity(fit_familiarity(states, np.arange(40) % 4, 1), base)
+    words = ["--dataset", str(clips), "--features", "embeddings", "--base_model", str(base), "--n_jobs", "1"]
+    assert baseline.main([*words, "--protocol", "full", "--output_dir", str(tmp_path / "run")]) == 0
+    before, after = (
+        np.array([one.distance for one in EmotionClassifier.from_pretrained(folder).predict_many(files)])
+        for folder in (base, tmp_path / "run/model")
+    )
+    assert np.quantile(before, 0.99) > 1
+    assert np.quantile(after, 0.99) == pytest.approx(1, rel=0.01)
+    np.testing.assert_allclose(before / after, before[0] / after[0], rtol=1e-3)
+
+
 def test_embed_gives_what_the_head_sees(network, clips, tmp_path):
     classifier = EmotionClassifier.from_pretrained(network)
     files = sorted(clips.glob("glad/*.wav"))[:3]
@@ -120,6 +141,36 @@ def test_adapt_changes_predictions_of_one_speaker(run, clips):
         classifier.adapt(files[:1])
     with pytest.raises(ModelError):
         classifier.adapt(files, neutral=True)
+
+
+def test_group_by_adapts_to_each_speaker(run, clips, tmp_path, capsys):
+    """Speakers found in paths or by folder are adapted to by all of their recordings; who has too few is reported."""
+    model = ["--model", str(run / "full/model"), "--format", "jsonl"]
+    single = tmp_path / "9-1.wav"
+    shutil.copy(clips / "glad/1-1.wav", single)
+
+    def rows(*words):
+        assert predict.main([*map(str, words), *model]) == 0
+        return {row["file"]: row["scores"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
+
+    plain, by_speaker = rows(clips, single), rows(clips, single, "--group_by", "speaker", "--speaker_pattern", PATTERN)
+    by_folder = rows(clips, single, "--group_by", "folder")
+    classifier = EmotionClassifier.from_pretrained(run / "full/model")
+    for pattern, found in (("*/1-*.wav", by_speaker), ("glad/*.wav", by_folder)):
+        files = sorted(clips.glob(pattern))
+        adapted = classifier.adapt(files).predict(files[0])
+        assert found[str(files[0])] == pytest.approx(adapted.scores, abs=1e-5)
+    assert by_speaker[str(single)] == by_folder[str(single)] == plain[str(single)]
+    first = str(clips / "glad/1-1.wav")
+    assert len({str(found[first]) for found in (plain, by_speaker, by_folder)}) == 3
+    for words in (
+        ["--group_by", "speaker"],
+        ["--speaker_pattern", PATTERN],
+        ["--group_by", "folder", "--adapt_to", first],
+    ):
+        assert predict.main([first, *model, *words]) == 2
+    for pattern in ("spk", "("):
+        assert predict.main([first, *model, "--group_by", "speaker", "--speaker_pattern", pattern]) == 2
 
 
 def test_split_column_is_used_as_given(clips, tmp_path):
