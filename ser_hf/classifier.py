@@ -6,7 +6,8 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -260,7 +261,18 @@ class EmotionClassifier:
             sources: each as in `predict`.
             batch_size: windows in a batch.
             max_seconds: a longer recording yields a `TooLongError`; an hour takes 230 MB.
+
+        Raises:
+            TypeError: this is one recording, not many.
         """
+        is_samples = isinstance(sources, np.ndarray) and sources.ndim == 1 and sources.dtype != object
+        if is_samples or isinstance(sources, (str, bytes, os.PathLike, Mapping, Recording)):
+            raise TypeError("this is one recording: predict takes it; predict_many takes a list of them")
+        return self._predict_many(sources, batch_size, max_seconds)
+
+    def _predict_many(
+        self, sources: Iterable[Any], batch_size: int, max_seconds: float | None
+    ) -> Iterator[Prediction | AudioError]:
         batch: list[_Read | AudioError] = []
         n_windows = 0
         for source in sources:

@@ -1,13 +1,16 @@
 """Reading a recording: rates, channels, arrays, and what is refused in words."""
 
+import io
 import os
 import re
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +24,7 @@ from ser_hf.audio import (
     load_audio,
     read_audio,
 )
+from ser_hf.audio.reading import RATE_KEYS
 from tests.properties import any_bytes_are_sound_or_refused, whole_files
 from tests.synthetic import as_file, claim_samples, encode, likeness, make_clip, tone
 
@@ -37,7 +41,7 @@ class TestRatesAndChannels:
         assert len(samples) == pytest.approx(SAMPLE_RATE, abs=1)
         middle = slice(1000, 15000)
         assert len(load_audio({"array": tone(rate=rate), "sampling_rate": rate})) == pytest.approx(SAMPLE_RATE, abs=1)
-        assert np.abs(samples[middle] - tone()[middle]).max() < 1e-3
+        assert np.abs(samples[middle] - load_audio(tone())[middle]).max() < 1e-3
 
     def test_low_rate_gets_a_warning(self):
         (warning,) = read_audio(as_file(tone(rate=8000), sample_rate=8000)).warnings
@@ -64,11 +68,13 @@ class TestRatesAndChannels:
 
 
 class TestArrays:
-    def test_integers_are_scaled_by_their_full_scale(self):
-        assert load_audio((16_000, np.array([0, 16384, -32768], np.int16))).tolist() == [0, 0.5, -1]
-        assert load_audio((16_000, np.array([0, 64, -128], np.int8))).tolist() == [0, 0.5, -1]
-        assert load_audio((16_000, np.array([128, 192, 0], np.uint8))).tolist() == [0, 0.5, -1]
-        assert load_audio((16_000, np.array([0, 2**30, -(2**31)], np.int32))).tolist() == [0, 0.5, -1]
+    @pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint8", ">i2", ">f4", "float16", "float64"])
+    def test_samples_are_scaled_by_their_full_scale(self, kind):
+        scale, offset = {"int8": (127, 0), "uint8": (127, 128), "int32": (2**31 - 1, 0)}.get(kind, (2**15 - 1, 0))
+        array = (tone() * (1 if "f" in kind else scale) + offset).astype(kind)
+        array.flags.writeable = False
+        for layout in (array, np.asfortranarray(np.stack([array, array], 1)), np.repeat(array, 2)[::2]):
+            assert load_audio((16_000, layout)) == pytest.approx(load_audio(tone()), abs=1.5 / 127)
 
     @given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=200))
     def test_int16_arrays_equal_int16_files(self, values):
@@ -94,8 +100,18 @@ class TestArrays:
             np.stack([clip, clip]),
             np.stack([clip, clip], axis=1),
         ]
-        for number, source in enumerate(sources):
-            assert np.abs(load_audio(source) - clip).max() < 1e-7, number
+        tensor = torch.from_numpy(clip)[None].requires_grad_()
+        upload = SimpleNamespace(file=io.BytesIO(content), filename="clip.wav")
+        decoder = SimpleNamespace(get_all_samples=lambda: SimpleNamespace(data=tensor, sample_rate=SAMPLE_RATE))
+        sources += [io.BytesIO(content), memoryview(content), upload, decoder, tensor, (clip, SAMPLE_RATE)]
+        sources += [(tensor, np.float64(SAMPLE_RATE)), *({"array": clip, key: SAMPLE_RATE} for key in RATE_KEYS)]
+        sources += [next(one for one in os.scandir(tmp_path))]
+        with path.open("rb") as file, tempfile.SpooledTemporaryFile() as spooled:
+            file.read(100)
+            spooled.write(content)
+            for number, source in enumerate([*sources, file, spooled]):
+                assert np.abs(load_audio(source) - load_audio(clip)).max() < 1e-7, number
+        assert np.abs(load_audio(tensor.bfloat16()) - load_audio(clip)).max() < 0.01
         assert read_audio({"path": "a/b.wav", "bytes": content}).name == "a/b.wav"
 
     @pytest.mark.parametrize(
@@ -106,6 +122,23 @@ class TestArrays:
     def test_arrays_that_are_no_sound(self, samples):
         with pytest.raises(InvalidSamplesError, match="recording: samples of"):
             read_audio({"array": samples, "sampling_rate": 16_000})
+
+    @pytest.mark.parametrize("rate", [None, 0, -1, float("nan"), float("inf"), "fast", "missing"])
+    def test_array_without_a_rate_is_refused(self, clip, rate):
+        for key in RATE_KEYS:
+            with pytest.raises(InvalidSamplesError, match="sampling rate"):
+                read_audio({"array": clip} | ({} if rate == "missing" else {key: rate}))
+        if rate != "missing":
+            with pytest.raises(InvalidSamplesError, match="sampling rate"):
+                read_audio((rate, clip))
+
+    def test_text_and_lists_of_recordings_are_type_errors(self, tmp_path, clip):
+        (tmp_path / "clip.wav").write_bytes(as_file(clip))
+        with (tmp_path / "clip.wav").open(encoding="latin-1") as file, pytest.raises(TypeError, match="rb"):
+            read_audio(file)
+        for many in (["a.wav"], [b"", b""], [{"path": "a.wav"}]):
+            with pytest.raises(TypeError, match="predict_many"):
+                read_audio(many)
 
     @pytest.mark.parametrize("source", [5, None, {}, {"path": None, "bytes": None}])
     def test_what_is_no_recording_is_a_type_error(self, source):
@@ -140,7 +173,7 @@ class TestBadInput:
         assert "clipped" in warning
         loud = 5 * clip
         recording = read_audio(loud)
-        assert np.abs(recording.samples - clip).max() < 1e-6
+        assert np.abs(recording.samples - load_audio(clip)).max() < 1e-6
         assert "5 times full scale" in recording.warnings[0]
         assert np.array_equal(loud, 5 * clip)  # the source is not changed
 
@@ -211,7 +244,7 @@ class TestBadInput:
         path.write_bytes(whole[: len(whole) // 2])
         recording = read_audio(path)
         assert 0.8 < recording.duration < 2.2
-        assert likeness(clip[: len(recording.samples)], recording.samples) > 0.95
+        assert likeness(load_audio(clip)[: len(recording.samples)], recording.samples) > 0.95
         (warning,) = recording.warnings
         assert "cut off" in warning
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
+import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
-from ser_hf.audio.errors import EmptyAudioError, TooLongError, UnreadableAudioError
+from ser_hf.audio.errors import AudioError, EmptyAudioError, TooLongError, UnreadableAudioError
+from ser_hf.audio.joined import content_of, counts_frames_twice, loses_sound, starts_of
 
 BLOCK_FRAMES = 1 << 13  # decoded at a time: a header that claims hours costs nothing, a broken file loses one block
 LENGTH_UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX
@@ -29,6 +35,10 @@ AV_OPTIONS = {
 # In these the length is written down; elsewhere FFmpeg guesses it from the bit rate.
 WITH_LENGTH = ("matroska", "mov")
 SHORTER_SECONDS = 0.25  # than the length that is written down: codecs add and drop some
+TRIED_TRACKS = 8  # of a file with several, for one that is not silent
+QUIET = 0.003  # the loudest sample of a track without sound
+
+Opened = tuple[Iterator[np.ndarray], int, list[str]]  # blocks (samples, channels), their rate, growing warnings
 
 
 def check_path(path: str | Path) -> None:
@@ -51,22 +61,64 @@ def check_path(path: str | Path) -> None:
         raise EmptyAudioError(f"{path}: the file is empty (0 bytes)")
 
 
-def open_file(name: str, source: Path | bytes, max_seconds: float | None):
-    """Open with soundfile, or else with PyAV; nothing is decoded yet."""
+def open_file(name: str, source: Path | bytes, max_seconds: float | None) -> Opened:
+    """Open a file, or several that are joined in one; nothing is decoded yet.
+
+    Returns:
+        Iterator over blocks, float (samples, channels), their rate in Hz, and a list of warnings that grows.
+    """
+    with content_of(source) as content:
+        starts = starts_of(content)
+        parts = [content[start:end] for start, end in itertools.pairwise([*starts, None])] if len(starts) > 1 else []
+    if not parts:
+        return _open_one(name, source, max_seconds)
+    blocks, rate, warnings = _open_one(name, parts[0], max_seconds)
+    warnings.append(f"the file is {len(parts)} recordings joined; they were read as one")
+    return _joined_blocks(name, blocks, parts[1:], rate, warnings, max_seconds), rate, warnings
+
+
+def _joined_blocks(
+    name: str,
+    blocks: Iterator[np.ndarray],
+    parts: Sequence[bytes],
+    rate: int,
+    warnings: list[str],
+    max_seconds: float | None,
+) -> Iterator[np.ndarray]:
+    """The blocks of the first part, and those of the others at its rate."""
+    yield from blocks
+    for number, part in enumerate(parts, start=2):
+        try:
+            blocks, own_rate, found = _open_one(name, part, max_seconds)
+            own = blocks if own_rate == rate else [soxr.resample(np.concatenate(list(blocks)), own_rate, rate)]
+            yield from own
+        except AudioError:
+            warnings.append(f"part {number} cannot be decoded, and was left out")
+        else:
+            warnings += found
+
+
+def _open_one(name: str, source: Path | bytes, max_seconds: float | None) -> Opened:
+    """Open with soundfile, or else with PyAV."""
     warnings: list[str] = []
     # Names that are not valid text exist outside of Windows, and soundfile takes those as bytes alone.
     path = source if isinstance(source, bytes) or os.name == "nt" else os.fsencode(source)
     try:
         file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
-        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
-    if not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never came back to write the length
+        return _open_with_av(name, source, max_seconds, warnings)
+    with content_of(source) as content:
+        is_short = loses_sound(content)
+        is_wrong = is_short or (file.format == "MP3" and counts_frames_twice(content))
+    if is_short:
+        warnings.append("its header gives a wrong length; all of the file was read")
+    if is_wrong or not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never wrote the length
         file.close()
-        return name, *_open_with_av(name, source, max_seconds, warnings), warnings
+        return _open_with_av(name, source, max_seconds, warnings, {"ignore_length": "1"} if is_short else {})
     if max_seconds is not None and file.frames > max_seconds * file.samplerate:
         with file:
             raise too_long(name, file.frames / file.samplerate, max_seconds)
-    return name, _soundfile_blocks(name, file, warnings), file.samplerate, warnings
+    return _soundfile_blocks(name, file, warnings), file.samplerate, warnings
 
 
 def _soundfile_blocks(name: str, file: soundfile.SoundFile, warnings: list[str]) -> Iterator[np.ndarray]:
@@ -89,21 +141,25 @@ def _soundfile_blocks(name: str, file: soundfile.SoundFile, warnings: list[str])
             warnings.append(f"the file is cut off; the {read / file.samplerate:.2f} s that are there were used")
 
 
-def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, warnings: list[str]):
-    """Open with PyAV: (iterator over blocks, rate)."""
-    import av  # 0.1 s, and only for what soundfile cannot open
-
-    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-    try:
-        container = av.open(file, options=AV_OPTIONS, metadata_errors="ignore")
-    except MemoryError:  # what FFmpeg says, too, where there are more tracks or a longer index than it allows
-        raise UnreadableAudioError(f"{name}: takes too much memory to open") from None
-    except (av.FFmpegError, OSError, ValueError):
-        raise UnreadableAudioError(f"{name}: not an audio file that can be read") from None
-    if not container.streams.audio:
+def _open_with_av(
+    name: str,
+    source: Path | bytes,
+    max_seconds: float | None,
+    warnings: list[str],
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> Opened:
+    """Open with PyAV; of several sound tracks, the first with sound."""
+    container = _container(name, source, options)
+    tracks = container.streams.audio
+    if not tracks:
         container.close()
         raise UnreadableAudioError(f"{name}: holds no sound track")
-    stream = container.streams.audio[0]
+    chosen = 0
+    if len(tracks) > 1:
+        tried = range(min(len(tracks), TRIED_TRACKS))
+        chosen = next((index for index in tried if _has_sound(name, source, options, index, max_seconds)), 0)
+        warnings.append(f"holds {len(tracks)} sound tracks; track {chosen + 1} was used")
+    stream = tracks[chosen]
     if stream.codec_context is None or not stream.rate:
         container.close()
         raise UnreadableAudioError(f"{name}: in a format that cannot be decoded")
@@ -114,14 +170,46 @@ def _open_with_av(name: str, source: Path | bytes, max_seconds: float | None, wa
     if max_seconds is not None and seconds > max_seconds:
         container.close()
         raise too_long(name, seconds, max_seconds)
-    return _av_blocks(name, container, seconds, warnings), stream.rate
+    return _av_blocks(name, container, chosen, seconds, warnings), stream.rate, warnings
 
 
-def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -> Iterator[np.ndarray]:
-    """Blocks (samples, channels) of the first sound track, which by its header has so many seconds."""
+def _container(name: str, source: Path | bytes, options: Mapping[str, str]) -> Any:
+    import av  # 0.1 s, and only for what soundfile cannot open
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    try:
+        return av.open(file, options=AV_OPTIONS | dict(options), metadata_errors="ignore")
+    except MemoryError:  # what FFmpeg says, too, where there are more tracks or a longer index than it allows
+        raise UnreadableAudioError(f"{name}: takes too much memory to open") from None
+    except (av.FFmpegError, OSError, ValueError):
+        raise UnreadableAudioError(f"{name}: not an audio file that can be read") from None
+
+
+def _has_sound(
+    name: str, source: Path | bytes, options: Mapping[str, str], track: int, max_seconds: float | None
+) -> bool:
+    """Whether a track can be decoded and is anywhere louder than silence; no more is decoded than shows that."""
+    container = _container(name, source, options)
+    stream = container.streams.audio[track]
+    if stream.codec_context is None or not stream.rate:
+        container.close()
+        return False
+    left = math.inf if max_seconds is None else max_seconds * stream.rate
+    with contextlib.suppress(UnreadableAudioError):
+        for block in _av_blocks(name, container, track, 0, []):
+            left -= len(block)
+            if left < 0 or np.abs(block).max(initial=0) > QUIET:
+                return left >= 0
+    return False
+
+
+def _av_blocks(name: str, container: Any, track: int, seconds: float, warnings: list[str]) -> Iterator[np.ndarray]:
+    """Blocks (samples, channels) of a sound track, which by its header has so many seconds."""
     import av
 
-    stream, read = container.streams.audio[0], 0
+    stream, read = container.streams.audio[track], 0
+    # Where a track has no length of its own, that of the file may be its film's.
+    has_length = bool(stream.duration) or not container.streams.video
     # Only the number format changes. Interleaved: in planes, PyAV 18 reads past the end where there are eight or more.
     to_float = av.AudioResampler(format="flt", rate=stream.rate)
     with container:
@@ -137,7 +225,8 @@ def _av_blocks(name: str, container: Any, seconds: float, warnings: list[str]) -
                 ) from None
             warnings.append("the file is damaged or cut off; what comes before was used")
         else:
-            decoded, by_header = read / stream.rate, container.format.name.split(",")[0] in WITH_LENGTH
+            decoded = read / stream.rate
+            by_header = has_length and container.format.name.split(",")[0] in WITH_LENGTH
             if read and by_header and decoded < seconds - SHORTER_SECONDS:
                 warnings.append(f"the file is cut off: {decoded:.2f} of {seconds:.2f} s are there, and were used")
 
