@@ -3,7 +3,7 @@
 Examples:
 
     python -m experiments.speed
-    python -m experiments.speed --only answer,bulk --output reports/speed.md
+    python -m experiments.speed --only prediction,bulk --output reports/speed.md
 
 Each table is measured in a process of its own. Its figures are kept as JSON in a folder beside the report, and a table
 that is not measured keeps those that it had. Exit status: 0, 1 if a table failed or a fast path of the network is too
@@ -52,7 +52,7 @@ from train.common import UsageError, chosen_names
 
 REPORT = REPOSITORY / "reports" / "speed.md"
 ROUNDS, START_ROUNDS = 7, 3
-FEW, SIZES = 100, {BFLOAT16: 1000, FLOAT32: 10_000, SVM: 1000}  # files
+FEW, SIZES = 100, {BFLOAT16: 1000, FLOAT32: 2000, SVM: 1000}  # files
 MAX_DIFFERENCE, SAME_LABEL = 0.01, 0.995
 FAST_PATHS = {"bfloat16": {"precision": "bfloat16"}, "onnx": {"runtime": "onnx"}}
 PREDICT = [sys.executable, "-m", "ser_hf.predict"]
@@ -79,7 +79,7 @@ encoder of Whisper base with its window of 30 s), which does not change their sp
 """
 
 
-def answer(work: Path, threads: int) -> Table:
+def prediction(work: Path, threads: int) -> Table:
     """Milliseconds per clip from a file to a prediction, warm, and the ratio of each contender to ours."""
     file = clip_file(work)
     contenders = {name: load(name, work) for name in CONTENDERS}
@@ -205,7 +205,7 @@ def page(work: Path, threads: int) -> Table:
 
 
 TABLES: dict[str, Callable[[Path, int], Table]] = {
-    function.__name__: function for function in (answer, start, bulk, exactness, page)
+    function.__name__: function for function in (prediction, start, bulk, exactness, page)
 }
 
 
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = []
     with tempfile.TemporaryDirectory() as work:
         for name in wanted:
-            for threads in sorted({1, available_cores()}) if name == "answer" else [available_cores()]:
+            for threads in sorted({1, available_cores()}) if name == "prediction" else [available_cores()]:
                 began = time.perf_counter()
                 try:
                     table = alone(name, Path(work), threads)
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     print(f"{name}: failed: {error}", file=sys.stderr)
                     failed.append(name)
                     continue
-                write_json(folder / f"{name}{f'-{threads}' if name == 'answer' else ''}.json", asdict(table))
+                write_json(folder / f"{name}{f'-{threads}' if name == 'prediction' else ''}.json", asdict(table))
                 print(f"{table.markdown()}\n{name}: {time.perf_counter() - began:.0f} s", flush=True)
                 if name == "exactness" and any(is_too_far(row) for row in table.rows):
                     print("exactness: a fast path is too far from float32", file=sys.stderr)
