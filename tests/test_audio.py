@@ -126,10 +126,10 @@ class TestArrays:
     @pytest.mark.parametrize("rate", [None, 0, -1, float("nan"), float("inf"), "fast", "missing"])
     def test_array_without_a_rate_is_refused(self, clip, rate):
         for key in RATE_KEYS:
-            with pytest.raises(InvalidSamplesError, match="sampling rate"):
+            with pytest.raises(UnreadableAudioError, match="sampling rate"):
                 read_audio({"array": clip} | ({} if rate == "missing" else {key: rate}))
         if rate != "missing":
-            with pytest.raises(InvalidSamplesError, match="sampling rate"):
+            with pytest.raises(UnreadableAudioError, match="sampling rate"):
                 read_audio((rate, clip))
 
     def test_text_and_lists_of_recordings_are_type_errors(self, tmp_path, clip):

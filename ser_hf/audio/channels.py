@@ -17,7 +17,7 @@ OPPOSITE = -0.3  # correlation
 DOMINANT, ACTIVE = 10**1.2, 1e-3  # power: 12 dB above the other channel; within 30 dB of the loudest frame
 SHARE = 0.15  # of the frames with sound in which a channel dominates, where each has a voice of its own
 LAG_SECONDS = 0.001  # sound takes that long for 34 cm, the distance of two microphones
-LAG_GAIN = 0.05  # of the correlation
+ALIKE, LAG_GAIN = 0.5, 0.05  # correlations: of two microphones that hear the same, and what the delay adds at least
 FRAME_SECONDS = 0.025
 STRETCH_SECONDS = 10.0  # of sound that two channels are compared in
 
@@ -60,7 +60,10 @@ def combine(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[str
     if powers.min() <= SILENT * powers.max():
         silent = ("right", "left")[louder]
         return samples[:, louder], [f"the {silent} channel is silent; the other one was used"] if powers.max() else []
-    if float(left @ right) / np.sqrt(powers.prod()) < OPPOSITE:
+    at_once, delayed = _correlations(samples, sample_rate)
+    if abs(delayed) > max(ALIKE, abs(at_once) + LAG_GAIN):  # two microphones: the mean would be a comb filter
+        return samples[:, louder], []
+    if at_once < OPPOSITE:
         return (left - right) / 2, ["the channels are in opposite phase; one of them was inverted"]
     frame = round(FRAME_SECONDS * sample_rate)
     whole = samples[: len(samples) // frame * frame].reshape(-1, frame, 2)
@@ -69,17 +72,15 @@ def combine(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[str
     dominates = [(one > DOMINANT * other).sum() for one, other in (frames, frames[::-1])]
     if min(dominates) > SHARE * frames.shape[1]:
         return mean, ["the channels hold different voices, and were mixed; --channels each gives one result for each"]
-    if _are_apart(samples, sample_rate):  # their mean would be a comb filter
-        return samples[:, louder], []
     return mean, []
 
 
-def _are_apart(samples: np.ndarray, sample_rate: int) -> bool:
-    """Whether two channels correlate better when one is delayed, as of two microphones."""
+def _correlations(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
+    """The correlation of two channels, and the largest where one of them is delayed by up to `LAG_SECONDS`."""
     length = round(STRETCH_SECONDS * sample_rate)
     start = max(0, int(np.abs(samples).max(axis=1).argmax()) - length // 2)
     left, right = samples[start : start + length].T
-    lag = round(LAG_SECONDS * sample_rate)
+    lag = min(round(LAG_SECONDS * sample_rate), len(left) - 1)
     found = correlate(left, right, mode="full", method="fft")[len(left) - 1 - lag : len(left) + lag]
-    norm = float(np.sqrt((left @ left) * (right @ right)))
-    return norm > 0 and found.max() - found[lag] > LAG_GAIN * norm
+    found = found / (np.linalg.norm(left) * np.linalg.norm(right) or 1)
+    return float(found[lag]), float(found[np.abs(found).argmax()])

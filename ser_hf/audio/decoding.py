@@ -101,20 +101,22 @@ def _joined_blocks(
 def _open_one(name: str, source: Path | bytes, max_seconds: float | None) -> Opened:
     """Open with soundfile, or else with PyAV."""
     warnings: list[str] = []
+    with content_of(source) as content:
+        is_short, is_joined = loses_sound(content), counts_frames_twice(content)
+    if is_short:
+        warnings.append("its header gives a wrong length; all of the file was read")
+        return _open_with_av(name, source, max_seconds, warnings, {"ignore_length": "1"})
+    if is_joined:
+        return _open_with_av(name, source, max_seconds, warnings)
     # Names that are not valid text exist outside of Windows, and soundfile takes those as bytes alone.
     path = source if isinstance(source, bytes) or os.name == "nt" else os.fsencode(source)
     try:
         file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return _open_with_av(name, source, max_seconds, warnings)
-    with content_of(source) as content:
-        is_short = loses_sound(content)
-        is_wrong = is_short or (file.format == "MP3" and counts_frames_twice(content))
-    if is_short:
-        warnings.append("its header gives a wrong length; all of the file was read")
-    if is_wrong or not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never wrote the length
+    if not 0 < file.frames < LENGTH_UNKNOWN:  # a stream, or a recorder that never came back to write the length
         file.close()
-        return _open_with_av(name, source, max_seconds, warnings, {"ignore_length": "1"} if is_short else {})
+        return _open_with_av(name, source, max_seconds, warnings)
     if max_seconds is not None and file.frames > max_seconds * file.samplerate:
         with file:
             raise too_long(name, file.frames / file.samplerate, max_seconds)

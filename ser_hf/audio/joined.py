@@ -19,6 +19,7 @@ EBML = re.compile(rb"\x1a\x45\xdf\xa3.{,64}?(?:webm|matroska)", re.DOTALL)
 OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")  # a page that begins a stream
 OGG_HEADER = 27  # bytes, before the lengths of a page's segments
 ID3 = re.compile(rb"ID3[\x02-\x04]\x00[\x00\x10-\xf0]")  # an MP3 begins with such a tag, or with its first frame
+MP3_FRAMES = (b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")  # layer III of MPEG 1 and 2
 MP3_COUNT = re.compile(rb"Xing|Info")  # says how many frames follow
 
 
@@ -54,15 +55,17 @@ def loses_sound(content: Content) -> bool:
 
 def counts_frames_twice(content: Content) -> bool:
     """Whether an MP3 holds two counts of its frames, so that the first is not that of all."""
-    return len(MP3_COUNT.findall(content)) > 1
+    is_mp3 = content[:3] == b"ID3" or content[:2] in MP3_FRAMES
+    return is_mp3 and len(MP3_COUNT.findall(content)) > 1
 
 
 def _walk_riff(content: Content) -> tuple[list[int], bool]:
     """Where RIFF files begin, and whether sound follows after the last chunk of samples."""
     starts: list[int] = []
-    at, name, order = 0, b"", RIFF[b"RIFF"]
+    at, size, name, order = 0, 0, b"", RIFF[b"RIFF"]
     while at + 8 <= len(content):
-        previous, name = name, content[at : at + 4]
+        has_samples = name == b"data" and size > 0  # 0: a stream, whose length was not known
+        name = content[at : at + 4]
         if name in RIFF:
             starts.append(at)
             order = RIFF[name]
@@ -70,8 +73,7 @@ def _walk_riff(content: Content) -> tuple[list[int], bool]:
             continue
         size = int.from_bytes(content[at + 4 : at + 8], order)
         if not re.fullmatch(rb"[\w \-]{4}", name) or at + 8 + size > len(content) + 1:
-            is_lost = previous == b"data" and len(content) - at > LOST_BYTES and any(content[at:])
-            return starts, is_lost
+            return starts, has_samples and len(content) - at > LOST_BYTES and any(content[at:])
         at += 8 + size + size % 2
     return starts, False
 

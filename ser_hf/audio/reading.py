@@ -143,8 +143,9 @@ def _open(source: Any, sample_rate: int, max_seconds: float | None) -> tuple[str
         decoded = source.get_all_samples()
         return name, _samples(name, decoded.data, decoded.sample_rate)
     if isinstance(source, (str, os.PathLike)):
-        check_path(path := Path(os.fsdecode(source)))
-        return str(source) if isinstance(source, str) else str(path), open_file(str(path), path, max_seconds)
+        name = os.fsdecode(source)
+        check_path(name)
+        return name, open_file(name, Path(name), max_seconds)
     file = getattr(source, "file", source)  # an upload of FastAPI holds one
     if hasattr(file, "read"):
         if hasattr(file, "seek"):
@@ -171,7 +172,7 @@ def _samples(name: str, array: Any, rate: Any) -> Opened:
     except (TypeError, ValueError):
         hertz = math.nan
     if not 0 < hertz < math.inf:
-        raise InvalidSamplesError(
+        raise UnreadableAudioError(
             f"{name}: an array needs its sampling rate in Hz, as (rate, array) or under 'sampling_rate', not {rate!r}"
         )
     return iter([_as_float(name, array)]), round(hertz), []
@@ -194,4 +195,6 @@ def _as_float(name: str, array: Any) -> np.ndarray:
         raise InvalidSamplesError(
             f"{name}: samples of type {array.dtype}; expected floats within [-1, 1], or {', '.join(INTEGER_SCALES)}"
         )
+    elif array.dtype == np.float16:  # too small for the sums that follow
+        array = array.astype(np.float32)
     return array.reshape(len(array), -1) if array.size else np.zeros((0, 1), np.float32)
