@@ -41,7 +41,7 @@ class TestRatesAndChannels:
         assert len(samples) == pytest.approx(SAMPLE_RATE, abs=1)
         middle = slice(1000, 15000)
         assert len(load_audio({"array": tone(rate=rate), "sampling_rate": rate})) == pytest.approx(SAMPLE_RATE, abs=1)
-        assert np.abs(samples[middle] - load_audio(tone())[middle]).max() < 1e-3
+        assert np.abs(samples[middle] - load_audio(tone())[middle]).max() < 2e-3
 
     def test_low_rate_gets_a_warning(self):
         (warning,) = read_audio(as_file(tone(rate=8000), sample_rate=8000)).warnings
@@ -74,7 +74,7 @@ class TestArrays:
         array = (tone() * (1 if "f" in kind else scale) + offset).astype(kind)
         array.flags.writeable = False
         for layout in (array, np.asfortranarray(np.stack([array, array], 1)), np.repeat(array, 2)[::2]):
-            assert load_audio((16_000, layout)) == pytest.approx(load_audio(tone()), abs=1.5 / 127)
+            assert load_audio((16_000, layout)) == pytest.approx(load_audio(tone()), abs=2.5 / 127)
 
     @given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=200))
     def test_int16_arrays_equal_int16_files(self, values):

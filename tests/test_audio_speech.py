@@ -36,7 +36,7 @@ def clip() -> np.ndarray:
 class TestCheckSpeech:
     @pytest.mark.parametrize("offset", [0.0, 0.2])
     def test_silence(self, offset):
-        noise = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE) * 0.9 * SILENCE_PEAK + offset
+        noise = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE) * 0.7 * SILENCE_PEAK + offset
         for samples in (noise, np.full(SAMPLE_RATE, offset)):
             with pytest.raises(SilenceError, match="recording: silence"):
                 check_speech(read_audio(samples))

@@ -8,9 +8,10 @@ import numpy as np
 from scipy.signal import cheby2, correlate, sosfilt
 
 CHANNELS = ("mix", "left", "right")
-# Type II Chebyshev, run forwards and backwards, so that no phase moves: 40 dB down up to 50 Hz, where rumble and mains
-# hum are; less than 1 dB from 70 Hz, a deep voice.
-FILTER = {"N": 6, "rs": 20, "Wn": 50.0, "btype": "highpass"}
+# Type II Chebyshev, run forwards and backwards, so that no phase moves: 40 dB down up to 60 Hz, where rumble and mains
+# hum are; less than 1 dB from 80 Hz, a deep voice.
+FILTER = {"N": 6, "rs": 20, "Wn": 60.0, "btype": "highpass"}
+PADDING_SECONDS = 0.3  # at both ends, until the filter has settled
 FILTERED_AT_ONCE = 1 << 18  # samples, in double precision
 SILENT = 1e-4  # of the power of the other channel: 40 dB below it
 OPPOSITE = -0.3  # correlation
@@ -23,23 +24,31 @@ STRETCH_SECONDS = 10.0  # of sound that two channels are compared in
 
 
 def high_pass(samples: np.ndarray, sample_rate: int) -> None:
-    """Take out, in place, the mean and what lies at 50 Hz and below.
+    """Take out, in place, the mean and what lies at 60 Hz and below.
 
     Args:
         samples: float32 (n, channels).
         sample_rate: in Hz.
     """
     samples -= samples.mean(axis=0, dtype=np.float64).astype(np.float32)
-    sections = _filter(sample_rate)
-    for directed in (samples, samples[::-1]):
-        state = np.zeros((len(sections), 2, samples.shape[1]))
-        for start in range(0, len(samples), FILTERED_AT_ONCE):
-            part = directed[start : start + FILTERED_AT_ONCE]
-            part[:], state = sosfilt(sections, part, axis=0, zi=state)
+    n = min(round(PADDING_SECONDS * sample_rate), len(samples) - 1)
+    before, after = 2 * samples[:1] - samples[n:0:-1], 2 * samples[-1:] - samples[-2 : -n - 2 : -1]
+    _filter(sample_rate, before, samples, after)
+    _filter(sample_rate, after[::-1], samples[::-1])
+
+
+def _filter(sample_rate: int, *parts: np.ndarray) -> None:
+    """Filter, in place, arrays (n, channels) that follow each other."""
+    sections = _sections(sample_rate)
+    state = np.zeros((len(sections), 2, parts[0].shape[1]))
+    for part in parts:
+        for start in range(0, len(part), FILTERED_AT_ONCE):
+            block = part[start : start + FILTERED_AT_ONCE]
+            block[:], state = sosfilt(sections, block, axis=0, zi=state)
 
 
 @cache
-def _filter(sample_rate: int) -> np.ndarray:
+def _sections(sample_rate: int) -> np.ndarray:
     return cheby2(output="sos", fs=sample_rate, **FILTER)
 
 

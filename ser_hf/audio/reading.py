@@ -49,7 +49,7 @@ class Recording:
 def read_audio(
     source: Any, sample_rate: int | None = SAMPLE_RATE, max_seconds: float | None = None, channels: str = "mix"
 ) -> Recording:
-    """Read any recording as one channel at `sample_rate` (soxr's HQ resampler), without what lies below 50 Hz.
+    """Read any recording as one channel at `sample_rate` (soxr's HQ resampler), without hum and rumble.
 
     Args:
         source: a path; the bytes of a file, or an open binary file; a dict with "path" and/or "bytes"
