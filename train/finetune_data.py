@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ser_hf.audio import SAMPLE_RATE, trim_silence
+from ser_hf.audio import READING_VERSION, SAMPLE_RATE, trim_silence
 from ser_hf.corpora import CORPORA, corpus_facts, corpus_fingerprint
 from ser_hf.evaluation.statistics import speaker_ids
 from ser_hf.features.table import default_cache_dir
@@ -155,7 +155,7 @@ class Experiment:
         lower = ("encoder.conv", "encoder.embed", *(f"encoder.layers.{i}." for i in range(self.model.frozen_layers)))
         settings = {**dataclasses.asdict(self.augmentation.augmentation()), "join": self.augmentation.join_probability}
         window = window_seconds(model, extractor)
-        common = [CACHE_VERSION, weights_digest(model, lower), window, self.training.bf16]
+        common = [READING_VERSION, CACHE_VERSION, weights_digest(model, lower), window, self.training.bf16]
         files = {}
         for corpus in dict.fromkeys(self.corpora.tolist()):
             fingerprint = corpus_fingerprint(self.table.select(np.flatnonzero(self.corpora == corpus)))

@@ -16,6 +16,7 @@ from ser_hf.audio.decoding import Opened, check_path, open_file, too_long
 from ser_hf.audio.errors import EmptyAudioError, InvalidSamplesError, UnreadableAudioError
 
 SAMPLE_RATE = 16_000
+READING_VERSION = 2  # raise it whenever samples change: what was cached with another is not used
 INTEGER_SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
 RATES = (1_000, 1_000_000)  # sample rates (Hz) outside of which a header is taken to be wrong
 RATE_KEYS = ("sampling_rate", "sample_rate", "sr", "rate")

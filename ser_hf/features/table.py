@@ -16,7 +16,7 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from ser_hf.audio import check_path, load_audio
+from ser_hf.audio import READING_VERSION, check_path, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.utils.files import cache_folder, replacing
 
@@ -56,7 +56,7 @@ def extract_table(
     if cache_dir is not None:
         packages = [*PACKAGES, *(["opensmile"] if "egemaps" in groups else [])]
         versions = {name: importlib.metadata.version(name) for name in packages}
-        settings = json.dumps({"features_version": FEATURES_VERSION, "features": names, **versions}, sort_keys=True)
+        settings = json.dumps({"versions": [READING_VERSION, FEATURES_VERSION], "features": names, **versions}, sort_keys=True)
         paths = [Path(cache_dir) / f"{_key(source, settings)}.npz" for source in sources]
     rows = [path and _cached(path) for path in paths]
     missing = [index for index, row in enumerate(rows) if row is None]
