@@ -56,7 +56,8 @@ def extract_table(
     if cache_dir is not None:
         packages = [*PACKAGES, *(["opensmile"] if "egemaps" in groups else [])]
         versions = {name: importlib.metadata.version(name) for name in packages}
-        settings = json.dumps({"versions": [READING_VERSION, FEATURES_VERSION], "features": names, **versions}, sort_keys=True)
+        made_by = [READING_VERSION, FEATURES_VERSION]
+        settings = json.dumps({"versions": made_by, "features": names, **versions}, sort_keys=True)
         paths = [Path(cache_dir) / f"{_key(source, settings)}.npz" for source in sources]
     rows = [path and _cached(path) for path in paths]
     missing = [index for index, row in enumerate(rows) if row is None]
