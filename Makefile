@@ -1,6 +1,6 @@
 # make demo   serve the page on http://127.0.0.1:7860
 # make test   run the whole test suite
-# make qa     load, kill, fuzz and mutation testing, hours of it
+# make qa     what is of use before a release, load, kill, fuzz and mutation testing, hours of it
 # make docs   build the pages of docs/ as a site into site/
 # make leaderboard   run every recipe on every protocol, hours of it, and write reports/leaderboard.md
 # make bench   measure its speed, half an hour of it, and write reports/speed.md
@@ -12,7 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The suite runs in two processes; threads of numerical libraries would only take turns on the same cores.
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
-TEST_ARGS ?= -n 2 --dist loadfile
+TEST_ARGS ?= -n 2 --dist worksteal
+RELEASE := installed hub_and_back real_corpora processes ray_workers hostile fuzz kill
 
 .PHONY: demo test qa docs leaderboard bench lint audit format clean
 
@@ -24,7 +25,7 @@ test: $(VENV)/.test-installed
 
 # Load comes before mutants, which take hours.
 qa: $(VENV)/.test-installed
-	$(TEST_ENV) $(BIN)/python -m pytest tests/qa/hostile.py tests/qa/fuzz.py tests/qa/kill.py
+	$(TEST_ENV) $(BIN)/python -m pytest $(RELEASE:%=tests/qa/%.py)
 	$(BIN)/python -m tests.qa.load
 	$(BIN)/python -m tests.qa.mutants
 

@@ -17,6 +17,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A cache of compiled code for each of the suite's processes: two that write one cache at the same time can spoil it.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"ser_hf-numba-{WORKER}")
+# One of features and states, which holds nothing of an earlier run.
+os.environ["SER_HF_CACHE"] = tempfile.mkdtemp(prefix=f"ser_hf-cache-{WORKER}-")
 # And one of uploads: two pages would keep the same recording in one file, and the first to end deletes it.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"ser_hf-gradio-{WORKER}-")
 
@@ -24,10 +26,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.synthetic import make_ravdess
+from tests.synthetic import make_clip, make_ravdess
 
 if TYPE_CHECKING:
     from tests.local_hub import HubServer
@@ -37,12 +40,49 @@ settings.register_profile("tests", deadline=None, derandomize=True, max_examples
 settings.load_profile("tests")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Figures are made but not drawn, which takes half a second for each; tests/test_plots.py draws them."""
+    from ser_hf.evaluation import plots
+
+    def save(figure: object, path: str | Path) -> Path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"\x89PNG\0")
+        return Path(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", save)
+        yield
+
+
 @pytest.fixture(scope="session")
 def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder (what ``--data_dir`` names) with a synthetic RAVDESS: 24 actors, 8 clips each, of 3 s at 16 kHz."""
     data_dir = tmp_path_factory.mktemp("data")
     make_ravdess(data_dir / "ravdess")
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `save_tiny_whisper`, which no test may change."""
+    from tests.tiny_models import save_tiny_whisper
+
+    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_svm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `save_tiny_svm`, which no test may change."""
+    from tests.tiny_models import save_tiny_svm
+
+    return save_tiny_svm(tmp_path_factory.mktemp("models") / "tiny-svm")
+
+
+@pytest.fixture
+def clip() -> np.ndarray:
+    """Three seconds of synthetic speech at 16 kHz."""
+    return make_clip("happy", actor=3)
 
 
 @pytest.fixture(scope="session")

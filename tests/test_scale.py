@@ -1,51 +1,34 @@
-"""Prediction by `--engine ray` on a cluster of two cores: the rows, a dead worker, shards, refusals."""
+"""Prediction by `--engine ray`: the rows of files and shards on a cluster of two cores, lost rows, refusals."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
 import soundfile
-from ray.data import DataContext
+from ray.exceptions import RayError
 
 from ser_hf import predict, scale
 from ser_hf.audio import SAMPLE_RATE
 from tests.synthetic import make_clip
-from tests.tiny_models import save_tiny_svm
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A connection to a cluster of two cores."""
-    from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
-    # Our own workers go there as they are: to import this module would take them longer than the tests.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:
         with scale._connected(head.address):
             yield
     finally:
         head.shutdown()
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_svm(tmp_path_factory.mktemp("models") / "tiny-svm"))
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +47,6 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: object) -> int:
     return predict.main([str(argument) for argument in arguments])
-
-
-class MortalWorker(scale.Worker):
-    """Dies of one recording, as a decoder might that runs out of memory."""
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if any("deadly" in item for item in batch["item"]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(batch)
-
-
-@pytest.mark.slow
-def test_batch_that_kills_its_worker_becomes_errors(cluster, model, clips, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scale, "Worker", MortalWorker)
-    monkeypatch.setattr(scale, "RETRIES", 0)
-    inputs = [*clips[:2], tmp_path / "deadly.wav", *clips[2:5]]
-    assert run(*inputs, "--model", model, "--format", "jsonl", "--engine", "ray") == 1
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]  # and nothing that Ray says
-    assert [row["file"] for row in rows] == [str(name) for name in inputs]
-    assert ["error" in row for row in rows] == [False, False, True, True, False, False]
 
 
 @pytest.fixture
@@ -116,12 +79,12 @@ def files(clips: list[str], tmp_path: Path) -> Path:
     return folder
 
 
-def test_rows_are_those_of_the_local_engine(cluster, model, clips, shards, files, tmp_path, monkeypatch):
+def test_rows_are_those_of_the_local_engine(cluster, tiny_svm, clips, shards, files, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_hf.rows.SHARD_ROWS", 4)
     output, single = tmp_path / "predictions", tmp_path / "predictions.parquet"
     output.mkdir()
     (output / "part-00009.parquet").touch()  # of an earlier run with more rows
-    options = ["--model", model, "--format", "parquet", "--max_minutes", "0.25", "--output"]
+    options = ["--model", tiny_svm, "--format", "parquet", "--max_minutes", "0.25", "--output"]
     assert run(shards, files, *clips, "absent.wav", *options, output, "--engine", "ray") == 1
     parts = sorted(output.iterdir())
     assert [part.name for part in parts] == [f"part-{number:05}.parquet" for number in range(6)]
@@ -148,25 +111,35 @@ def test_rows_are_those_of_the_local_engine(cluster, model, clips, shards, files
     assert abs(found - local[local["file"].isin(clips)][columns].to_numpy()).max() <= 1e-5
 
 
-def test_worker_that_finds_no_model_ends_the_command(cluster, clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(DataContext.get_current(), "max_consecutive_actor_init_deaths", 0)
+class Rows:
+    """What Ray's dataset gives: the second of three rows, and then perhaps an error."""
+
+    error: Exception | None = None
+
+    def map_batches(self, *args: object, **options: object) -> Rows:
+        return self
+
+    def iter_rows(self) -> Iterator[dict]:
+        yield {"index": 1, "row": '{"file": "b.wav"}'}
+        if self.error:
+            raise self.error
+
+
+def test_rows_that_ray_lost_become_errors(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    monkeypatch.setattr("ray.data.from_items", lambda *args, **options: Rows())
+    inputs = [{"file": name} for name in ("a.wav", "b.wav", "c.wav")]
+    rows = list(scale.predict_on_ray(None, {}, None, inputs, None))
+    assert [row["file"] for row in rows] == ["a.wav", "b.wav", "c.wav"]
+    assert ["error" in row for row in rows] == [True, False, True]
+    monkeypatch.setattr(Rows, "error", RayError("in a worker:\nno model folder"))
     with pytest.raises(scale.ScaleError, match="no model folder"):
-        list(scale.predict_on_ray(str(tmp_path / "absent"), {}, None, [{"file": name} for name in clips], None))
+        list(scale.predict_on_ray(None, {}, None, inputs, None))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
-def test_absent_cluster_is_refused(address, model, monkeypatch, capsys):
+def test_absent_cluster_is_refused(address, tiny_svm, monkeypatch, capsys):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    assert run("x.wav", "--model", model, "--engine", "ray", "--ray_address", address) == 2
+    assert run("x.wav", "--model", tiny_svm, "--engine", "ray", "--ray_address", address) == 2
     assert f"--ray_address {address}" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_without_cluster_prints_nothing_but_rows(clips, model):
-    command = [sys.executable, "-m", "ser_hf.predict", *clips[:3], "--model", model, "--format", "jsonl"]
-    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}  # that of some other work
-    done = subprocess.run(
-        [*command, "--engine", "ray"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
-    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == clips[:3]

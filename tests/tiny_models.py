@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,17 @@ def save_tiny_whisper(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def save_tiny_svm(folder: Path) -> Path:
-    """An untuned SVM on two groups of features of sixteen synthetic clips."""
-    names = feature_names(TINY_GROUPS)
+def save_tiny_svm(folder: Path, groups: Sequence[str] = TINY_GROUPS) -> Path:
+    """An untuned SVM on some groups of features of sixteen synthetic clips."""
+    names = feature_names(groups)
     clips = [(label, make_clip(label, actor, seconds=1.5)) for label in LABELS for actor in (1, 2)]
-    features = pd.DataFrame(np.array([extract(clip, TINY_GROUPS) for _, clip in clips]), columns=names)
+    features = pd.DataFrame(np.array([extract(clip, groups) for _, clip in clips]), columns=names)
     pipeline = build_pipeline("svm").fit(features, [LABEL2ID[label] for label, _ in clips])
     config = {
         "model_type": MODEL_TYPE,
         "family": "svm",
         "id2label": {str(index): label for index, label in ID2LABEL.items()},
-        "feature_groups": list(TINY_GROUPS),
+        "feature_groups": list(groups),
         "features_version": FEATURES_VERSION,
         "logits": "pairwise",
         "temperature": 1.0,

@@ -21,9 +21,7 @@ from tests.app.browser import free_port
 from tests.local_hub import HubServer, environment
 from tests.synthetic import encode
 
-pytestmark = pytest.mark.slow
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "app" / "examples" / "loud-pressed-fast.flac"
 MODELS = {"model": REPOSITORY / "models" / "ser-whisper", "baseline": REPOSITORY / "models" / "ser-svm"}
 REPOSITORIES = [
