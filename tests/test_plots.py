@@ -11,6 +11,8 @@ from ser_hf.evaluation.metrics import evaluate_predictions
 from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS, LABELS
 from tests.predictions import make_predictions, make_table
 
+SAVE = plots.save  # before it is replaced by one that draws nothing
+
 
 @pytest.fixture(scope="module")
 def frame():
@@ -74,7 +76,8 @@ def test_figures_of_several_runs_have_a_row_or_line_each(metrics):
     assert (first.get_color(), first.get_marker()) != (second.get_color(), second.get_marker())
 
 
-def test_save_run_plots_is_opaque_small_and_reproducible(frame, metrics, tmp_path):
+def test_save_run_plots_is_opaque_small_and_reproducible(frame, metrics, tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "save", SAVE)
     one, two = (plots.save_run_plots(frame, metrics, tmp_path / name, title="svm") for name in ("one", "two"))
     for path in one:
         with Image.open(path) as image:

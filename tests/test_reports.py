@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from docs import pages
-from experiments import leaderboard
-from ser_hf.evaluation.metrics import evaluate_predictions
+from experiments import leaderboard, leaderboard_report
 from ser_hf.evaluation.runs import read_predictions, read_run_json
-from train.compare import compare
+from train import compare, reporting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KEPT = sorted(path for path in (REPOSITORY / "reports" / "runs").glob("*") if path.is_dir())
@@ -24,8 +24,19 @@ LOCO_CLIPS = {"savee": 480, "emodb": EMODB_CLIPS, "emovo": 294, "nemo": 477, "ko
 CLIPS = {"actor": 1440, "random": 1440, "emobox": 1440, "cross": EMODB_CLIPS, "loco": sum(LOCO_CLIPS.values())}
 
 
-def test_there_are_kept_runs():
-    assert {"svm-actor", "svm-textbook-actor", "whisper-actor-seed42"} <= {path.name for path in KEPT}
+@pytest.fixture(scope="module", autouse=True)
+def run_of():
+    """A function that reads a run by its name; each is read once for all reports."""
+
+    @functools.cache
+    def read(name: str) -> reporting.Run:
+        return reporting.read_run(REPOSITORY / "reports" / "runs" / name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (compare, leaderboard_report):
+            patch.setattr(module, "read_run", lambda folder: read(folder.name))
+        patch.setattr(pages, "metrics_of", lambda name: read(name).metrics)
+        yield read
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
@@ -48,7 +59,7 @@ def test_pages_show_the_figures_of_the_kept_runs():
 def test_the_report_is_what_the_kept_predictions_give(tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     made = tmp_path / "comparison.md"
-    compare([path.relative_to(REPOSITORY) for path in COMPARED], made)
+    compare.compare([path.relative_to(REPOSITORY) for path in COMPARED], made)
     kept = (REPOSITORY / "reports" / "comparison.md").read_text(encoding="utf-8")
     assert made.read_text(encoding="utf-8").replace(made.as_posix(), "reports/comparison.md") == kept
 
@@ -61,9 +72,8 @@ def test_the_leaderboard_is_what_the_kept_predictions_give(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("model", "run"), [("ser-whisper", "whisper-actor-seed42"), ("ser-svm", "svm-actor")])
-def test_a_bundled_model_brings_the_figures_of_its_run(model, run):
+def test_a_bundled_model_brings_the_figures_of_its_run(model, run, run_of):
     metrics = json.loads((REPOSITORY / "models" / model / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["corpora"] == ["ravdess"]
     beside = ("corpora", "protocol", "left_out_corpora")
-    expected = evaluate_predictions(read_predictions(REPOSITORY / "reports" / "runs" / run))
-    assert {key: value for key, value in metrics.items() if key not in beside} == expected
+    assert {key: value for key, value in metrics.items() if key not in beside} == run_of(run).metrics

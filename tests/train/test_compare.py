@@ -7,7 +7,6 @@ import re
 import pandas as pd
 import pytest
 
-from ser_hf.evaluation import plots
 from ser_hf.evaluation.metrics import evaluate_predictions
 from ser_hf.evaluation.runs import read_predictions
 from ser_hf.evaluation.statistics import mcnemar
@@ -31,7 +30,6 @@ def folder(tmp_path_factory):
 def report(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(plots, "DPI", 20)  # what is drawn is tested in test_plots
         (folder / "comparison_files").mkdir()
         (folder / "comparison_files" / "old-run-confusion.png").write_bytes(b"")
         arguments = [f"runs/{path.name}" for path in (folder / "runs").iterdir()]
@@ -42,11 +40,6 @@ def report(folder):
 @pytest.fixture(scope="module")
 def metrics(folder):
     return {path.name: evaluate_predictions(read_predictions(path)) for path in (folder / "runs").iterdir()}
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    monkeypatch.setattr(plots, "save", lambda figure, path: path)
 
 
 def rows(text):
@@ -111,7 +104,7 @@ def test_figures_of_a_report_are_there_and_no_others(folder, report):
     assert {f"comparison_files/{path.name}" for path in (folder / "comparison_files").iterdir()} == set(named)
 
 
-def test_the_same_runs_give_the_same_report(folder, report, monkeypatch, undrawn):
+def test_the_same_runs_give_the_same_report(folder, report, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Gallery, "remove_others", lambda self: None)
     folders = [path.relative_to(folder) for path in (folder / "runs").iterdir()]
@@ -128,13 +121,13 @@ def test_runs_of_other_clips_do_not_share_a_table(tmp_path):
     assert [[run.name for run in group] for group in groups] == [["whole", "other"], ["one-fold"]]
 
 
-def test_gallery_gives_each_figure_a_name(tmp_path, undrawn):
+def test_gallery_gives_each_figure_a_name(tmp_path):
     gallery = Gallery(tmp_path / "x_files")
     names = [gallery.add(None, "accuracy", "") for _ in range(3)]
     assert names == [f"![](x_files/accuracy{suffix}.png)" for suffix in ("", "-2", "-3")]
 
 
-def test_section_shows_corpora_and_marks_training_corpora(tmp_path, undrawn):
+def test_section_shows_corpora_and_marks_training_corpora(tmp_path):
     tables, runs = [make_table(), make_table(range(1, 5), corpus="emovo")], []
     for name, skill, facts in (("a", 3.0, {"heard_in_training": ["ravdess"]}), ("b", 1.0, {})):
         frames = [make_predictions(table, skill, folds=1).assign(fold=fold) for fold, table in enumerate(tables)]
