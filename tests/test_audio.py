@@ -26,12 +26,7 @@ from ser_hf.audio import (
 )
 from ser_hf.audio.reading import RATE_KEYS
 from tests.properties import any_bytes_are_sound_or_refused, whole_files
-from tests.synthetic import as_file, claim_samples, encode, likeness, make_clip, tone
-
-
-@pytest.fixture(scope="module")
-def clip() -> np.ndarray:
-    return make_clip("happy", actor=3)
+from tests.synthetic import as_file, claim_samples, encode, likeness, tone
 
 
 class TestRatesAndChannels:

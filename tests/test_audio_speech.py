@@ -25,12 +25,7 @@ from ser_hf.audio import (
     trim_silence,
 )
 from ser_hf.audio.channels import high_pass
-from tests.synthetic import as_file, make_clip, tone
-
-
-@pytest.fixture(scope="module")
-def clip() -> np.ndarray:
-    return make_clip("happy", actor=3)
+from tests.synthetic import as_file, tone
 
 
 class TestCheckSpeech:

@@ -16,11 +16,6 @@ from tests.hostile_audio import Usage, film, tracks
 from tests.synthetic import as_file, encode, likeness, make_clip, tone
 
 
-@pytest.fixture(scope="module")
-def clip() -> np.ndarray:
-    return make_clip("happy", actor=3)
-
-
 class TestFormats:
     @pytest.mark.parametrize(
         ("container", "subtype", "tolerance"),

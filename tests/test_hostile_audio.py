@@ -10,12 +10,11 @@ import pytest
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from tests.hostile_audio import CASES, MAX_SECONDS, Case
-from tests.tiny_models import save_tiny_svm
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> EmotionClassifier:
-    return EmotionClassifier.from_pretrained(save_tiny_svm(tmp_path_factory.mktemp("svm")))
+def classifier(tiny_svm: Path) -> EmotionClassifier:
+    return EmotionClassifier.from_pretrained(tiny_svm)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.name))

@@ -11,25 +11,15 @@ import pytest
 import soundfile
 
 from app.analysis import Analyser
-from app.app import launch
-from app.page import build
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.classifier import EmotionClassifier
-from tests.app.browser import free_port
-from tests.app.http_requests import client_of
+from tests.app.http_requests import client_of, served
 from tests.synthetic import make_clip
-from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 
 
 @pytest.fixture(scope="session")
-def model_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    models = tmp_path_factory.mktemp("models")
-    return save_tiny_whisper(models / "tiny-model"), save_tiny_svm(models / "tiny-baseline")
-
-
-@pytest.fixture(scope="session")
-def analyser(model_folders: tuple[Path, Path]) -> Analyser:
-    return Analyser(*map(EmotionClassifier.from_pretrained, model_folders))
+def analyser(tiny_whisper: Path, tiny_svm: Path) -> Analyser:
+    return Analyser(*map(EmotionClassifier.from_pretrained, (tiny_whisper, tiny_svm)))
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +39,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(analyser: Analyser) -> Iterator[str]:
-    page = build(lambda: analyser, analyser.limits)
-    yield launch(page, analyser.limits, port=free_port())
-    page.close()
+    with served(analyser, analyser.limits) as (_, address):
+        yield address
 
 
 @pytest.fixture

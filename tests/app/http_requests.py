@@ -1,16 +1,30 @@
-"""Requests to the page over HTTP, as of a browser and of any other client."""
+"""A page that this process serves, and requests to it over HTTP, as of a browser and of any other client."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 
-PATIENCE_SECONDS = 60  # a bound for a hang, not a measure of speed
-UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"])
+from app.analysis import Analyser
+from app.app import launch
+from app.limits import Limits
+from app.page import Page, build
+from tests.app.browser import free_port
+
+PATIENCE_SECONDS = 120  # a bound for a hang, not a measure of speed
+
+
+@contextmanager
+def served(analyser: Analyser, limits: Limits) -> Iterator[tuple[Page, str]]:
+    """A page with these limits, and its address."""
+    page = build(lambda: replace(analyser, limits=limits), limits)
+    yield page, launch(page, limits, port=free_port())
+    page.close()
 
 
 def client_of(address: str) -> httpx.Client:

@@ -58,11 +58,10 @@ def start(uploads: Path, *words: str) -> subprocess.Popen:
 
 
 @pytest.fixture
-def served(model_folders, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Client, Path]]:
+def served(tiny_whisper, tiny_svm, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Client, Path]]:
     """``python -m app.app`` with tiny models, a client of it, and the folder that holds that of its uploads."""
-    model, baseline = map(str, model_folders)
     uploads = tmp_path / "uploads"
-    process = start(uploads, "-m", "app.app", "--model", model, "--baseline", baseline)
+    process = start(uploads, "-m", "app.app", "--model", str(tiny_whisper), "--baseline", str(tiny_svm))
     try:
         line = next(line for line in process.stdout if "Listening on" in line)
         with httpx.Client(base_url=line.split("Listening on ")[1].split()[0], timeout=PATIENCE_SECONDS) as client:
@@ -72,8 +71,7 @@ def served(model_folders, tmp_path) -> Iterator[tuple[subprocess.Popen, httpx.Cl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_page_and_tells_who_waits(served, number, tmp_path):
+def test_signal_ends_the_page_and_tells_who_waits(served, tmp_path):
     """More wait than may get their result within the grace; a second signal changes nothing."""
     process, client, uploads = served
     recording = tmp_path / "long.flac"  # the longest that is taken, which is work for a while
@@ -83,8 +81,8 @@ def test_signal_ends_the_page_and_tells_who_waits(served, number, tmp_path):
     with ThreadPoolExecutor() as pool:
         responses = [pool.submit(first_lines, client, path, 2) for path in waiting]
         time.sleep(1)  # they are read
-        process.send_signal(number)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         said = [response.result(timeout=PATIENCE_SECONDS) for response in responses]
     assert (process.communicate(timeout=PATIENCE_SECONDS)[0], process.returncode) == ("", 0)
     assert all(event == "event: complete" or CLOSING in data for event, data in said), said
@@ -92,8 +90,7 @@ def test_signal_ends_the_page_and_tells_who_waits(served, number, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("moment", ["anyio", "Loading"])
+@pytest.mark.parametrize(("moment", "number"), [("anyio", signal.SIGINT), ("Loading", signal.SIGTERM)])
 def test_signal_ends_a_page_that_starts(tmp_path, number, moment):
     """While Gradio is being imported, which Python is asked to tell, and while the models are loaded."""
     process = start(tmp_path, "-X", "importtime", "-m", "app.app")

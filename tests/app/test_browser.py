@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Route, expect, sync_playwright
 
 from app.analysis import Analyser
 from app.app import launch
@@ -26,18 +26,20 @@ WIDTHS = (390, 1280)
 
 
 @pytest.fixture(scope="module")
-def browser(recordings: Path) -> Iterator[Browser]:
+def browser(recordings: Path) -> Iterator[BrowserContext]:
+    """A Chromium that hears clip.wav, with one cache for all pages."""
     if find_chromium() is None:
         pytest.skip("needs chromium (on Debian: apt-get install chromium)")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = launch_chromium(playwright, microphone=recordings / "clip.wav")
-        yield browser
+        yield browser.new_context()
         browser.close()
 
 
-def open_page(browser: Browser, address: str, width: int = 1280, theme: str = "light") -> Page:
-    page = browser.new_page(viewport={"width": width, "height": 844})
+def open_page(browser: BrowserContext, address: str, width: int = 1280, theme: str = "light") -> Page:
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
     page.set_default_timeout(PATIENCE)
     page.goto(f"{address}?__theme={theme}")
     page.locator("#analyse-button").wait_for()
@@ -45,7 +47,7 @@ def open_page(browser: Browser, address: str, width: int = 1280, theme: str = "l
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
+def page(browser: BrowserContext, address: str) -> Iterator[Page]:
     page = open_page(browser, address)
     yield page
     page.close()
@@ -93,7 +95,7 @@ def test_upload_shows_both_predictions(page, recordings, analyser):
         expect(card.locator(".ser-top")).to_contain_text(expected[part]["label"])
     expect(page.locator("#figure .main-svg").first).to_be_visible()
     expect(page.locator("#reasons")).to_contain_text("What drove the network")
-    expect(page.locator("#figure")).not_to_contain_text("tiny-baseline")  # as the title of a timeline
+    expect(page.locator("#figure")).not_to_contain_text("tiny-svm")  # as the title of a timeline
 
 
 def test_upload_takes_what_browsers_record(page, tmp_path):
@@ -124,7 +126,7 @@ def test_hovering_a_timeline_shows_the_moment(page, recordings):
     upload(page, recordings / "long.flac")
     figure = page.locator("#figure")
     expect(figure.locator(".main-svg").first).to_be_visible()
-    expect(figure).to_contain_text("tiny-baseline")
+    expect(figure).to_contain_text("tiny-svm")
     expect(page.locator("#result .ser-warnings").first).to_contain_text("windows")
     figure.scroll_into_view_if_needed()
     box = figure.locator(".main-svg").first.bounding_box()
@@ -179,7 +181,7 @@ def test_live_follows_the_microphone_until_it_stops(page):
     expect(page.locator("#now .ser-state")).to_contain_text("stopped")
     page.wait_for_timeout(500)  # what was on its way has arrived
     shown = page.locator("#now").inner_html()
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(1000)  # two pieces would have arrived
     assert page.locator("#now").inner_html() == shown
 
 
@@ -218,15 +220,11 @@ def test_batch_shows_and_downloads_its_rows(page, recordings, tmp_path):
     assert download.value.suggested_filename.endswith(".csv")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_tabs_fit_width_and_theme_and_fetch_nothing(browser, address, recordings, theme, width):
-    page = browser.new_page(viewport={"width": width, "height": 844})
-    page.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
-    page.on("request", lambda request: elsewhere.append(request.url))
-    page.goto(f"{address}?__theme={theme}")
-    page.locator("#analyse-button").wait_for()
+    browser.on("request", lambda request: elsewhere.append(request.url))
+    page = open_page(browser, address, width, theme)
     upload(page, recordings / "long.flac")
     expect(page.locator("#figure .main-svg").first).to_be_visible()
     for tab in TABS:

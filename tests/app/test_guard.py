@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,24 +17,23 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from app.analysis import Analyser
-from app.app import launch
 from app.guard import Guard
 from app.limits import Limits
-from app.page import NOT_USABLE, build
-from tests.app.browser import free_port
+from app.page import NOT_USABLE
 from tests.app.http_requests import (
     PATIENCE_SECONDS,
-    UPLOADS,
     client_of,
     file_at,
     first_lines,
     message_of,
+    served,
     submit,
     upload,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"])
 SMALL = Limits(megabytes=1, batch_megabytes=1, keep_seconds=3)
 HEAD = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\nContent-Type: multipart/form-data; "
 PART = 'boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\nvoice'
@@ -42,9 +42,8 @@ PART = 'boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="files"; f
 @pytest.fixture(scope="module")
 def small_address(analyser: Analyser) -> Iterator[str]:
     """A page with limits that a test reaches."""
-    page = build(lambda: analyser, SMALL)
-    yield launch(page, SMALL, port=free_port())
-    page.close()
+    with served(analyser, SMALL) as (_, address):
+        yield address
 
 
 def connect(address: str) -> socket.socket:

@@ -1,5 +1,3 @@
-from dataclasses import fields
-
 import pytest
 
 from app.limits import PREFIX, Limits
@@ -17,7 +15,3 @@ def test_limits_are_set_by_the_environment():
 def test_limits_name_a_wrong_variable(variable, value):
     with pytest.raises(ValueError, match=f"{PREFIX}{variable}"):
         Limits.from_environment({f"{PREFIX}{variable}": value})
-
-
-def test_limits_document_every_field():
-    assert all(f"        {field.name}: " in Limits.__doc__ for field in fields(Limits))

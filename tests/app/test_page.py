@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,13 +16,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from app.analysis import OUT_OF_MEMORY, Analyser
-from app.app import launch
 from app.batch import run_batch
 from app.examples import examples
 from app.limits import Limits
-from app.page import BROKEN, CLOSING, Page, build
-from tests.app.browser import free_port
-from tests.app.http_requests import file_at, first_lines, submit, upload
+from app.page import BROKEN, CLOSING, build
+from tests.app.http_requests import file_at, first_lines, served, submit, upload
 
 
 @contextmanager
@@ -37,14 +34,6 @@ def client_of(address: str) -> Iterator[Client]:
 def client(address: str) -> Iterator[Client]:
     with client_of(address) as client:
         yield client
-
-
-@contextmanager
-def served(analyser: Analyser, limits: Limits) -> Iterator[tuple[Page, str]]:
-    """A page with these limits, and its address."""
-    page = build(lambda: replace(analyser, limits=limits), limits)
-    yield page, launch(page, limits, port=free_port())
-    page.close()
 
 
 def test_api_returns_results_and_batches_as_json(client, analyser, recordings):

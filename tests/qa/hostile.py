@@ -21,7 +21,6 @@ from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from tests.hostile_audio import CASES, Case, Usage, file, film, tracks, voice, wav
 from tests.synthetic import as_file, claim_samples, encode, tone
-from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 
 MAX_MEGABYTES, MAX_PROCESSOR_SECONDS = 500, 60
 SUBTYPES = {
@@ -146,11 +145,9 @@ def odd_samples() -> Iterable[Case]:
 
 
 @pytest.fixture(scope="module")
-def analyser(tmp_path_factory: pytest.TempPathFactory) -> Analyser:
+def analyser(tiny_whisper, tiny_svm) -> Analyser:
     """The page's models, warm, as tiny ones."""
-    folder = tmp_path_factory.mktemp("models")
-    model, baseline = save_tiny_whisper(folder / "model"), save_tiny_svm(folder / "baseline")
-    analyser = Analyser(EmotionClassifier.from_pretrained(model), EmotionClassifier.from_pretrained(baseline))
+    analyser = Analyser(*map(EmotionClassifier.from_pretrained, (tiny_whisper, tiny_svm)))
     analyser.warm_up()
     return analyser
 

@@ -15,13 +15,7 @@ from ser_hf.hub import trained_on
 from ser_hf.labels import LABELS
 from tests.corpora.trees import make_emodb, make_savee
 from tests.synthetic import make_ravdess
-from tests.tiny_models import save_tiny_whisper
 from train.evaluate import main
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def run(model, data_dir, folder, *more):
@@ -31,23 +25,23 @@ def run(model, data_dir, folder, *more):
 
 
 @pytest.fixture(scope="module")
-def run_folder(model, corpus_dir, tmp_path_factory):
+def run_folder(tiny_whisper, corpus_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny-cross"
-    assert run(model, corpus_dir, folder) == 0
+    assert run(tiny_whisper, corpus_dir, folder) == 0
     return folder
 
 
-def test_run_folder_has_predictions_and_record(run_folder, model, corpus_dir):
+def test_run_folder_has_predictions_and_record(run_folder, tiny_whisper, corpus_dir):
     frame = read_predictions(run_folder)
     assert len(frame) == 24 * 8
     assert (frame["fold"] == 0).all()
     row = frame.iloc[17]
     clip = next((corpus_dir / "ravdess").rglob(f"{row['clip']}.*"))
-    scores = EmotionClassifier.from_pretrained(model).predict(clip).scores
+    scores = EmotionClassifier.from_pretrained(tiny_whisper).predict(clip).scores
     assert row[[f"p_{label}" for label in LABELS]].tolist() == pytest.approx(list(scores.values()), abs=1e-4)
     facts = read_run_json(run_folder)
     assert (facts["protocol"], facts["model"], facts["failed"]) == ("cross", "tiny", [])
-    assert facts["command"].startswith(f"python -m train.evaluate --model {model}")
+    assert facts["command"].startswith(f"python -m train.evaluate --model {tiny_whisper}")
     assert facts["arguments"]["corpora"] == ["ravdess"]
     assert set(facts["corpus_fingerprint"]) == {"ravdess"}
     assert json.loads((run_folder / "metrics.json").read_text())["n_clips"] == 24 * 8
@@ -62,11 +56,11 @@ def two_actors(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_run_lists_clips_that_cannot_be_used(model, two_actors, tmp_path, capsys):
+def test_run_lists_clips_that_cannot_be_used(tiny_whisper, two_actors, tmp_path, capsys):
     silent, short = sorted((two_actors / "ravdess" / "Actor_02").iterdir())[:2]
     soundfile.write(silent, [0.0] * 16_000, 16_000)
     soundfile.write(short, [0.1, -0.1] * 400, 16_000)
-    assert run(model, two_actors, tmp_path / "run") == 0
+    assert run(tiny_whisper, two_actors, tmp_path / "run") == 0
     assert short.name in capsys.readouterr().out
     assert len(read_predictions(tmp_path / "run")) == 14
     failed = read_run_json(tmp_path / "run")["failed"]
@@ -74,8 +68,8 @@ def test_run_lists_clips_that_cannot_be_used(model, two_actors, tmp_path, capsys
     assert short.name in failed[1]["error"]
 
 
-def test_run_warns_of_training_corpora(model, two_actors, tmp_path, capsys):
-    copy = shutil.copytree(model, tmp_path / "copy")
+def test_run_warns_of_training_corpora(tiny_whisper, two_actors, tmp_path, capsys):
+    copy = shutil.copytree(tiny_whisper, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
     for value in (["emodb", "ravdess"], ["emodb"], []):  # an empty list: config.json does not say
         (copy / "config.json").write_text(json.dumps(config | {"trained_on": value}))
@@ -85,10 +79,10 @@ def test_run_warns_of_training_corpora(model, two_actors, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*of the official record")
-def test_run_takes_several_corpora(model, tmp_path, capsys):
+def test_run_takes_several_corpora(tiny_whisper, tmp_path, capsys):
     make_emodb(tmp_path / "emodb", letters="WLN")
     make_savee(tmp_path / "savee")
-    words = ["--model", str(model), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "run")]
+    words = ["--model", str(tiny_whisper), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "run")]
     with pytest.warns(UserWarning, match="emodb: 10 clips of boredom were left out"):
         assert main([*words, "--corpora", "emodb,savee"]) == 0
     frame = read_predictions(tmp_path / "run")
@@ -111,9 +105,9 @@ def test_trained_on_reads_config_of_every_version(tmp_path):
         assert trained_on(tmp_path) == expected
 
 
-def test_main_names_what_is_missing(model, tmp_path, capsys):
+def test_main_names_what_is_missing(tiny_whisper, tmp_path, capsys):
     for changed, missing in (("--model", "models/none"), ("--corpora", "ravdes")):
-        usual = {"--model": str(model), "--corpora": "ravdess", "--output_dir": str(tmp_path / "run")}
+        usual = {"--model": str(tiny_whisper), "--corpora": "ravdess", "--output_dir": str(tmp_path / "run")}
         assert main([word for pair in (usual | {changed: missing}).items() for word in pair]) == 2
         assert repr(missing) in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

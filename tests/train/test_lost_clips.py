@@ -10,7 +10,6 @@ from ser_hf.corpora import CorpusError, corpus_fingerprint, load_corpus
 from ser_hf.evaluation.runs import read_predictions, read_run_json
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
-from tests.tiny_models import save_tiny_svm
 from train import baseline, evaluate, finetune, finetune_fold
 
 FINETUNE = ["--window_seconds", "1", "--num_layers", "1", "--num_train_epochs", "0", "--folds", "0,3"]
@@ -75,10 +74,10 @@ def test_baseline_names_a_damaged_clip(data, clip, tmp_path, monkeypatch, capsys
     assert baseline.main([*words, "--overwrite_output_dir"]) == 0
 
 
-def test_evaluate_lists_a_lost_clip(data, clip, tmp_path, monkeypatch):
+def test_evaluate_lists_a_lost_clip(data, clip, tiny_svm, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "predict_clips", before(evaluate.predict_clips, clip.unlink))
-    model, folder = save_tiny_svm(tmp_path / "svm"), tmp_path / "run"
-    assert evaluate.main(["--model", str(model), "--corpora", "ravdess", *data, "--output_dir", str(folder)]) == 0
+    folder = tmp_path / "run"
+    assert evaluate.main(["--model", str(tiny_svm), "--corpora", "ravdess", *data, "--output_dir", str(folder)]) == 0
     (failed,) = read_run_json(folder)["failed"]
     assert failed["clip"] == clip.stem
     assert str(clip) in failed["error"]

@@ -16,7 +16,6 @@ from ser_hf.models import ModelError
 from ser_hf.models.familiarity import fit_familiarity, save_familiarity
 from ser_hf.models.neural import load_neural
 from tests.synthetic import make_clip
-from tests.tiny_models import save_tiny_svm, save_tiny_whisper
 from train import baseline, evaluate, finetune
 
 MADE_AS = {"bored": "sad", "glad": "happy", "cross": "angry"}
@@ -38,16 +37,11 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_tiny_whisper(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def run(clips, network, tmp_path_factory):
+def run(clips, tiny_whisper, tmp_path_factory):
     """A cross-validated run on embeddings, and the model that was fitted on all clips."""
     folder = tmp_path_factory.mktemp("runs")
     words = ["--dataset", str(clips), "--speaker_pattern", PATTERN, "--features", "embeddings"]
-    words += ["--base_model", str(network), "--n_jobs", "1"]
+    words += ["--base_model", str(tiny_whisper), "--n_jobs", "1"]
     assert baseline.main([*words, "--output_dir", str(folder / "tested")]) == 0
     full = ["--protocol", "full", "--reference_run", str(folder / "tested"), "--output_dir", str(folder / "full")]
     assert baseline.main([*words, *full]) == 0
@@ -87,9 +81,9 @@ def test_embeddings_model_predicts_as_its_run(run, clips):
         assert scores == pytest.approx({label: frame.loc[clip, f"p_{label}"] for label in MADE_AS}, abs=0.02)
 
 
-def test_embeddings_model_takes_its_clips_as_in_domain(clips, network, tmp_path):
+def test_embeddings_model_takes_its_clips_as_in_domain(clips, tiny_whisper, tmp_path):
     """The out-of-domain score is that of the base, made smaller where own recordings are far from its training data."""
-    base = shutil.copytree(network, tmp_path / "base")
+    base = shutil.copytree(tiny_whisper, tmp_path / "base")
     files = sorted(clips.rglob("*.wav"))
     rng = np.random.default_rng(0)
     states = load_neural(base).mean_states([np.zeros(16_000, np.float32)], 1) + rng.normal(0, 1e-3, (40, 1))
@@ -105,8 +99,8 @@ def test_embeddings_model_takes_its_clips_as_in_domain(clips, network, tmp_path)
     np.testing.assert_allclose(before / after, before[0] / after[0], rtol=1e-3)
 
 
-def test_embed_gives_what_the_head_sees(network, clips, tmp_path):
-    classifier = EmotionClassifier.from_pretrained(network)
+def test_embed_gives_what_the_head_sees(tiny_whisper, clips, tmp_path):
+    classifier = EmotionClassifier.from_pretrained(tiny_whisper)
     files = sorted(clips.glob("glad/*.wav"))[:3]
     rows = classifier.embed(files)
     model = classifier.model.model
@@ -117,16 +111,16 @@ def test_embed_gives_what_the_head_sees(network, clips, tmp_path):
     assert rows.dtype == np.float32
     np.testing.assert_allclose(scores / scores.sum(axis=1, keepdims=True), expected, atol=1e-5)
     (tmp_path / "broken.wav").write_bytes(b"no sound")
-    words = [*map(str, files), str(tmp_path / "broken.wav"), "--model", str(network)]
+    words = [*map(str, files), str(tmp_path / "broken.wav"), "--model", str(tiny_whisper)]
     assert embed.main([*words, "--output", str(tmp_path / "e.parquet")]) == 1
     table = pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist()
     assert [row["file"] for row in table] == [str(file) for file in files]
     np.testing.assert_allclose([row["embedding"] for row in table], rows, rtol=1e-5)
 
 
-def test_embed_needs_a_network(tmp_path):
+def test_embed_needs_a_network(tiny_svm):
     with pytest.raises(ModelError):
-        EmotionClassifier.from_pretrained(save_tiny_svm(tmp_path / "svm")).embed([])
+        EmotionClassifier.from_pretrained(tiny_svm).embed([])
 
 
 def test_adapt_changes_predictions_of_one_speaker(run, clips):
@@ -193,18 +187,18 @@ def test_unknown_speakers_are_called_speaker_dependent(clips, tmp_path, capsys):
     assert "speaker-dependent" in capsys.readouterr().err
 
 
-def test_evaluate_tests_own_recordings(run, clips, network, tmp_path, capsys):
+def test_evaluate_tests_own_recordings(run, clips, tiny_whisper, tmp_path, capsys):
     words = ["--dataset", str(clips), "--speaker_pattern", PATTERN]
     model = ["--model", str(run / "full/model")]
     assert evaluate.main([*words, *model, "--output_dir", str(tmp_path / "run")]) == 0
     assert len(read_predictions(tmp_path / "run")) == 36
     assert "trained on clips" in capsys.readouterr().err
-    assert evaluate.main([*words, "--model", str(network), "--output_dir", str(tmp_path / "other")]) == 2
+    assert evaluate.main([*words, "--model", str(tiny_whisper), "--output_dir", str(tmp_path / "other")]) == 2
     assert "--label_map" in capsys.readouterr().err
 
 
-def test_finetune_takes_own_recordings(clips, network, tmp_path):
-    words = ["--dataset", str(clips), "--speaker_pattern", PATTERN, "--base_model", str(network), "--folds", "0,1"]
+def test_finetune_takes_own_recordings(clips, tiny_whisper, tmp_path):
+    words = ["--dataset", str(clips), "--speaker_pattern", PATTERN, "--base_model", str(tiny_whisper), "--folds", "0,1"]
     words += ["--max_steps", "2", "--window_seconds", "2", "--num_layers", "1", "--hold_out_validation", "false"]
     assert finetune.main([*words, "--output_dir", str(tmp_path / "run"), "--report_to", "none", "--use_cpu"]) == 0
     frame = read_predictions(tmp_path / "run")

@@ -9,7 +9,6 @@ from ser_hf.evaluation.runs import write_predictions, write_run_json
 from tests.predictions import make_predictions, make_table
 from tests.synthetic import make_ravdess
 from tests.tiny_bases import save_tiny_base
-from tests.tiny_models import save_tiny_svm
 from train import baseline, compare, evaluate, finetune, publish
 
 # Each command, the function that computes, its arguments below the folder of the material, and its exit status.
@@ -24,11 +23,11 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def material(tmp_path_factory, tiny_svm):
     folder = tmp_path_factory.mktemp("material")
     make_ravdess(folder / "data" / "ravdess", emotions=("happy", "sad"), seconds=0.5)
     save_tiny_base("whisper", folder / "base")
-    save_tiny_svm(folder / "svm")
+    (folder / "svm").symlink_to(tiny_svm)
     for seed in (0, 1):
         run = folder / f"run{seed}"
         run.mkdir()
