@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -100,29 +98,3 @@ def test_mistyped_name_gets_the_nearest(line, near, capsys, tmp_path, monkeypatc
         status = exit.code
     assert status == 2
     assert f"did you mean {near!r}?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("command", "recipe", "near"),
-    [
-        ("finetune", "num_layer: 3\n", "num_layers"),
-        ("finetune", "architecture: cn\n", "cnn"),
-        ("finetune", "protocol: actr\n", "actor"),
-        ("baseline", "model: knm\n", "knn"),
-    ],
-)
-def test_mistyped_recipe_gets_the_nearest(command, recipe, near, corpus_dir, capsys, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(recipe)
-    words = ["--recipe", str(tmp_path / "recipe.yaml"), "--data_dir", str(corpus_dir)]
-    assert importlib.import_module(f"train.{command}").main([*words, "--output_dir", str(tmp_path / "run")]) == 2
-    assert f"did you mean {near!r}?" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_started_command_has_no_traceback():
-    """Not through the functions of this process: what a person sees."""
-    line = [sys.executable, "-m", "ser_hf.predict", "--modle", "svm"]
-    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--model?" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from experiments.conditions import AS_RECORDED, CONDITIONS, LENGTH_CURVE, NO_SPEECH, NOISE_CURVE, PAUSES
-from ser_hf.audio import SAMPLE_RATE, check_speech, load_audio, read_audio, speech_span
-
-CLIP = load_audio(Path(__file__).resolve().parent.parent / "app" / "examples" / "plain.flac")
+from ser_hf.audio import SAMPLE_RATE, check_speech, read_audio, speech_span
+from tests.augment.measures import SPEECH as CLIP
+from tests.augment.measures import level
 
 
 def changed(name, samples=CLIP, seed=0):
     return CONDITIONS[name](samples, np.random.default_rng(seed))
-
-
-def level(samples):
-    return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
 
 
 def power_between(samples, low, high):

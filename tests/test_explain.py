@@ -1,16 +1,14 @@
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ser_hf.audio import SAMPLE_RATE, Recording, speech_span
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.explain import MEASURES, STRETCH_SECONDS, UNUSUAL, decisive_segment, occlusion, standout_features
 from ser_hf.features import extract, feature_names
-from ser_hf.labels import LABEL2ID, LABELS
-from ser_hf.models.classical import MODEL_TYPE, ClassicalModel, build_pipeline
 from tests.synthetic import make_clip
+from tests.tiny_models import save_tiny_svm
 
 GROUPS = ("pitch", "energy", "spectral", "temporal")
 
@@ -45,19 +43,9 @@ def loudest() -> EmotionClassifier:
 
 
 @pytest.fixture(scope="module")
-def svm() -> EmotionClassifier:
+def svm(tmp_path_factory) -> EmotionClassifier:
     """Trained on voices of middling pitch, loudness and rate."""
-    clips = [(label, make_clip(label, actor, seconds=1.5)) for label in LABELS for actor in (1, 2)]
-    names = feature_names(GROUPS)
-    features = pd.DataFrame(np.array([extract(clip, GROUPS) for _, clip in clips]), columns=names)
-    pipeline = build_pipeline("svm").fit(features, [LABEL2ID[label] for label, _ in clips])
-    config = {
-        "model_type": MODEL_TYPE,
-        "id2label": {str(index): label for index, label in enumerate(LABELS)},
-        "feature_groups": list(GROUPS),
-        "temperature": 1.0,
-    }
-    return EmotionClassifier(ClassicalModel(pipeline, config), "svm", window_seconds=5.0)
+    return EmotionClassifier.from_pretrained(save_tiny_svm(tmp_path_factory.mktemp("models") / "svm", GROUPS))
 
 
 def explain(function, classifier: EmotionClassifier, clip: Recording) -> list:

@@ -64,15 +64,6 @@ class TestJoin:
         with pytest.raises(SplitError, match="needs all 24 actors"):
             make_folds(table, "emobox")
 
-    def test_make_folds_goes_by_the_columns(self, data_dir, tmp_path):
-        folds = make_folds(load(data_dir, write(tmp_path, columns())), "actor")
-        parts = {fold.index: [part.tolist() for part in (fold.train, fold.validation, fold.test)] for fold in folds}
-        assert parts == {
-            3: [[0, 1], [4, 5], [2, 3]],
-            7: [[4, 5], [2, 3], [0, 1]],
-            9: [[0, 1, 2, 3], [], [4, 5]],
-        }
-
 
 class TestRefused:
     @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from train import baseline, finetune
 from train.arguments import parse_arguments, read_recipe
 from train.common import DataArguments, UsageError
 
@@ -41,8 +42,19 @@ def test_run_json_is_a_recipe(tmp_path, capsys):
     assert "--removed" in capsys.readouterr().err  # an argument of an earlier version
 
 
-@pytest.mark.parametrize("text", ["folder: 1\n", "protocol: actr\n"])
-def test_recipe_names_arguments_and_choices(text, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "text", "near"),
+    [
+        (finetune, "num_layer: 3\n", "num_layers"),
+        (finetune, "architecture: cn\n", "cnn"),
+        (finetune, "protocol: actr\n", "actor"),
+        (baseline, "model: knm\n", "knn"),
+        (baseline, "folder: 1\n", "folds"),
+    ],
+)
+def test_mistyped_recipe_gets_the_nearest(command, text, near, tmp_path, corpus_dir, capsys):
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"did you mean '(folds|actor)'"):
-        parse_arguments((DataArguments,), ["--recipe", str(tmp_path / "r.yaml")])
+    words = ["--recipe", str(tmp_path / "r.yaml"), "--data_dir", str(corpus_dir)]
+    assert command.main([*words, "--output_dir", str(tmp_path / "run")]) == 2
+    assert f"did you mean {near!r}?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -149,13 +149,6 @@ def test_folds_are_those_of_the_protocol(load):
     assert_same_folds(make_data_folds(table, data), make_folds(table, "actor", [3, 1]))
 
 
-def test_cross_tests_other_corpora(load):
-    data, table = load("--protocol cross --train_corpora emodb --test_corpora ravdess savee")
-    (fold,) = make_data_folds(table, data)
-    assert set(table.select(fold.train)["corpus"]) == {"emodb"}
-    assert set(table.select(fold.test)["corpus"]) == {"ravdess", "savee"}
-
-
 def test_loco_leaves_each_corpus_out(load):
     data, table = load("--protocol loco --corpora tess ravdess emodb --test_corpora savee --folds savee,0")
     folds = make_data_folds(table, data)
@@ -179,11 +172,6 @@ def test_folds_need_validation_speakers(words, load):
     data, table = load(words)
     with pytest.raises(UsageError, match="tess has too few speakers"):
         make_data_folds(table, data)
-
-
-def test_full_has_no_validation(load):
-    data, table = load("--corpora tess --protocol full")
-    assert len(make_data_folds(table, data)[0].validation) == 0
 
 
 def test_published_folds_equal_built_in(load, data_dir, tmp_path):
