@@ -20,7 +20,9 @@ from app.views import capital, failure_html, render
 from ser_hf.audio import AudioError, UnreadableAudioError, read_audio
 from ser_hf.audio import Recording as ReadRecording
 from ser_hf.models import ModelError
-from ser_hf.predict import AUDIO_SUFFIXES
+from ser_hf.rows import no_formula
+from ser_hf.utils.names import some
+from ser_hf.utils.recordings import AUDIO_SUFFIXES, START_BYTES, begins_like_recording, is_hidden
 
 Batch = dict[str, Any]
 
@@ -29,6 +31,7 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # no sound begins so; the secon
 # zipfile unpacks the other methods without a bound: a few kB of bzip2 would fill the memory.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # of an entry's flags
+PROBED = 10  # entries of an archive that are opened to see how they begin, for each recording that a batch may have
 # What zipfile raises on damaged bytes; RuntimeError stands for NotImplementedError too.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError)
 
@@ -36,8 +39,6 @@ COLUMNS = (
     *("file", "label", "confidence", "confident"),
     *("baseline", "baseline_confidence", "baseline_confident", "agree", "duration"),
 )
-# With these a spreadsheet takes a text for a formula, and runs what somebody wrote into the name of a file.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,15 @@ def run_batch(
         one_speaker: all recordings are of one person, and a mix of emotions: the models are adapted to that speaker.
 
     Returns:
-        ``rows``, ``answered`` and ``failed`` (recordings; those left out have failed) and ``seconds`` (of what was
-        predicted); without files, or where the models cannot be adapted, also ``reason`` and ``error``. A row holds
-        ``file``, ``label``, ``confidence``, ``confident`` (whether that is enough for the label to count),
-        ``baseline``, ``baseline_confidence``, ``baseline_confident``, ``agree``, ``duration`` (s), ``warnings``,
-        ``scores`` and ``baseline_scores``; or ``file``, ``reason`` (as of `Analyser.analyse`, or "batch too large",
-        "too many", "out of time") and ``error``.
+        ``rows``, ``answered`` and ``failed`` (recordings; those that a limit leaves out have failed), ``seconds`` (of
+        what was predicted) and ``left_out`` (a text that names files in archives that are no recordings); without
+        files, or where the models cannot be adapted, also ``reason`` and ``error``. A row holds ``file``, ``label``,
+        ``confidence``, ``confident`` (whether that is enough for the label to count), ``baseline``,
+        ``baseline_confidence``, ``baseline_confident``, ``agree``, ``duration`` (s), ``warnings``, ``scores`` and
+        ``baseline_scores``; or ``file``, ``reason`` (as of `Analyser.analyse`, or "batch too large", "too many", "out
+        of time") and ``error``.
     """
-    nothing: Batch = {"rows": [], "answered": 0, "failed": 0, "seconds": 0.0}
+    nothing: Batch = {"rows": [], "answered": 0, "failed": 0, "seconds": 0.0, "left_out": ""}
     if not files:
         return nothing | {"reason": "nothing", "error": NO_FILES}
     limits = analyser.limits
@@ -93,10 +95,11 @@ def run_batch(
         except (AudioError, ModelError) as error:
             return nothing | {"reason": "not adapted", "error": f"{capital(str(error))}."}
     # Listing twice is cheap, and only one archive is open at a time.
-    total = sum(1 for _ in find_recordings(files))
+    left_out: list[str] = []
+    total = sum(1 for _ in find_recordings(files, limits, left_out))
     rows: list[Result] = []
     room = limits.batch_megabytes * 1e6
-    for recording in find_recordings(files):
+    for recording in find_recordings(files, limits):
         if rest := _rest(limits, len(rows), total, late=clock() >= deadline):
             rows.append(rest)
             break
@@ -114,13 +117,14 @@ def run_batch(
         "answered": len(predicted),
         "failed": total - len(predicted),
         "seconds": round(sum(row["duration"] for row in predicted), 3),
+        "left_out": some(left_out),
     }
 
 
 def _usable(files: Sequence[str], limits: Limits, is_late: Callable[[], bool]) -> Iterator[ReadRecording]:
     """The recordings of a batch that can be read within the limits."""
     room = limits.batch_megabytes * 1e6
-    for recording in itertools.islice(find_recordings(files), limits.batch_files):
+    for recording in itertools.islice(find_recordings(files, limits), limits.batch_files):
         if is_late():
             return
         if isinstance(recording, Recording) and not _too_large(recording, room, limits):
@@ -129,10 +133,13 @@ def _usable(files: Sequence[str], limits: Limits, is_late: Callable[[], bool]) -
                 yield read_audio(recording.read(), max_seconds=limits.seconds)
 
 
-def find_recordings(files: Sequence[str]) -> Iterator[Recording | Result]:
+def find_recordings(
+    files: Sequence[str], limits: Limits | None = None, left_out: list[str] | None = None
+) -> Iterator[Recording | Result]:
     """The recordings in files and archives, in order; an archive without any is one failure.
 
-    An archive is known by its content.
+    An archive is known by its content, and the recordings in it by their suffix or how they begin. ``left_out`` gets
+    the names of its other files.
     """
     for path in files:
         name, start, size = Path(path).name, b"", 0
@@ -142,32 +149,45 @@ def find_recordings(files: Sequence[str]) -> Iterator[Recording | Result]:
         except OSError:  # `read_audio` says what is wrong
             pass
         if start in ARCHIVE_STARTS:
-            yield from _in_archive(path, name)
+            yield from _in_archive(path, name, limits or Limits(), [] if left_out is None else left_out)
         else:
             yield Recording(name, size, partial(str, path))
 
 
-def _in_archive(path: str, name: str) -> Iterator[Recording | Result]:
+def _in_archive(path: str, name: str, limits: Limits, left_out: list[str]) -> Iterator[Recording | Result]:
     """The recordings of one zip archive, chosen as `ser_hf.predict` does in a folder."""
-    empty = True
+    empty, probes = True, PROBED * limits.batch_files
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in filter(_is_recording, archive.infolist()):
-                empty = False
-                inner = f"{name}/{entry.filename}"
-                yield Recording(inner, entry.file_size, partial(_unpack, archive, entry, inner))
+            for entry in archive.infolist():
+                place = entry.filename.replace("\\", "/")  # as some programs of Windows write it
+                if place.endswith("/") or is_hidden(PurePosixPath(place)):
+                    continue
+                inner, known = f"{name}/{entry.filename}", place.lower().endswith(AUDIO_SUFFIXES)
+                if not known and probes:
+                    probes -= 1
+                    known = begins_like_recording(_start(archive, entry))
+                if known:
+                    empty = False
+                    yield Recording(inner, entry.file_size, partial(_unpack, archive, entry, inner))
+                else:
+                    left_out.append(inner)
     except DAMAGE:
         yield failure(name, "unreadable", f"{name}: a damaged zip archive, or a part of one. Pack it again.")
     else:
         if empty:
-            yield failure(name, "unreadable", f"{name}: the archive holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
+            yield failure(name, "unreadable", f"{name}: the archive holds no recordings")
 
 
-def _is_recording(entry: zipfile.ZipInfo) -> bool:
-    name = entry.filename.replace("\\", "/")  # as some programs of Windows write it
-    path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts  # what macOS leaves beside each file is no sound
-    return path.suffix.lower() in AUDIO_SUFFIXES and not hidden and not name.endswith("/")
+def _start(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The first bytes of an entry; none where they cannot be read."""
+    if entry.compress_type not in METHODS:
+        return b""
+    try:
+        with archive.open(entry) as file:
+            return file.read(START_BYTES)
+    except DAMAGE:  # or a password
+        return b""
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Result:
@@ -253,13 +273,9 @@ def write_csv(batch: Batch, path: Path) -> None:
         cells["warnings"] = "; ".join(row.get("warnings", ()))
         for prefix, scores in (("p_", "scores"), ("baseline_p_", "baseline_scores")):
             cells |= {f"{prefix}{label}": score for label, score in row.get(scores, {}).items()}
-        table.append({column: _no_formula(cell) for column, cell in cells.items()})
+        table.append({column: no_formula(cell) for column, cell in cells.items()})
     probabilities = [column for cells in table for column in cells if "p_" in column]
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys([*COLUMNS, *probabilities, "warnings", "error"])))
         writer.writeheader()
         writer.writerows(table)
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

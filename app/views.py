@@ -30,10 +30,10 @@ ANALYZE_API = (
     "is refused."
 )
 BATCH_API = (
-    "Predicts many recordings, or zip archives of them. Returns rows, answered, failed and seconds; a row has file, "
-    "label, confidence, confident, scores, baseline, baseline_confidence, baseline_confident, baseline_scores, agree, "
-    "duration (s) and warnings, or file, reason and error. one_speaker: all of them are of one person, to whom the "
-    "models are then adapted."
+    "Predicts many recordings, or zip archives of them. Returns rows, answered, failed, seconds and left_out (what "
+    "archives hold besides recordings); a row has file, label, confidence, confident, scores, baseline, "
+    "baseline_confidence, baseline_confident, baseline_scores, agree, duration (s) and warnings, or file, reason and "
+    "error. one_speaker: all of them are of one person, to whom the models are then adapted."
 )
 PLACEHOLDER = '<div class="ser-empty">The result appears here.</div>'
 

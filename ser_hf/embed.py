@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ser_hf.command_line import CommandParser, prints_errors
-from ser_hf.predict import find_recordings
-from ser_hf.utils.files import AUDIO_SUFFIXES, replacing
+from ser_hf.predict import INPUTS_HELP, find_recordings, report_left_out
+from ser_hf.utils.files import replacing
 from ser_hf.utils.threads import limit_threads
 
 BATCH_SIZE = 64
@@ -34,27 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ser_hf.classifier import DEFAULT_MODEL, EmotionClassifier
 
     classifier = EmotionClassifier.from_pretrained(arguments.model or DEFAULT_MODEL, runtime=arguments.runtime)
-    files = [row["file"] for row in find_recordings(arguments.inputs, AUDIO_SUFFIXES) if "error" not in row]
+    left_out: list[str] = []
+    inputs = list(find_recordings(arguments.inputs, left_out, Path(arguments.output).absolute()))
     failed = 0
     schema = pyarrow.schema({"file": pyarrow.string(), "embedding": pyarrow.list_(pyarrow.float32())})
     with replacing(arguments.output) as part, pyarrow.parquet.ParquetWriter(part, schema) as writer:
-        for file in tqdm(files, unit="clip", disable=not sys.stderr.isatty()):
+        for item in tqdm(inputs, unit="clip", disable=not sys.stderr.isatty()):
             try:
-                (embedding,) = classifier.embed([read_audio(file)])
+                if "error" in item:
+                    raise AudioError(item["error"])
+                (embedding,) = classifier.embed([read_audio(item.get("audio", item["file"]))])
             except AudioError as error:
                 print(error, file=sys.stderr)
                 failed += 1
                 continue
-            writer.write_table(pyarrow.table({"file": [file], "embedding": [embedding.tolist()]}, schema=schema))
-    print(f"{len(files) - failed} embeddings written to {arguments.output}", file=sys.stderr)
-    return 1 if failed or not files else 0
+            name = item["file"].encode("utf-8", "backslashreplace").decode()
+            writer.write_table(pyarrow.table({"file": [name], "embedding": [embedding.tolist()]}, schema=schema))
+    report_left_out(left_out)
+    print(f"{len(inputs) - failed} embeddings written to {arguments.output}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def build_parser() -> CommandParser:
     """The command line."""
     parser = CommandParser(prog="python -m ser_hf.embed", doc=__doc__)
     option = parser.add_argument
-    option("inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all subfolders")
+    option("inputs", nargs="+", metavar="FILE|FOLDER", help=INPUTS_HELP)
     option("--output", metavar="F", required=True, help="Parquet file to write")
     option("--model", metavar="DIR|HUB_ID", help="network: model folder or Hub id (default: ser-whisper)")
     option("--runtime", choices=("torch", "onnx"), help="what runs the network (default: torch where it is installed)")

@@ -6,9 +6,11 @@ Examples:
     python -m ser_hf.predict recordings/ --format jsonl > predictions.jsonl
     python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output predictions.parquet
     python -m ser_hf.predict interviews/ --group_by folder
+    ffmpeg -i film.mkv -f wav - | python -m ser_hf.predict - --format csv --timeline
     python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output predictions/
 
-A row has the label, the probability of each label, the length in seconds and warnings. With --output, rows are kept
+A row has the label, the probability of each label, the length in seconds and warnings. Of a folder, every file is
+taken that begins as recordings do, whatever its suffix; other files are named at the end. With --output, rows are kept
 as they come: after an interruption, the same command resumes. With --engine ray, one process per core predicts, on one
 machine or on a cluster that ray start --head began and this machine joined; inputs may then be *.parquet, too, with a
 column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names of files), and
@@ -20,6 +22,7 @@ Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong us
 from __future__ import annotations
 
 import argparse
+import glob
 import itertools
 import os
 import re
@@ -27,20 +30,23 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ser_hf.command_line import CommandParser
 from ser_hf.errors import SerHfError
-from ser_hf.rows import FORMATS, Row, model_key, partial_file, predict_rows, resumed_rows, write_rows
+from ser_hf.rows import FORMATS, Row, model_key, one_line, partial_file, predict_rows, resumed_rows, write_rows
 from ser_hf.scale import predict_on_ray
-from ser_hf.utils.files import AUDIO_SUFFIXES
+from ser_hf.utils.names import some
+from ser_hf.utils.recordings import is_hidden, may_be_recording
 from ser_hf.utils.threads import limit_threads
 
 if TYPE_CHECKING:
     from ser_hf.classifier import EmotionClassifier
 
 SHARD_SUFFIX = ".parquet"
+STANDARD_INPUT = "-"
+INPUTS_HELP = "recordings, folders to search with all subfolders, patterns such as '**/*.wav', or - for standard input"
 PROG = "python -m ser_hf.predict"
 MAX_MINUTES = 60.0  # 230 MB
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
@@ -62,19 +68,20 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     from ser_hf.hub import model_folder
 
     model, seconds = arguments.model or DEFAULT_MODEL, 60 * arguments.max_minutes
-    options = {"runtime": arguments.runtime, "precision": arguments.precision}
+    options = {"runtime": arguments.runtime, "precision": arguments.precision, "device": arguments.device}
+    left_out: list[str] = []
     resumes = output is not None and (as_folder or output.is_file() or not output.exists())  # no pipe or device
     try:
         classifier = EmotionClassifier.from_pretrained(model, **options)
         if arguments.adapt_to is not None:
-            own = find_recordings(arguments.adapt_to, AUDIO_SUFFIXES)
-            classifier = classifier.adapt([row["file"] for row in own if "error" not in row])
+            own = find_recordings(arguments.adapt_to, left_out)
+            classifier = classifier.adapt([row.get("audio", row["file"]) for row in own if "error" not in row])
         if on_ray:
             predict = partial(predict_on_ray, arguments.model, options, arguments.ray_address, max_seconds=seconds)
-            inputs = list(in_shards(find_recordings(arguments.inputs, (*AUDIO_SUFFIXES, SHARD_SUFFIX), output)))
+            inputs = list(in_shards(find_recordings(arguments.inputs, left_out, output, shards=True)))
         else:
             predict = partial(predict_rows, classifier, max_seconds=seconds)
-            inputs = list(find_recordings(arguments.inputs, AUDIO_SUFFIXES, output))
+            inputs = list(find_recordings(arguments.inputs, left_out, output))
             if arguments.group_by is not None:
                 speakers = speakers_of(inputs, arguments.speaker_pattern)
                 predict = partial(predict_speakers, classifier, speakers, max_seconds=seconds)
@@ -97,9 +104,10 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         hidden = output is None and sys.stdout.isatty()  # the rows are progress enough
         rows = tqdm(rows, total=len(inputs), unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
         names = [item["file"] for item in inputs]
-        failed = write_rows(rows, arguments.format, output, classifier.labels, names)
+        failed = write_rows(rows, arguments.format, output, classifier.labels, names, arguments.timeline)
         if resumes:
             kept.unlink()
+        report_left_out(left_out)
     except SerHfError as error:
         return _complain(prog, str(error))
     except BrokenPipeError:
@@ -126,13 +134,18 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
         return f"--output {arguments.output} is a folder; name a file (--engine ray --format parquet takes a folder)"
     if as_folder and output is not None and output.exists() and not output.is_dir():
         return f"--output {arguments.output}: there is a file of that name; name another folder"
+    if arguments.timeline and arguments.format == "table":
+        return "--timeline goes with --format csv or parquet; --format jsonl has the windows without it"
     if not arguments.max_minutes > 0:
         return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
     adapting = [name for name in ("adapt_to", "group_by") if getattr(arguments, name) is not None]
     if len(adapting) == 2:
         return "--adapt_to is for recordings of one speaker, --group_by for those of several: give one of them"
-    if adapting and arguments.engine == "ray":
-        return f"--{adapting[0]} does not go with --engine ray; leave one of them out"
+    local = [*adapting, *(["device"] if arguments.device is not None else [])]
+    if local and arguments.engine == "ray":
+        return f"--{local[0]} does not go with --engine ray; leave one of them out"
+    if STANDARD_INPUT in arguments.inputs and (arguments.engine == "ray" or arguments.group_by is not None):
+        return f"{STANDARD_INPUT} (standard input) goes neither with --engine ray nor with --group_by; name a file"
     if (arguments.group_by == "speaker") != (arguments.speaker_pattern is not None):
         return "--group_by speaker and --speaker_pattern go together: the pattern finds the speaker in a file's path"
     try:
@@ -152,13 +165,14 @@ def build_parser(prog: str = PROG) -> CommandParser:
     """The command line."""
     parser = CommandParser(prog=prog, doc=__doc__)
     option = parser.add_argument
-    option("inputs", nargs="+", metavar="FILE|FOLDER", help="recordings; folders are searched with all subfolders")
+    option("inputs", nargs="+", metavar="FILE|FOLDER", help=INPUTS_HELP)
     option("--model", metavar="DIR|HUB_ID", help="model folder, Hub id, ser-whisper or ser-svm (default: ser-whisper)")
     option(
         "--runtime",
         choices=("torch", "onnx"),
         help="what runs a network; onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
     )
+    option("--device", metavar="D", help="where torch runs a network: cpu, cuda, cuda:1, mps or auto (default: cpu)")
     option(
         "--max_minutes",
         type=float,
@@ -189,6 +203,7 @@ def build_parser(prog: str = PROG) -> CommandParser:
         help="with --group_by speaker: its group is the speaker in a path, such as '(spk[0-9]+)'",
     )
     option("--format", choices=FORMATS, default="table", help="output format")
+    option("--timeline", action="store_true", help="csv and parquet have a row for each window, from start to end (s)")
     option(
         "--output",
         metavar="F",
@@ -208,32 +223,60 @@ def build_parser(prog: str = PROG) -> CommandParser:
     return parser
 
 
-def find_recordings(names: Iterable[str], suffixes: Sequence[str], apart_from: Path | None = None) -> Iterator[Row]:
+def find_recordings(
+    names: Iterable[str], left_out: list[str], apart_from: Path | None = None, shards: bool = False
+) -> Iterator[Row]:
     """The recordings that command-line arguments name, those of a folder sorted, as rows with ``file``.
 
-    A folder without any gives a row with an error.
+    A folder without any gives a row with an error; standard input has its ``audio``, too.
 
     Args:
-        names: files and folders.
-        suffixes: of what counts as a recording in a folder.
+        names: files, folders, patterns that the shell has not expanded, or "-" for standard input.
+        left_out: gets the files that are in a folder, or match a pattern, and are no recordings.
         apart_from: a file, or a folder, whose files are no recordings: earlier output.
+        shards: parquet files in a folder count as recordings.
     """
     for name in names:
-        if not os.path.isdir(name):
+        if name == STANDARD_INPUT:
+            yield _standard_input()
+            continue
+        matches = [] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))
+        if not matches and not os.path.isdir(name):
             yield {"file": name}
             continue
         empty = True
-        for folder, folders, files in os.walk(name):
-            folders.sort()
-            for file in sorted(files):
-                path = os.path.join(folder, file)
-                earlier = apart_from is not None and Path(os.path.abspath(path)).is_relative_to(apart_from)
-                # A leading dot: what macOS leaves beside each file on foreign disks ("._clip.wav") is no sound.
-                if file.lower().endswith(tuple(suffixes)) and not file.startswith(".") and not earlier:
-                    empty = False
-                    yield {"file": path}
+        for path in dict.fromkeys(_files_in(matches or [name])):
+            if apart_from is not None and Path(os.path.abspath(path)).is_relative_to(apart_from):
+                continue
+            if may_be_recording(path) or (shards and path.lower().endswith(SHARD_SUFFIX)):
+                empty = False
+                yield {"file": path}
+            else:
+                left_out.append(path)
         if empty:
-            yield {"file": name, "error": f"{name}: the folder holds no recordings ({', '.join(suffixes)})"}
+            yield {"file": name, "error": f"{name}: holds no recordings"}
+
+
+def _files_in(paths: Iterable[str]) -> Iterator[str]:
+    """Files, and those below folders that are not hidden."""
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path
+        for folder, folders, files in os.walk(path):
+            folders[:] = sorted(one for one in folders if not is_hidden(PurePath(one)))
+            yield from (os.path.join(folder, one) for one in sorted(files) if not is_hidden(PurePath(one)))
+
+
+def _standard_input() -> Row:
+    if sys.stdin is None or sys.stdin.isatty():
+        return {"file": STANDARD_INPUT, "error": f"{STANDARD_INPUT}: pipe a recording into the command"}
+    return {"file": STANDARD_INPUT, "audio": {"path": STANDARD_INPUT, "bytes": sys.stdin.buffer.read()}}
+
+
+def report_left_out(names: Sequence[str]) -> None:
+    """Name on standard error what `find_recordings` left out."""
+    if names:
+        print(one_line(f"left out, no recordings: {some(names)}"), file=sys.stderr)
 
 
 def speakers_of(inputs: Iterable[Row], pattern: str | None) -> dict[str, list[str]]:

@@ -22,6 +22,8 @@ FORMATS = ("table", "jsonl", "csv", "parquet")
 ROW_GROUP_ROWS = 256
 SHARD_ROWS = 10_000
 MAX_NAME = 60  # characters of the table's first column
+# With these a spreadsheet takes a text for a formula, and runs what somebody wrote into the name of a file.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 Row = dict[str, Any]
 """What `Prediction.to_dict` holds, or ``file`` and ``error``; before prediction ``file``, and where its audio is."""
@@ -90,7 +92,9 @@ def resumed_rows(
 
 
 def file_key(item: Row) -> list[str | int]:
-    """The name, size and time of change of the file that a recording lies in."""
+    """The name of a recording, and the size and time of change of the file that it lies in, or its digest."""
+    if "audio" in item:  # of standard input
+        return [item["file"], hashlib.sha256(item["audio"]["bytes"]).hexdigest()]
     try:
         status = os.stat(item.get("shard") or item["file"])
     except (OSError, ValueError):
@@ -105,7 +109,12 @@ def model_key(folder: Path) -> list[list[str | int]]:
 
 
 def write_rows(
-    rows: Iterable[Row], format: str, output: Path | None, labels: Sequence[str], names: Sequence[str]
+    rows: Iterable[Row],
+    format: str,
+    output: Path | None,
+    labels: Sequence[str],
+    names: Sequence[str],
+    timeline: bool = False,
 ) -> int:
     """Write rows one by one; a file takes its place when all are written.
 
@@ -115,31 +124,33 @@ def write_rows(
             `SHARD_ROWS` rows take the place of those that an earlier call has left.
         labels: the model's labels; csv and parquet have a column for each.
         names: of the recordings to come, for the width of the table's first column.
+        timeline: csv and parquet have a row for each window of a recording.
 
     Returns:
-        How many rows have an error.
+        How many recordings have an error.
     """
     failed = 0
+    columns = _columns(labels, timeline)
 
     def counted() -> Iterator[Row]:
         nonlocal failed
         for row in rows:
             failed += "error" in row
-            yield row
+            yield from _windows(row) if timeline and format in ("csv", "parquet") else [row]
 
     if output is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-        _write_text(sys.stdout, counted(), format, labels, names)
+        _write_text(sys.stdout, counted(), format, columns, names)
     elif output.is_dir():
-        _write_shards(output, counted(), labels)
+        _write_shards(output, counted(), columns)
     else:
         with _place(output) as path:
             if format == "parquet":
-                _write_parquet(path, counted(), labels)
+                _write_parquet(path, counted(), columns)
             else:
                 with open(path, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="") as file:
-                    _write_text(file, counted(), format, labels, names)
+                    _write_text(file, counted(), format, columns, names)
     return failed
 
 
@@ -150,11 +161,11 @@ def _place(output: Path) -> contextlib.AbstractContextManager[Path]:
     return replacing(output, shared=True)
 
 
-def _write_text(file: IO[str], rows: Iterable[Row], format: str, labels: Sequence[str], names: Sequence[str]) -> None:
+def _write_text(file: IO[str], rows: Iterable[Row], format: str, columns: Sequence[str], names: Sequence[str]) -> None:
     if format == "table":
         _write_table(file, rows, names)
     elif format == "csv":
-        _write_csv(file, rows, labels)
+        _write_csv(file, rows, columns)
     else:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False), file=file)
@@ -165,38 +176,44 @@ def _write_table(file: IO[str], rows: Iterable[Row], names: Sequence[str]) -> No
     width = min(max(map(len, names), default=4), MAX_NAME)
     print(f"{'file':<{width}}  {'label':<10} {'score':>5} {'duration':>8}  warnings", file=file)
     for row in rows:
-        name = _one_line(row["file"])
+        name = one_line(row["file"])
         if len(name) > width:
             name = "…" + name[-(width - 1) :]
         if "error" in row:
-            rest = f"{'-':<10} {'-':>5} {'-':>8}  {_one_line(row['error'])}"
+            rest = f"{'-':<10} {'-':>5} {'-':>8}  {one_line(row['error'])}"
         else:
             score = f"{100 * row['scores'][row['label']]:.0f} %"
             rest = f"{row['label']:<10} {score:>5} {row['duration']:>6.1f} s  {'; '.join(row['warnings'])}"
         print(f"{name:<{width}}  {rest}".rstrip(), file=file)
 
 
-def _write_csv(file: IO[str], rows: Iterable[Row], labels: Sequence[str]) -> None:
-    writer = csv.DictWriter(file, _columns(labels))
+def _write_csv(file: IO[str], rows: Iterable[Row], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(file, columns)
     writer.writeheader()
     for row in rows:
         flat = _flat(row)
-        writer.writerow(flat | {"warnings": "; ".join(flat["warnings"])})
+        flat |= {"warnings": "; ".join(flat["warnings"])}
+        writer.writerow({column: no_formula(cell) for column, cell in flat.items()})
 
 
-def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
+def no_formula(cell: Any) -> Any:
+    """A cell of a CSV file; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+
+
+def _write_parquet(path: Path, rows: Iterator[Row], columns: Sequence[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     text = pyarrow.string()
     types = {"file": text, "label": text, "warnings": pyarrow.list_(text), "error": text, "confident": pyarrow.bool_()}
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in _columns(labels)])
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in columns])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while group := [_flat(row) for row in itertools.islice(rows, ROW_GROUP_ROWS)]:
             writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
 
 
-def _write_shards(folder: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
+def _write_shards(folder: Path, rows: Iterator[Row], columns: Sequence[str]) -> None:
     """Parquet files ``part-00000.parquet`` and so on; at least one, so that the columns are there."""
     written = set()
     for number in itertools.count():
@@ -205,25 +222,34 @@ def _write_shards(folder: Path, rows: Iterator[Row], labels: Sequence[str]) -> N
             break
         path = folder / f"part-{number:05}.parquet"
         with _place(path) as part:
-            _write_parquet(part, iter(shard), labels)
+            _write_parquet(part, iter(shard), columns)
         written.add(path)
     for path in set(folder.glob("part-[0-9][0-9][0-9][0-9][0-9].parquet")) - written:
         path.unlink()  # of an earlier call with more rows
 
 
-def _columns(labels: Sequence[str]) -> list[str]:
+def _columns(labels: Sequence[str], timeline: bool) -> list[str]:
     """The columns of csv and parquet; probabilities are named as in a run's predictions."""
-    return ["file", "label", "confident", *(f"p_{label}" for label in labels), "duration", "warnings", "error"]
+    first = ("file", "start", "end", "label", "distance") if timeline else ("file", "label", "confident", "distance")
+    return [*first, *(f"p_{label}" for label in labels), "duration", "warnings", "error"]
+
+
+def _windows(row: Row) -> list[Row]:
+    """A row for each window of a recording, with what is known of the recording as a whole; an error stays one row."""
+    if "error" in row:
+        return [row]
+    whole = {key: row[key] for key in ("file", "distance", "duration", "warnings")}
+    return [whole | window for window in row["timeline"]]
 
 
 def _flat(row: Row) -> Row:
     """A row of csv or parquet: one column per probability, no timeline, text that is valid UTF-8."""
-    kept = {key: row[key] for key in ("label", "confident", "duration") if key in row}
+    kept = {key: row[key] for key in ("start", "end", "label", "confident", "distance", "duration") if key in row}
     texts = {key: row[key].encode("utf-8", "backslashreplace").decode() for key in ("file", "error") if key in row}
     scores = {f"p_{label}": score for label, score in row.get("scores", {}).items()}
     return kept | texts | scores | {"warnings": row.get("warnings", [])}
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text whose line breaks and other control characters are escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

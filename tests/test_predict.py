@@ -1,8 +1,11 @@
 """`ser_hf.predict`: its formats, exit codes and limits, and how it resumes."""
 
+import csv
+import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 
 from ser_hf import predict
 from ser_hf.audio import SAMPLE_RATE
+from ser_hf.errors import SerHfError
 from ser_hf.labels import LABELS
 from ser_hf.rows import model_key, partial_file, resumed_rows
 from tests.synthetic import make_clip
@@ -78,6 +82,102 @@ def test_table_has_a_line_per_file(folder, model, capsys):
     assert any(label in good for label in LABELS)
 
 
+def test_folder_is_searched_by_content(folder, model, tmp_path, capsys):
+    """Recordings are found whatever they are called; the others are named, and change no exit status."""
+    for name in ("a", "b.XYZ", "in/c.dat", ".trash/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "b.wav", tmp_path / name)
+    for name in ("notes.txt", "in/cover.jpg", "in/.DS_Store"):
+        (tmp_path / name).write_bytes(b"\xff\xd8 no sound")
+    os.mkfifo(tmp_path / "pipe")
+    for names in ([tmp_path], [tmp_path / "**"], [tmp_path / "*"]):
+        assert run(*names, "--model", model, "--format", "jsonl") == 0
+        captured = capsys.readouterr()
+        rows = [json.loads(line)["file"] for line in captured.out.splitlines()]
+        assert sorted(rows) == [str(tmp_path / name) for name in ("a", "b.XYZ", "in/c.dat")]
+        for name in ("notes.txt", "cover.jpg", "pipe"):
+            assert name in captured.err
+        assert "DS_Store" not in captured.err
+
+
+def test_patterns_are_expanded(folder, model, capsys):
+    shutil.copy(folder / "b.wav", folder / "[b].wav")
+    for pattern, names in {"*.wav": ["[b].wav", "a, bad.wav", "b.wav"], "**/*.FLAC": ["inner/a.FLAC"]}.items():
+        run(folder / pattern, "--model", model, "--format", "jsonl")
+        assert [row["file"] for row in printed(capsys)] == [str(folder / name) for name in names]
+    run(folder / "[b].wav", folder / "*.mp9", "--model", model, "--format", "jsonl")
+    (folder / "[b].wav").unlink()
+    found, absent = printed(capsys)
+    assert found["label"] in LABELS  # a file of that name comes before the pattern
+    assert "*.mp9" in absent["error"]
+
+
+def test_url_is_refused_with_the_remedy(model, capsys):
+    urls = ["https://example.org/a*.wav?x=[1]", "s3://bucket/a.wav", "file:///a.wav"]
+    assert run(*urls, "--model", model, "--format", "jsonl") == 1
+    for url, row in zip(urls, printed(capsys), strict=True):
+        assert url in row["error"]
+        assert "download" in row["error"]
+
+
+def test_standard_input_is_a_recording(folder, model, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "predictions.csv"
+    for content, status in (((folder / "b.wav").read_bytes(), 0), (b"no sound", 1), (b"", 1)):
+        for more in ([], ["--output", output]):
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+            assert run("-", "--model", model, "--format", "jsonl", *more) == status
+        (row,) = printed(capsys)
+        assert row["file"] == "-"
+        assert ("error" in row) == (status == 1)
+        assert [row] == [json.loads(line) for line in output.read_text().splitlines()]
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run("-", "--model", model) == 1
+
+
+def test_timeline_has_a_row_per_window(folder, model, tmp_path, capsys):
+    long = tmp_path / "long.wav"
+    soundfile.write(long, make_clip("happy", seconds=12.0), SAMPLE_RATE)
+    inputs = [folder / "a, bad.wav", long, folder / "b.wav", "--model", model]
+    assert run(*inputs, "--format", "jsonl", "--timeline") == 1
+    bad, *rows = printed(capsys)
+    for format, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        output = tmp_path / f"windows.{format}"
+        assert run(*inputs, "--format", format, "--timeline", "--output", output) == 1
+        table = read(output)
+        assert table["error"][0] == bad["error"]
+        windows = [row | window for row in rows for window in row["timeline"]]
+        assert len(windows) == len(table) - 1 > 2
+        for index, window in enumerate(windows, start=1):
+            found = table.loc[index]
+            for key in ("file", "start", "end", "label", "duration"):
+                assert found[key] == window[key]
+            assert [found[f"p_{label}"] for label in LABELS] == list(window["scores"].values())
+
+
+def test_csv_holds_no_formula(folder, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ['=HYPERLINK("x").wav', "+a.wav", "@b.wav", "＝c.wav", "d=.wav"]
+    for name in names:
+        shutil.copy(folder / "b.wav", name)
+    (tmp_path / "-e.wav").write_text("no sound")
+    assert run("--model", model, "--format", "csv", "--", *names, "-e.wav") == 1
+    *rows, bad = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert [row["file"] for row in rows] == [*(f"'{name}" for name in names[:4]), names[4]]
+    assert (bad["file"], bad["error"][:2]) == ("'-e.wav", "'-")
+
+
+def test_device_goes_to_the_classifier(folder, monkeypatch):
+    given = {}
+
+    def from_pretrained(model, **options):
+        given.update(options)
+        raise SerHfError("no such device")
+
+    monkeypatch.setattr("ser_hf.classifier.EmotionClassifier.from_pretrained", from_pretrained)
+    assert run(folder, "--device", "cuda:1") == 2
+    assert given["device"] == "cuda:1"
+
+
 @pytest.mark.parametrize("format", ["csv", "parquet"])
 def test_csv_and_parquet_hold_the_rows_of_jsonl(folder, model, tmp_path, capsys, format, monkeypatch):
     monkeypatch.setattr("ser_hf.rows.ROW_GROUP_ROWS", 2)
@@ -88,7 +188,7 @@ def test_csv_and_parquet_hold_the_rows_of_jsonl(folder, model, tmp_path, capsys,
     expected = printed(capsys)
     table = pd.read_csv(output) if format == "csv" else pd.read_parquet(output)
     assert list(table.columns) == [
-        "file", "label", "confident", *(f"p_{label}" for label in LABELS), "duration", "warnings", "error"
+        "file", "label", "confident", "distance", *(f"p_{label}" for label in LABELS), "duration", "warnings", "error"
     ]  # fmt: skip
     assert list(table["file"]) == [row["file"] for row in expected]
     assert table["error"].notna().tolist() == [True, False, False]
@@ -194,6 +294,10 @@ def test_max_minutes_refuses_longer_recordings(folder, model, capsys):
         (["--engine", "ray", "--format", "csv", "--output", "."], "is a folder"),
         (["--format", "parquet", "--output", "new/"], "--engine ray"),
         (["--engine", "ray", "--format", "parquet", "--output", "README.md/"], "README.md"),
+        (["--engine", "ray", "--device", "cuda"], "--device"),
+        (["-", "--engine", "ray"], "standard input"),
+        (["-", "--group_by", "folder"], "standard input"),
+        (["--timeline"], "--format csv"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, words, capsys, monkeypatch):

@@ -37,6 +37,7 @@ WITH_LENGTH = ("matroska", "mov")
 SHORTER_SECONDS = 0.25  # than the length that is written down: codecs add and drop some
 TRIED_TRACKS = 8  # of a file with several, for one that is not silent
 QUIET = 0.003  # the loudest sample of a track without sound
+URL = re.compile(r"[a-zA-Z][\w+.-]+:/")  # two letters or more: one is a drive of Windows
 
 Opened = tuple[Iterator[np.ndarray], int, list[str]]  # blocks (samples, channels), their rate, growing warnings
 
@@ -49,9 +50,11 @@ def check_path(path: str | Path) -> None:
         status = Path(path).stat()
         if stat.S_ISREG(status.st_mode):
             Path(path).open("rb").close()
-    except FileNotFoundError:
-        raise UnreadableAudioError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
+        if URL.match(str(path)):
+            raise UnreadableAudioError(f"{path}: a URL; download it, and give the path of the file") from None
+        if isinstance(error, FileNotFoundError):
+            raise UnreadableAudioError(f"{path}: there is no such file") from None
         raise UnreadableAudioError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableAudioError(f"{path}: a folder, not a recording")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import soundfile
 
 from ser_hf.errors import SerHfError
+from ser_hf.utils.recordings import is_hidden
 
 SUFFIXES = (".wav", ".flac")
 WITH_MP3 = (*SUFFIXES, ".mp3")  # for a corpus whose official files are mp3
@@ -21,9 +22,7 @@ class CorpusError(SerHfError):
 
 def is_recording(path: Path | PurePosixPath, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     """Whether a relative path is that of a recording; hidden files and macOS's additions to archives are not."""
-    return path.suffix.lower() in suffixes and not any(
-        part == "__MACOSX" or (part.startswith(".") and part != "..") for part in path.parts
-    )
+    return path.suffix.lower() in suffixes and not is_hidden(path)
 
 
 def recordings(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:

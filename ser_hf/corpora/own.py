@@ -22,8 +22,8 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 from ser_hf.audio import AudioError, SilenceError, TooShortError, check_speech, read_audio
 from ser_hf.corpora.corpus import COLUMNS
 from ser_hf.corpora.files import CorpusError
-from ser_hf.corpora.sources import BASE, SPLIT, SPLITS, read_rows, some
-from ser_hf.utils.names import nearest, unknown_name
+from ser_hf.corpora.sources import BASE, LEFT_OUT, SPLIT, SPLITS, read_rows
+from ser_hf.utils.names import nearest, some, unknown_name
 
 # Column of the clip table -> the option that names it, and its usual names in lower case, the likeliest first.
 NAMED_BY = {
@@ -118,6 +118,7 @@ def load_clips(
             two usable clips.
     """
     rows, name = read_rows(source, split)
+    findings = Findings(name, dict.fromkeys(rows.attrs.get(LEFT_OUT, ()), "no recordings"))
     rows = _with_named_columns(rows, name, (audio_column, label_column, speaker_column))
     rows = _with_located_audio(rows, name)
     rows["emotion"] = _mapped(_texts(rows, "emotion", name), label_map or {}, name)
@@ -132,7 +133,6 @@ def load_clips(
         if label not in present:
             raise CorpusError(f"{name}: --labels: {unknown_name('label', label, present)}")
     chosen = list(dict.fromkeys(labels or present))
-    findings = Findings(name)
     rows = _usable(rows[rows["emotion"].isin(chosen)], findings)
     rows, chosen = _frequent_enough(rows, chosen, findings)
     if len(chosen) < 2:

@@ -15,8 +15,9 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ser_hf.corpora.files import CorpusError
-from ser_hf.utils.files import AUDIO_SUFFIXES, cache_folder, replacing_folder
-from ser_hf.utils.names import unknown_name
+from ser_hf.utils.files import cache_folder, replacing_folder
+from ser_hf.utils.names import some, unknown_name
+from ser_hf.utils.recordings import is_hidden, may_be_recording
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 SPLIT = "split"
@@ -26,10 +27,9 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
-HIDDEN = (".", "__MACOSX")
 LARGEST_ZIP = 20 * 2**30  # bytes, unpacked
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-NAMED = 3  # files or rows that a message names
+LEFT_OUT = "left_out"  # an attribute of the rows: the files of a folder that are no recordings
 
 
 def read_rows(source: str | Path, split: str | None = None) -> tuple[pd.DataFrame, str]:
@@ -51,12 +51,6 @@ def read_rows(source: str | Path, split: str | None = None) -> tuple[pd.DataFram
     return rows.reset_index(drop=True), re.sub(r"\W+", "-", name).strip("-").lower()
 
 
-def some(names: list[str]) -> str:
-    """The first few of some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
 def _from_path(path: Path, split: str | None) -> pd.DataFrame:
     if path.suffix.lower() == ".zip":
         return _from_path(_unzipped(path), split)
@@ -64,7 +58,7 @@ def _from_path(path: Path, split: str | None) -> pd.DataFrame:
         return _from_table(path)
     if any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json")):
         return _from_dataset(load_from_disk(str(path)), split)
-    inside = [one for one in path.iterdir() if not one.name.startswith(HIDDEN)]
+    inside = [one for one in path.iterdir() if not is_hidden(Path(one.name))]
     tables = [one for one in inside if one.suffix.lower() in TABLES]
     metadata = sorted(one for one in path.rglob("metadata.*") if one.suffix.lower() in TABLES)
     if metadata or len(tables) == 1:
@@ -78,8 +72,9 @@ def _from_path(path: Path, split: str | None) -> pd.DataFrame:
 
 def _from_folders(folder: Path) -> pd.DataFrame:
     """A folder per label, the innermost; the outermost may be splits."""
-    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    paths = [path for path in paths if not any(part.startswith(HIDDEN) for part in path.parts)]
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    files = [path for path in files if not is_hidden(path)]
+    paths = [path for path in files if may_be_recording(folder / path)]
     if not paths:
         raise CorpusError(
             f"{folder}: holds no recording and no table; give a folder with a subfolder of recordings per label, or "
@@ -94,6 +89,7 @@ def _from_folders(folder: Path) -> pd.DataFrame:
     rows = pd.DataFrame({"file": [str(path) for path in paths], "label": [path.parent.name for path in paths]})
     if all(path.parts[0].lower() in SPLITS and len(path.parts) > 2 for path in paths):
         rows[SPLIT] = [path.parts[0] for path in paths]
+    rows.attrs[LEFT_OUT] = [str(path) for path in sorted(set(files) - set(paths))]
     return rows.assign(**{BASE: str(folder)})
 
 

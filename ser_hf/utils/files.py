@@ -11,11 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Of files that are taken to be recordings where a folder is given.
-AUDIO_SUFFIXES = (
-    *(".3gp", ".aac", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka"),
-    *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
-)
 PART = ".part"  # behind the name of a file that is being written
 
 

@@ -1,9 +1,11 @@
-"""What to say where a name is not known: the nearest one that is, and all that there are."""
+"""Names in messages: the nearest to one that is not known, and the first few of many."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+NAMED = 3  # names that `some` gives
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -29,3 +31,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     near = nearest(str(name), names)
     middle = "there are" if near is None else f"did you mean {near!r}? There are"
     return f"there is no {kind} {name!r}; {middle}: {', '.join(names)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of some names, and how many more there are.
+
+    >>> some(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

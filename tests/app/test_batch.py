@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.analysis import Analyser
-from app.batch import COLUMNS, FORMULA_STARTS, batch_html, find_recordings, run_batch, write_csv
+from app.batch import COLUMNS, batch_html, find_recordings, run_batch, write_csv
 from app.limits import Limits
 from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError
+from ser_hf.rows import FORMULA_STARTS
 from tests.app.pages import Tree
 from tests.synthetic import make_clip
 
@@ -110,11 +111,30 @@ def test_run_batch_shows_no_path_of_the_server(analyser, recordings, tmp_path):
 
 
 def test_find_recordings_chooses_entries_by_name(tmp_path):
-    names = ["z.wav", "in/a.MP3", "in\\b.flac", ".hidden/c.ogg"]
-    others = ["notes.txt", ".d.wav", "in/._a.mp3", "in\\._b.flac", "__MACOSX/e.wav", "in/__MACOSX/f.wav", "more.zip"]
-    others += ["folder.wav/", "wav"]
-    archive = pack(tmp_path / "set.zip", dict.fromkeys([*others[:4], *names, *others[4:]], b""))
-    assert [recording.name for recording in find_recordings([archive])] == [f"set.zip/{n}" for n in names]
+    names = ["z.wav", "in/a.MP3", "in\\b.flac", "../c.mov"]
+    hidden = [".d.wav", "in/._a.mp3", "in\\._b.flac", "__MACOSX/e.wav", "in/__MACOSX/f.wav", ".trash/g.wav"]
+    others = ["notes.txt", "more.zip", "wav"]
+    archive = pack(tmp_path / "set.zip", dict.fromkeys([*hidden, *names, "folder.wav/", *others], b""))
+    left_out = []
+    found = find_recordings([archive], left_out=left_out)
+    assert [recording.name for recording in found] == [f"set.zip/{name}" for name in names]
+    assert left_out == [f"set.zip/{name}" for name in others]
+
+
+def test_find_recordings_chooses_entries_by_content(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.batch.PROBED", 1)
+    inside = {"a": VOICES["sad"], "b.dat": VOICES["sad"], "c.txt": b"RIFF", "d": VOICES["sad"], "e.wav": b""}
+    archive = pack(tmp_path / "set.zip", inside)
+    left_out = []
+    found = find_recordings([archive], Limits(batch_files=3), left_out)
+    assert [recording.name for recording in found] == ["set.zip/a", "set.zip/b.dat", "set.zip/e.wav"]
+    assert left_out == ["set.zip/c.txt", "set.zip/d"]  # the fourth that would have to be opened is not
+
+
+def test_batch_names_what_is_no_recording(analyser, tmp_path):
+    batch = run_batch(analyser, [pack(tmp_path / "set.zip", {"a": VOICES["sad"], "<b>.txt": b"words"})])
+    assert (batch["answered"], batch["failed"], batch["left_out"]) == (1, 0, "set.zip/<b>.txt")
+    assert "set.zip/<b>.txt" in Tree(batch_html(batch)).texts("p")[0]
 
 
 def test_run_batch_knows_archives_by_their_content(analyser, tmp_path):

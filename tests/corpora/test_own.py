@@ -161,6 +161,18 @@ def test_load_clips_leaves_out_what_cannot_be_used(folder):
     assert "glad/silent.wav" in str(findings)
 
 
+def test_load_clips_chooses_files_by_content(folder):
+    """Recordings whose suffix says nothing are clips; what is no recording is named, unless it is hidden."""
+    (folder / "glad/anna-1.wav").rename(folder / "glad/anna-1")
+    for name in ("notes.txt", "glad/ben-1.lab", "glad/.DS_Store", "__MACOSX/a.wav"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("words")
+    table, findings = load_clips(folder)
+    assert len(table) == 20
+    assert "glad/anna-1" in table["clip"][:]
+    assert set(findings.left_out) == {"notes.txt", "glad/ben-1.lab"}
+
+
 def test_load_clips_finds_problems(folder):
     for seed in range(100, 200):
         tone(folder / "bored" / f"dan-{seed}.wav", seed, seconds=0.3)
