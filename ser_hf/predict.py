@@ -9,8 +9,8 @@ Examples:
     ffmpeg -i film.mkv -f wav - | python -m ser_hf.predict - --format csv --timeline
     python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output predictions/
 
-A row has the label, the probability of each label, the length in seconds and warnings. Of a folder, every file is
-taken that begins as recordings do, whatever its suffix; other files are named at the end. With --output, rows are kept
+A row has the label, the probability of each label, the length in seconds and warnings. In a folder, a file is a
+recording by its suffix or by how it begins; other files are named at the end. With --output, rows are kept
 as they come: after an interruption, the same command resumes. With --engine ray, one process per core predicts, on one
 machine or on a cluster that ray start --head began and this machine joined; inputs may then be *.parquet, too, with a
 column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names of files), and
@@ -172,7 +172,11 @@ def build_parser(prog: str = PROG) -> CommandParser:
         choices=("torch", "onnx"),
         help="what runs a network; onnx is its model.onnx by onnxruntime (default: torch where it is installed)",
     )
-    option("--device", metavar="D", help="where torch runs a network: cpu, cuda, cuda:1, mps or auto (default: cpu)")
+    option(
+        "--device",
+        metavar="D",
+        help="where torch runs a network: cpu, cuda, cuda:1, mps, a number or auto (default: cpu)",
+    )
     option(
         "--max_minutes",
         type=float,
