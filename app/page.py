@@ -21,6 +21,7 @@ from app.examples import examples
 from app.guard import log_failure
 from app.limits import Limits
 from app.plots import recording_figure
+from ser_hf.utils.recordings import AUDIO_SUFFIXES
 
 NOT_USABLE = (
     "This request needs a recording that was uploaded to this page and is not deleted yet. "
@@ -30,7 +31,7 @@ BROKEN = "Something went wrong on the page, and its operator can see what. Try i
 CLOSING = "The page is being closed. Try again in some minutes."
 
 CSV = "emotions.csv"
-FORMATS = ["audio", ".mp4", ".webm", ".zip"]  # Gradio knows whole kinds and suffixes, and no media types
+FORMATS = ["audio", *AUDIO_SUFFIXES, ".zip"]  # Gradio knows whole kinds and suffixes, and no media types
 AUDIO = {"type": "filepath", "editable": False, "buttons": []}
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 # Gradio looks for ffmpeg, and then asks ffprobe of the examples: where the first came alone, no page would be built.

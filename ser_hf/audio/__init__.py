@@ -13,7 +13,7 @@ from ser_hf.audio.errors import (
     TooShortError,
     UnreadableAudioError,
 )
-from ser_hf.audio.reading import READING_VERSION, SAMPLE_RATE, Recording, load_audio, read_audio
+from ser_hf.audio.reading import READING_VERSION, SAMPLE_RATE, Recording, channel_count, load_audio, read_audio
 from ser_hf.audio.speech import (
     MIN_SECONDS,
     SILENCE_PEAK,

@@ -13,7 +13,7 @@ import soxr
 
 from ser_hf.audio.channels import CHANNELS, combine, high_pass
 from ser_hf.audio.decoding import Opened, check_path, open_file, too_long
-from ser_hf.audio.errors import EmptyAudioError, InvalidSamplesError, UnreadableAudioError
+from ser_hf.audio.errors import AudioError, EmptyAudioError, InvalidSamplesError, UnreadableAudioError
 
 SAMPLE_RATE = 16_000
 READING_VERSION = 2  # raise it whenever samples change: what was cached with another is not used
@@ -54,7 +54,7 @@ def read_audio(
 
     Args:
         source: a path; the bytes of a file, or an open binary file; a dict with "path" and/or "bytes"
-            (`datasets.Audio(decode=False)`); a dict with "array" or "raw", and "sampling_rate"; a tuple of rate and
+            (`datasets.Audio(decode=False)`), or "channels", too; a dict with "array" or "raw", and "sampling_rate"; a tuple of rate and
             array, in any order; a decoder of torchcodec; or an array at `sample_rate`. Arrays, also of torch, are (n,),
             (n, channels) or (channels, n), the shorter side being the channels; integers are scaled by the full scale
             of their dtype. soundfile opens wav, flac, ogg, opus and mp3; PyAV opens m4a, webm and the like.
@@ -66,6 +66,8 @@ def read_audio(
         UnreadableAudioError, EmptyAudioError, InvalidSamplesError, TooLongError: each names the file.
         TypeError: `source` is none of the above.
     """
+    if isinstance(source, dict):
+        channels = source.get("channels", channels)
     if channels not in CHANNELS:
         raise ValueError(f"channels: {', '.join(CHANNELS)}, not {channels!r}")
     name, (blocks, rate, warnings) = _open(source, sample_rate or SAMPLE_RATE, max_seconds)
@@ -117,6 +119,15 @@ def read_audio(
     if rate < sample_rate:
         warnings.append(f"recorded at {rate} Hz: it holds nothing above {rate // 2} Hz, so the prediction may be worse")
     return Recording(np.clip(samples, -1, 1, out=samples), sample_rate, name, tuple(warnings), n_channels)
+
+
+def channel_count(source: Any) -> int:
+    """How many channels a recording has, one where it cannot be read; ``source`` as in `read_audio`."""
+    try:
+        _, (blocks, _, _) = _open(source, SAMPLE_RATE, None)
+        return next(iter(blocks)).shape[1]
+    except (AudioError, StopIteration):
+        return 1
 
 
 def load_audio(
