@@ -54,10 +54,11 @@ def read_audio(
 
     Args:
         source: a path; the bytes of a file, or an open binary file; a dict with "path" and/or "bytes"
-            (`datasets.Audio(decode=False)`), or "channels", too; a dict with "array" or "raw", and "sampling_rate"; a tuple of rate and
-            array, in any order; a decoder of torchcodec; or an array at `sample_rate`. Arrays, also of torch, are (n,),
-            (n, channels) or (channels, n), the shorter side being the channels; integers are scaled by the full scale
-            of their dtype. soundfile opens wav, flac, ogg, opus and mp3; PyAV opens m4a, webm and the like.
+            (`datasets.Audio(decode=False)`), and "channels", if wanted; a dict with "array" or "raw", and
+            "sampling_rate"; a tuple of rate and array, in any order; a decoder of torchcodec; or an array at
+            `sample_rate`. Arrays, also of torch, are (n,), (n, channels) or (channels, n), the shorter side being the
+            channels; integers are scaled by the full scale of their dtype. soundfile opens wav, flac, ogg, opus and
+            mp3; PyAV opens m4a, webm and the like.
         sample_rate: of the result, in Hz; None keeps the recording's own (for an array without one: 16 kHz).
         max_seconds: refuse what is longer; the header is read before anything is decoded.
         channels: "mix" for all of them (see `ser_hf.audio.channels.combine`), or "left" or "right" of two.
