@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from ser_hf.hub import BUNDLED_MODELS, HubError, model_folder, trained_on
 from ser_hf.labels import in_order
 from ser_hf.models import ModelError
 from ser_hf.utils.names import unknown_name
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT_MODEL = BUNDLED_MODELS / "ser-whisper"
 DEFAULT_BASELINE = BUNDLED_MODELS / "ser-svm"
@@ -175,7 +178,7 @@ class EmotionClassifier:
     def from_pretrained(
         cls,
         model: str | Path,
-        device: str | None = None,
+        device: int | str | torch.device | None = None,
         runtime: str | None = None,
         precision: str = "float32",
     ) -> EmotionClassifier:
@@ -186,7 +189,8 @@ class EmotionClassifier:
 
         Args:
             model: folder or Hub id; a revision is a branch, a tag or, to pin the model, a commit.
-            device: where a neural model runs, such as "cuda" (default: "cpu"); a classical model has none.
+            device: where a neural model runs: "cpu" (default), "cuda", "cuda:1", "mps", the number of a GPU, or "auto"
+                for a GPU where there is one; classical models and onnxruntime take "cpu" and "auto" alone.
             runtime: what runs a neural model: "torch", or "onnx" for ``model.onnx`` by onnxruntime on the CPU (default:
                 torch where it is installed).
             precision: of a neural model that torch runs: "float32" gives what the stock pipeline gives; "bfloat16" in
@@ -194,7 +198,7 @@ class EmotionClassifier:
                 that (`python -m experiments.speed --only exactness`); "auto" takes it there.
 
         Raises:
-            ModelError: there is no such folder or Hub id, or what is there cannot be used.
+            ModelError: there is no such folder, Hub id or device, or what is there cannot be used.
         """
         if runtime is not None and runtime not in RUNTIMES:
             raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
@@ -215,6 +219,7 @@ class EmotionClassifier:
         if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
+            _check_cpu(device, name)
             return cls(load_classical(folder), name, CLASSICAL_WINDOW_SECONDS, **facts)
         missing = [package for package in NEEDED_BY[runtime] if find_spec(package) is None]
         if missing:
@@ -226,6 +231,7 @@ class EmotionClassifier:
         if runtime == "onnx":
             from ser_hf.models.onnx_model import load_onnx
 
+            _check_cpu(device, f"{name} in onnxruntime")
             neural: Any = load_onnx(folder)
         else:
             from ser_hf.models.neural import load_neural  # torch: only where it is needed
@@ -418,6 +424,11 @@ class EmotionClassifier:
         confident = scores[label] >= self.answer_threshold and not distance > HARDLY_A_VOICE
         known = None if math.isnan(distance) else distance
         return Prediction(recording.name, label, scores, recording.duration, warnings, timeline, confident, known)
+
+
+def _check_cpu(device: object, what: str) -> None:
+    if str(device) not in ("None", "cpu", "auto", "-1"):
+        raise ModelError(f"{what} runs on the CPU alone, and not on device {str(device)!r}; take 'cpu' or 'auto'")
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

@@ -38,15 +38,15 @@ def save_tiny_whisper(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def save_tiny_svm(folder: Path, groups: Sequence[str] = TINY_GROUPS) -> Path:
-    """An untuned SVM on some groups of features of sixteen synthetic clips."""
+def save_tiny_svm(folder: Path, groups: Sequence[str] = TINY_GROUPS, family: str = "svm") -> Path:
+    """An untuned SVM, or model of another family, on some groups of features of sixteen synthetic clips."""
     names = feature_names(groups)
     clips = [(label, make_clip(label, actor, seconds=1.5)) for label in LABELS for actor in (1, 2)]
     features = pd.DataFrame(np.array([extract(clip, groups) for _, clip in clips]), columns=names)
-    pipeline = build_pipeline("svm").fit(features, [LABEL2ID[label] for label, _ in clips])
+    pipeline = build_pipeline(family).fit(features, [LABEL2ID[label] for label, _ in clips])
     config = {
         "model_type": MODEL_TYPE,
-        "family": "svm",
+        "family": family,
         "id2label": {str(index): label for index, label in ID2LABEL.items()},
         "feature_groups": list(groups),
         "features_version": FEATURES_VERSION,

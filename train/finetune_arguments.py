@@ -5,14 +5,20 @@ The texts of fields without one are in `ser_hf.hub.card_arguments.ARGUMENTS`, fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import tempfile
+from dataclasses import dataclass, fields, replace
+from math import inf
 
+import numpy as np
 import torch
-from transformers import TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from ser_hf.augment import Augmentation
+from ser_hf.labels import LABELS
 from ser_hf.models.neural import bfloat16_pays
 from ser_hf.models.scratch import ARCHITECTURES
+from ser_hf.models.training import compute_metrics
+from ser_hf.utils.names import unknown_name
 from train.common import UsageError, argument_help, option, require
 
 PRETRAINED = "openai/whisper-base"
@@ -144,9 +150,33 @@ class FinetuneTrainingArguments(TrainingArguments):
     report_to: str = option("none", "Experiment trackers, such as tensorboard or trackio.")
 
     def __post_init__(self) -> None:
-        self.bf16 = bfloat16_pays() if self.precision == "auto" else self.precision == "bfloat16"
+        pays = self.precision == "auto" and not self.fp16 and bfloat16_pays()
+        self.bf16 = pays or self.precision == "bfloat16"
         self.use_cpu = not torch.cuda.is_available()  # on others, figures were never checked
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except Exception as error:  # what options can make transformers raise has no common root
+            raise _refused(error) from error
+
+
+def _refused(error: Exception) -> UsageError:
+    return UsageError(f"the training options cannot be used: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def check_trainer(training: FinetuneTrainingArguments) -> None:
+    """Set a Trainer up for a single weight, and refuse the options that transformers refuses."""
+    with tempfile.TemporaryDirectory() as folder:
+        args = replace(training, output_dir=folder, push_to_hub=False, label_smoothing_factor=0.0)
+        model, data = torch.nn.Linear(1, 1), [{"x": 0.0}]
+        try:
+            optimizer_class, options = Trainer.get_optimizer_cls_and_kwargs(args)
+            optimizer = optimizer_class(model.parameters(), **options | {"weight_decay": args.weight_decay})
+            trainer = Trainer(model, args, train_dataset=data, eval_dataset=data, optimizers=(optimizer, None))
+            trainer.create_scheduler(num_training_steps=1)
+            trainer.get_train_dataloader()
+            trainer.get_eval_dataloader()
+        except Exception as error:  # of transformers, accelerate, torch or a package for --report_to or --optim
+            raise _refused(error) from error
 
 
 def check_arguments(
@@ -155,6 +185,19 @@ def check_arguments(
     """Refuse arguments that are out of range or do not go together."""
     augmentation.augmentation()
     keep, join = augmentation.keep_positions, augmentation.join_probability
+    for options, name, largest in (
+        (model, "layer_decay", inf),
+        (model, "head_factor", inf),
+        (model, "frozen_layers", inf),
+        (augmentation, "spec_augment", 1),
+        (augmentation, "mixup_alpha", inf),
+        (training, "label_smoothing_factor", 1),
+        (training, "num_train_epochs", inf),
+    ):
+        value = getattr(options, name)
+        require(0 <= value <= largest, f"--{name} must be 0 or more{', and 1 at most' * (largest == 1)}, not {value:g}")
+    steps = training.gradient_accumulation_steps
+    require(steps >= 1, f"--gradient_accumulation_steps must be 1 or more, not {steps}")
     require(0 <= model.ema_decay < 1, f"--ema_decay must be at least 0 and below 1, not {model.ema_decay:g}")
     require(augmentation.copies >= 0, f"--copies must be 0 or more, not {augmentation.copies}")
     require(0 < keep <= 1, f"--keep_positions must be above 0 and at most 1, not {keep:g}")
@@ -167,3 +210,7 @@ def check_arguments(
     else:
         require(keep == 1, "--keep_positions changes cached copies: it needs --copies")
         require(not augmentation.corpus_shift, "--corpus_shift changes cached copies: it needs --copies")
+    best, perfect = (training.metric_for_best_model or "loss").removeprefix("eval_"), np.eye(len(LABELS))
+    known = ["loss", *compute_metrics(EvalPrediction(perfect, perfect))]
+    require(best in known, f"--metric_for_best_model: {unknown_name('metric', best, known)}")
+    check_trainer(training)

@@ -19,7 +19,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.hub import OLD_WEIGHTS, HubError, commit_of, model_folder, snapshot
 from ser_hf.labels import LABELS
-from ser_hf.models import ModelError, has_fixed_length
+from ser_hf.models import ModelError, check_sampling_rate, has_fixed_length
 from ser_hf.models.neural import encoder_layers
 
 # Where the stock audio-classification models keep what is not the pretrained encoder.
@@ -47,11 +47,13 @@ def create_model(
             where the model does it itself (`masks_itself`).
 
     Raises:
-        ModelError: the checkpoint is not there, has no such layers, or lacks weights below its head.
+        ModelError: the checkpoint is not there, takes another sampling rate than 16 kHz, has no such layers, or lacks
+            weights below its head.
     """
     changes = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": None,  # one label of several
         "use_weighted_layer_sum": False,
         "apply_spec_augment": spec_augment > 0,
         "mask_time_prob": spec_augment,
@@ -63,6 +65,7 @@ def create_model(
         extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"the base model {base_model} cannot be read: {error}") from error
+    check_sampling_rate(extractor, base_model)
     forget_training(config)
     n_layers = config.num_hidden_layers
     if num_layers is not None:

@@ -10,25 +10,28 @@ import contextlib
 import copy
 import json
 import math
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.initialization import no_init_weights
 
 import ser_hf.models.scratch  # noqa: F401 (makes transformers know the custom architectures)
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError, has_fixed_length, output_labels, window_seconds
+from ser_hf.models import ModelError, check_network, has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 
-INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
+WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 
 
 @dataclass
@@ -44,6 +47,11 @@ class NeuralModel:
     model: PreTrainedModel
     feature_extractor: FeatureExtractionMixin
     familiarity: Familiarity | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the weights, since neither weight-normalised layers nor the hooks of transformers can be pickled."""
+        parts = type(self.model), self.model.config, self.model.state_dict(), self.feature_extractor, self.familiarity
+        return _restored, parts
 
     @property
     def labels(self) -> list[str]:
@@ -92,7 +100,7 @@ class NeuralModel:
         # Models without a fixed window take padding for sound, and the stock pipeline never pads: one clip at a time.
         size = max(1, math.ceil(len(clips) / threads)) if has_fixed_length(self.feature_extractor) else 1
         parts = [clips[start : start + size] for start in range(0, len(clips), size)]
-        run = _single_threads(threads).map if threads > 1 and len(parts) > 1 else map
+        run = _single_threads(threads, os.getpid()).map if threads > 1 and len(parts) > 1 else map
         rows, states = zip(*run(partial(self._forward_batch, layer=layer), parts), strict=True)
         return np.concatenate(rows), np.concatenate(states)
 
@@ -114,9 +122,30 @@ class _Encoder(NeuralModel):
         return logits.float()
 
 
+def _restored(
+    kind: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    weights: dict[str, torch.Tensor],
+    feature_extractor: FeatureExtractionMixin,
+    familiarity: Familiarity | None,
+) -> NeuralModel:
+    """The model that was pickled."""
+    with no_init_weights():
+        model = kind(config)
+    model.load_state_dict(weights, assign=True)
+    model.eval().to(model.device)
+    if any(tensor.dtype == torch.bfloat16 for tensor in weights.values()):
+        use_bfloat16(model)
+    return NeuralModel(model, feature_extractor, familiarity)
+
+
 @cache
-def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads that run their operations alone: a batch is then faster than with all threads in every operation."""
+def _single_threads(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads that run their operations alone: a batch is then faster than with all threads in every operation.
+
+    Args:
+        process: this process, because a forked child has none of its parent's threads.
+    """
     started = threading.Barrier(count)
 
     def alone(_: int) -> None:
@@ -130,18 +159,43 @@ def _single_threads(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-def load_neural(source: Path, device: str | None = None, precision: str = "float32") -> NeuralModel:
+def torch_device(device: int | str | torch.device | None = None) -> torch.device:
+    """Find a device: "auto" is the GPU (CUDA, MPS or another accelerator) where there is one, a number is that GPU.
+
+    Args:
+        device: "cpu" (default), "auto", "cuda", "cuda:1", "mps", a number (-1 is the CPU) or a `torch.device`.
+
+    Raises:
+        ModelError: this machine has no such device, or this build of PyTorch cannot use it.
+    """
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    gpus = [] if gpu is None else [f"{gpu.type}:{index}" for index in range(torch.accelerator.device_count())]
+    name = "cpu" if device in (None, -1) else str(device)
+    if name == "auto":
+        return torch.device(gpus[0] if gpus else "cpu")
+    if name.isdecimal() and int(name) < len(gpus):
+        return torch.device(gpus[int(name)])
+    if name in ("cpu", *gpus) or (gpus and name == gpu.type):
+        return torch.device(name)
+    raise ModelError(f"there is no device {name!r} here; there are: {', '.join(['auto', 'cpu', *gpus])}")
+
+
+def load_neural(
+    source: Path, device: int | str | torch.device | None = None, precision: str = "float32"
+) -> NeuralModel:
     """Load a fine-tuned checkpoint from a folder, and refuse one with missing weights.
 
     Args:
         source: the folder.
-        device: where it runs (default: "cpu").
+        device: where it runs (see `torch_device`).
         precision: "float32", "bfloat16", or "auto" for bfloat16 where that pays and the model can.
 
     Raises:
         ModelError: nothing is there, weights are missing, unexpected or of another shape, labels have no names,
-            `familiarity.safetensors` is of another model, or it cannot have that precision.
+            `familiarity.safetensors` is of another model, it cannot have that precision, there is no such device, or
+            it cannot be used (see `check_network`).
     """
+    place = torch_device(device)
     _check_files(source)
     try:
         model, info = AutoModelForAudioClassification.from_pretrained(
@@ -154,20 +208,21 @@ def load_neural(source: Path, device: str | None = None, precision: str = "float
         if info[problem]:
             names = ", ".join(sorted(str(name) for name in info[problem])[:4])
             raise ModelError(
-                f"{source} has {problem.replace('_', ' ')} ({names}), so its predictions would be random: it is not a "
+                f"{source} has {problem.replace('_', ' ')} ({names}), so it would answer at random: it is not a "
                 "fine-tuned model, or another program saved it; fine-tune it first"
             )
-    output_labels(model.config.id2label, model.config.label2id or {}, source)
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
         raise ModelError(f"{source} has weights that are NaN or infinite")
     n_layers, size = (getattr(model.config, name, 0) for name in ("num_hidden_layers", "hidden_size"))
-    model.eval().to(device or "cpu")
+    model.eval().to(place)
     if precision == "bfloat16":
         use_bfloat16(model)
     elif precision == "auto" and bfloat16_pays(model.device):
         with contextlib.suppress(ModelError):
             use_bfloat16(model)
-    return NeuralModel(model, extractor, load_familiarity(source, n_layers, size))
+    loaded = NeuralModel(model, extractor, load_familiarity(source, n_layers, size))
+    check_network(loaded, model.config, source)
+    return loaded
 
 
 def _check_files(folder: Path) -> None:
@@ -181,6 +236,12 @@ def _check_files(folder: Path) -> None:
         attention = [str(config.get(key)) for key in ("attn_implementation", "_attn_implementation")]
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder} cannot be loaded as an audio-classification model: {error}") from error
+    if not files and not (folder / WEIGHTS).exists():
+        raise ModelError(
+            f"{folder} has no {WEIGHTS}. Weights that are only in pytorch_model.bin, a pickle, are not loaded: convert "
+            "them by AutoModelForAudioClassification.from_pretrained(...).save_pretrained(...) of transformers, or at "
+            "https://huggingface.co/spaces/safetensors/convert"
+        )
     for name in files:
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise ModelError(f"{folder}: {INDEX} names {name!r}, which is no safetensors file in this folder")

@@ -5,12 +5,15 @@ Exporting needs torch, onnx and onnxscript, running it onnxruntime alone (``requ
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from scipy.special import softmax
@@ -18,7 +21,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ser_hf.audio import SAMPLE_RATE
-from ser_hf.models import ModelError, has_fixed_length, output_labels, window_seconds
+from ser_hf.models import ModelError, check_network, has_fixed_length, window_seconds
 from ser_hf.models.familiarity import Familiarity, load_familiarity
 from ser_hf.utils.files import replacing
 from ser_hf.utils.threads import thread_count
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 ONNX_FILE, WEIGHTS_FILE = "onnx/model.onnx", "model.safetensors"
 OLD_ONNX_FILE = "model.onnx"  # of folders that earlier versions made
 MADE_OF = "sha256 of model.safetensors"  # name of an entry in the file
+STARTED: WeakSet[Any] = WeakSet()  # sessions of this process
 MISSING = "ONNX needs packages that are not here: pip install -r requirements-onnx.txt"
 
 
@@ -37,14 +41,27 @@ class OnnxModel:
     """A fine-tuned network as ONNX with its feature extractor; the interface of `NeuralModel`.
 
     Attributes:
-        session: from the extractor's spectrograms to ``logits``, ``embeddings`` (in files of this version) and, for an
-            out-of-domain score, ``states``.
+        graph: the contents of the file.
+        sessions: of each process by its number, from the extractor's spectrograms to ``logits``, ``embeddings`` (in
+            files of this version) and, for an out-of-domain score, ``states``.
     """
 
-    session: InferenceSession
+    graph: bytes = field(repr=False)
     config: PreTrainedConfig
     feature_extractor: FeatureExtractionMixin
     familiarity: Familiarity | None = None
+    sessions: dict[int, InferenceSession] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all but the sessions."""
+        return OnnxModel, (self.graph, self.config, self.feature_extractor, self.familiarity)
+
+    @property
+    def session(self) -> InferenceSession:
+        """The session of this process: that of a parent that forked has threads that do not exist here."""
+        if os.getpid() not in self.sessions:
+            self.sessions[os.getpid()] = _start_session(self.graph)
+        return self.sessions[os.getpid()]
 
     @property
     def labels(self) -> list[str]:
@@ -79,8 +96,9 @@ class OnnxModel:
 
     def _run(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         inputs = self.feature_extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="np")
-        names = [output.name for output in self.session.get_outputs()]
-        found = self.session.run(names, {one.name: inputs[one.name] for one in self.session.get_inputs()})
+        session = self.session
+        names = [output.name for output in session.get_outputs()]
+        found = session.run(names, {one.name: inputs[one.name] for one in session.get_inputs()})
         return dict(zip(names, found, strict=True))
 
 
@@ -149,38 +167,57 @@ def load_onnx(folder: Path) -> OnnxModel:
 
     Raises:
         ModelError: there is none, it was made of other weights than those of the folder, its outputs are not the
-            labels, or onnxruntime is missing.
+            labels, it cannot be used (see `check_network`), or onnxruntime is missing.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(MISSING) from error
     path = folder / (ONNX_FILE if (folder / ONNX_FILE).is_file() else OLD_ONNX_FILE)
     if not path.is_file():
         raise ModelError(f"{folder} holds no {ONNX_FILE}; make it with --export_onnx")
-    # onnxruntime reads no environment variables, and its idle threads would spin.
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
-        # From memory, the file cannot name other files that hold its weights.
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        model = OnnxModel(path.read_bytes(), config, extractor)
+        session = model.session
     except Exception as error:  # what onnxruntime and transformers raise has no common root
         raise ModelError(f"{path} cannot be loaded: {error}") from error
     made_of = session.get_modelmeta().custom_metadata_map.get(MADE_OF)
     weights = folder / WEIGHTS_FILE
     if weights.is_file() and made_of != _sha256(weights):
         raise ModelError(f"{path} was made of other weights than {WEIGHTS_FILE}; make it again with --export_onnx")
-    output_labels(config.id2label, config.label2id or {}, folder)
     outputs = {output.name: output.shape[-1] for output in session.get_outputs()}
     if outputs.get("logits") != config.num_labels:
         raise ModelError(f"{path} has {outputs.get('logits')} outputs for {config.num_labels} labels")
-    familiarity = None
     if "states" in outputs:
-        familiarity = load_familiarity(folder, n_layers=config.num_hidden_layers, size=outputs["states"])
-    return OnnxModel(session, config, extractor, familiarity)
+        model.familiarity = load_familiarity(folder, n_layers=config.num_hidden_layers, size=outputs["states"])
+    check_network(model, config, folder)
+    return model
+
+
+def _start_session(graph: bytes) -> InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(MISSING) from error
+    # onnxruntime reads no environment variables, and its idle threads would spin.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = thread_count()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # From memory, the file cannot name other files that hold its weights.
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    STARTED.add(session)
+    return session
+
+
+def _skip_destructors() -> None:
+    """Let a forked child end: the destructors of onnxruntime would wait for threads of its parent (its PR 31961)."""
+    for session in STARTED:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # GNU's
+        libc.on_exit(libc._exit, None)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_skip_destructors)
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ and OpenMP's threads spin while they wait: two processes on the same cores are t
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -34,6 +35,23 @@ def thread_count() -> int:
     """Threads for a library that does not read the environment itself, at least 1."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else available_cores()
+
+
+def survive_forks() -> None:
+    """Make every child that this process forks compute on one thread.
+
+    Only the thread that forks exists in the child: OpenMP would wait for the others of its pool for ever.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    from threadpoolctl import threadpool_limits  # scikit-learn depends on it
+
+    threadpool_limits(1, "openmp")
+    if "torch" in sys.modules:  # which has a count of its own for MKL and for new threads
+        sys.modules["torch"].set_num_threads(1)
 
 
 def available_cores() -> int:
