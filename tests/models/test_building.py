@@ -231,6 +231,9 @@ def test_one_rate_needs_no_stack_of_layers():
 def test_create_model_forgets_the_training_of_its_base(tmp_path):
     folder = save_tiny_base("whisper", tmp_path)
     config = json.loads((folder / "config.json").read_text())
+    facts = {"problem_type": "regression"}
+    (folder / "config.json").write_text(json.dumps(config | facts))
+    assert create_model(folder)[0].config.problem_type is None
     facts = {"calibration_temperature": 7.0, "answer_threshold": 0.9, "trained_on": ["x"], "speaker_reference": {}}
     (folder / "config.json").write_text(json.dumps(config | facts))
     model, _ = create_model(folder)

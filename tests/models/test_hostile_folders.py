@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from ser_hf.classifier import EmotionClassifier
 from ser_hf.labels import LABELS
 from ser_hf.models import ModelError, output_labels
+from ser_hf.models.building import create_model
+from ser_hf.models.neural import save_neural, torch_device
 from tests.synthetic import make_clip
 from tests.tiny_bases import save_tiny_base
 from tests.tiny_models import save_tiny_svm, save_tiny_whisper
@@ -147,6 +149,11 @@ DAMAGES = {
     "truncated extractor": cut(PREPROCESSOR),
     "unknown extractor": config(PREPROCESSOR, feature_extractor_type="Forged"),
     "no extractor": lambda folder: (folder / PREPROCESSOR).unlink(),
+    "regression": config(problem_type="regression"),
+    "several labels at once": config(problem_type="multi_label_classification"),
+    "other sampling rate": config(PREPROCESSOR, sampling_rate=8000),
+    "shorter window than its positions": config(PREPROCESSOR, chunk_length=4),
+    "other number of mel bands": config(PREPROCESSOR, feature_size=64),
     "no weights": lambda folder: (folder / WEIGHTS).unlink(),
     "truncated weights": cut(WEIGHTS),
 }
@@ -196,3 +203,34 @@ def test_output_labels_take_text_and_default_names():
     labels = {0: "sad", 1: "happy"}
     assert output_labels(labels, {"sad": "0", "happy": 1}, "model") == ["sad", "happy"]
     assert output_labels(labels, {"LABEL_0": 0, "LABEL_1": 1}, "model") == ["sad", "happy"]
+
+
+@pytest.mark.parametrize("setting", ["max_length", "chunk_length"])
+def test_unused_extractor_settings_are_no_window(setting, tmp_path):
+    """wav2vec2's extractor ignores them."""
+    folder = save_neural(*create_model(save_tiny_base("wav2vec2", tmp_path / "base")), tmp_path / "model")
+    expected = EmotionClassifier.from_pretrained(folder)
+    config(PREPROCESSOR, **{setting: 160_000})(folder)
+    found = EmotionClassifier.from_pretrained(folder)
+    assert found.window_seconds == expected.window_seconds == 5.0
+    assert found.predict(make_clip("happy")).scores == expected.predict(make_clip("happy")).scores
+
+
+@pytest.mark.parametrize("device", [0, "cuda:7", "gpu", "mps", "meta", "xpu"])
+def test_absent_device_is_refused(device, folder, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    with pytest.raises(ModelError, match=f"'{device}'"):
+        EmotionClassifier.from_pretrained(folder, device=device)
+    with pytest.raises(ModelError, match=f"'{device}'"):
+        EmotionClassifier.from_pretrained(save_tiny_svm(folder.parent / "svm"), device=device)
+
+
+def test_device_is_found_by_name_and_number(monkeypatch):
+    for device in (None, -1, "cpu", torch.device("cpu")):
+        assert torch_device(device) == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    for device, expected in (("auto", "cuda:0"), (1, "cuda:1"), ("1", "cuda:1"), ("cuda", "cuda"), ("cpu", "cpu")):
+        assert torch_device(device) == torch.device(expected)
+    with pytest.raises(ModelError, match="cuda:1"):
+        torch_device("cuda:2")

@@ -258,6 +258,17 @@ def test_corpus_shares():
         ("--architecture cnn", "--base_model"),
         ("--protocol full", "--reference_run"),
         ("--folds 7", "7"),
+        ("--lr_scheduler_type nonsense", "nonsense"),
+        ("--report_to nonsense", "nonsense"),
+        ("--metric_for_best_model nonsense", "nonsense"),
+        ("--per_device_train_batch_size 0", "batch_size=0"),
+        ("--gradient_accumulation_steps 0", "--gradient_accumulation_steps"),
+        ("--learning_rate -1", "-1"),
+        ("--head_factor -1", "--head_factor"),
+        ("--mixup_alpha -1", "--mixup_alpha"),
+        ("--label_smoothing_factor 2", "--label_smoothing_factor"),
+        ("--fsdp full_shard", "fsdp"),
+        ("--seed -1", "eed"),
     ],
 )
 def test_arguments_are_refused(common, tmp_path, capsys, options, named):
