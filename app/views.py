@@ -123,7 +123,7 @@ def explanation_html(result: Result, explanation: Explanation) -> str:
 
 
 def has_timeline(result: Result) -> bool:
-    """Whether a model was run on more than one window of the recording."""
+    """Whether a model was run on more than one utterance of the recording."""
     return any(len(result[part]["timeline"]) > 1 for part in PARTS)
 
 

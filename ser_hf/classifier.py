@@ -40,6 +40,7 @@ ANSWER_THRESHOLD = 0.5  # of a model whose config has none
 # most sounds without a voice (`experiments.robustness` counts both).
 UNFAMILIAR = 1.0
 HARDLY_A_VOICE = 1.5
+MIN_HOP_SECONDS = 0.1
 BATCH_SIZE = 16  # windows in a batch, which bounds the memory that a long recording takes
 
 
@@ -54,7 +55,7 @@ def likeliest(scores: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Segment:
-    """The prediction for one window of a recording; ``start`` and ``end`` are seconds."""
+    """The prediction for one utterance of a recording; ``start`` and ``end`` are seconds."""
 
     start: float
     end: float
@@ -72,7 +73,8 @@ class Prediction:
         scores: probability of every label, in the order of `ser_hf.labels.LABELS`; they sum to 1.
         duration: seconds of the whole recording.
         warnings: what makes the prediction doubtful, in plain words.
-        timeline: the windows that were analysed, in order; their mean is ``scores``.
+        timeline: the utterances, in order, or the fixed windows of a classifier with ``hop_seconds``. ``scores`` is
+            the mean over all windows, of which a long utterance has several.
         confident: whether the probability of ``label`` reaches the model's threshold and the recording is not far out
             of domain.
         distance: out-of-domain score, 0 or more. One in a hundred training clips has more than 1 against the clips of
@@ -134,7 +136,7 @@ class Model(Protocol):
     def predict_proba(self, clips: list[np.ndarray]) -> np.ndarray: ...
 
 
-_Read = tuple[Recording, list[tuple[int, int]]]  # a recording and its windows, in samples
+_Read = tuple[Recording, list[list[tuple[int, int]]]]  # a recording and the windows of each utterance, in samples
 
 
 class EmotionClassifier:
@@ -151,6 +153,7 @@ class EmotionClassifier:
         trained_on: the corpora that the model was trained on; empty where its ``config.json`` does not say.
         reference: how other speakers look to the model (`ser_hf.adapt`); None where its ``config.json`` does not
             say.
+        hop_seconds: how far apart the fixed windows are into which longer recordings are cut; None cuts at pauses.
     """
 
     def __init__(
@@ -162,7 +165,12 @@ class EmotionClassifier:
         answer_threshold: float = ANSWER_THRESHOLD,
         trained_on: list[str] | None = None,
         reference: Reference | None = None,
+        hop_seconds: float | None = None,
     ) -> None:
+        if hop_seconds is not None and not MIN_HOP_SECONDS <= hop_seconds <= window_seconds:
+            raise ModelError(
+                f"windows {hop_seconds:g} s apart: {name} takes {MIN_HOP_SECONDS:g} to {window_seconds:g} s, its window"
+            )
         self.name = name
         self.trained_on = trained_on or []
         self.window_seconds = window_seconds
@@ -172,6 +180,7 @@ class EmotionClassifier:
         self.model = model
         self.metrics = metrics
         self.reference = reference
+        self.hop_seconds = hop_seconds
         self.shift = np.zeros(len(self.labels))  # of one speaker (see `adapt`)
 
     @classmethod
@@ -181,6 +190,7 @@ class EmotionClassifier:
         device: int | str | torch.device | None = None,
         runtime: str | None = None,
         precision: str = "float32",
+        hop_seconds: float | None = None,
     ) -> EmotionClassifier:
         """Load a model folder, or a model of the Hub by its id (``user/name`` or ``user/name@revision``).
 
@@ -196,9 +206,11 @@ class EmotionClassifier:
             precision: of a neural model that torch runs: "float32" gives what the stock pipeline gives; "bfloat16" in
                 its feed-forward networks is faster where the processor has it (AMX, AVX512-BF16), and within 0.01 of
                 that (`python -m experiments.speed --only exactness`); "auto" takes it there.
+            hop_seconds: see the attribute.
 
         Raises:
-            ModelError: there is no such folder, Hub id or device, or what is there cannot be used.
+            ModelError: there is no such folder, Hub id or device, what is there cannot be used, or ``hop_seconds`` is
+                longer than the model's window.
         """
         if runtime is not None and runtime not in RUNTIMES:
             raise ModelError(unknown_name("runtime", runtime, RUNTIMES))
@@ -215,7 +227,7 @@ class EmotionClassifier:
         if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
             raise ModelError(f"{model}: answer_threshold in its config.json is {threshold!r:.200}, not between 0 and 1")
         facts = {"metrics": _read_metrics(folder), "answer_threshold": threshold, "trained_on": trained_on(folder)}
-        facts["reference"] = config.get("speaker_reference")
+        facts |= {"reference": config.get("speaker_reference"), "hop_seconds": hop_seconds}
         if config.get("model_type") == CLASSICAL_MODEL_TYPE:
             from ser_hf.models.classical import load_classical
 
@@ -242,8 +254,8 @@ class EmotionClassifier:
     def predict(self, source: Any) -> Prediction:
         """Predict the emotion of one recording.
 
-        Silence at both ends is trimmed. What is still longer than the model's window is split into windows that overlap
-        by half, silent ones are left out, and the probabilities are averaged.
+        Silence at both ends is trimmed. What is still longer than the model's window is cut at pauses into utterances,
+        a longer utterance into windows that overlap by half, and the probabilities are averaged over all windows.
 
         Args:
             source: a file, or whatever else `ser_hf.audio.read_audio` takes, or the `Recording` it returns.
@@ -285,7 +297,7 @@ class EmotionClassifier:
             try:
                 read = self._read(source, max_seconds)
                 batch.append(read)
-                n_windows += len(read[1])
+                n_windows += sum(map(len, read[1]))
             except AudioError as error:
                 batch.append(error)
             if n_windows >= batch_size:
@@ -324,8 +336,9 @@ class EmotionClassifier:
         remaining = iter(sources)
         while batch := list(itertools.islice(remaining, batch_size)):
             read = [self._read(source, None) for source in batch]
-            found = compute([one.samples[start:end] for one, windows in read for start, end in windows])
-            for part in np.split(found, np.cumsum([len(windows) for _, windows in read])[:-1]):
+            clips = [_clips(*one) for one in read]
+            found = compute(list(itertools.chain(*clips)))
+            for part in np.split(found, np.cumsum([len(own) for own in clips])[:-1]):
                 yield part.mean(axis=0)
 
     def adapt(self, sources: Iterable[Any], neutral: bool = False) -> EmotionClassifier:
@@ -361,17 +374,17 @@ class EmotionClassifier:
                 f"{recording.name}: models take {SAMPLE_RATE} Hz, and this recording has {recording.sample_rate} Hz"
             )
         check_speech(recording)
-        return recording, speech_windows(recording.samples, self.window_seconds)
+        return recording, speech_windows(recording.samples, self.window_seconds, self.hop_seconds)
 
     def _predict_batch(self, batch: list[_Read | AudioError], batch_size: int) -> Iterator[Prediction | AudioError]:
         usable = [one for one in batch if not isinstance(one, AudioError)]
-        clips = [recording.samples[start:end] for recording, windows in usable for start, end in windows]
+        clips = [clip for one in usable for clip in _clips(*one)]
         found = zip(*self._predict(clips, batch_size), strict=True) if clips else iter(())
         for one in batch:
             if isinstance(one, AudioError):
                 yield one
             else:
-                rows, distances = zip(*itertools.islice(found, len(one[1])), strict=True)
+                rows, distances = zip(*itertools.islice(found, sum(map(len, one[1]))), strict=True)
                 yield self._prediction(*one, np.stack(rows), float(np.mean(distances)))
 
     def probabilities(self, clips: list[np.ndarray], batch_size: int = BATCH_SIZE) -> np.ndarray:
@@ -401,21 +414,24 @@ class EmotionClassifier:
         return shifted(ordered, self.shift) if self.shift.any() else ordered, np.concatenate(distances)
 
     def _prediction(
-        self, recording: Recording, windows: list[tuple[int, int]], rows: np.ndarray, distance: float
+        self, recording: Recording, utterances: list[list[tuple[int, int]]], rows: np.ndarray, distance: float
     ) -> Prediction:
-        scores, *window_scores = (
-            dict(zip(self.labels, row.tolist(), strict=True)) for row in (rows.mean(axis=0), *rows)
+        parts = np.split(rows, np.cumsum([len(windows) for windows in utterances])[:-1])
+        scores, *by_utterance = (
+            dict(zip(self.labels, part.mean(axis=0).tolist(), strict=True)) for part in (rows, *parts)
         )
         label = likeliest(scores)
         timeline = [
-            Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, likeliest(one), one)
-            for (start, end), one in zip(windows, window_scores, strict=True)
+            Segment(windows[0][0] / SAMPLE_RATE, windows[-1][1] / SAMPLE_RATE, likeliest(one), one)
+            for windows, one in zip(utterances, by_utterance, strict=True)
         ]
         warnings = [*recording.warnings, *quality_doubts(recording)]
-        if len(timeline) > 1:
+        if len(rows) > 1:
+            cut = f"{len(timeline)} utterances, " if 1 < len(timeline) < len(rows) else ""
+            unit = "utterances" if self.hop_seconds is None and len(timeline) == len(rows) else "windows"
             warnings.append(
                 f"longer than the model's window of {self.window_seconds:g} s: probabilities are averaged over "
-                f"{len(timeline)} windows"
+                f"{cut}{len(rows)} {unit}"
             )
         if distance > UNFAMILIAR:  # never of NaN
             warnings.append(out_of_domain(distance))
@@ -429,6 +445,10 @@ class EmotionClassifier:
 def _check_cpu(device: object, what: str) -> None:
     if str(device) not in ("None", "cpu", "auto", "-1"):
         raise ModelError(f"{what} runs on the CPU alone, and not on device {str(device)!r}; take 'cpu' or 'auto'")
+
+
+def _clips(recording: Recording, utterances: list[list[tuple[int, int]]]) -> list[np.ndarray]:
+    return [recording.samples[start:end] for windows in utterances for start, end in windows]
 
 
 def _read_config(file: Path, model: str) -> dict[str, Any]:

@@ -53,15 +53,23 @@ class Standout:
 
 
 def decisive_segment(label: str, timeline: Sequence[Segment]) -> Segment:
-    """The window that speaks most for a label; of a recording that fits one window, that one."""
+    """The utterance that speaks most for a label; of a recording that has one, that one."""
     return max(timeline, key=lambda segment: segment.scores[label])
 
 
-def _window(recording: Recording, label: str, timeline: Sequence[Segment]) -> tuple[int, np.ndarray]:
-    """Where the decisive window begins, in samples, and its samples."""
+def _window(
+    classifier: EmotionClassifier, recording: Recording, label: str, timeline: Sequence[Segment]
+) -> tuple[int, np.ndarray]:
+    """Where the decisive window begins, in samples, and its samples: of a long utterance the one that speaks most."""
     segment = decisive_segment(label, timeline)
-    start = round(segment.start * SAMPLE_RATE)
-    return start, recording.samples[start : round(segment.end * SAMPLE_RATE)]
+    first, last = round(segment.start * SAMPLE_RATE), round(segment.end * SAMPLE_RATE)
+    size = round(classifier.window_seconds * SAMPLE_RATE)
+    spans = [(first + start, first + end) for start, end in sliding_windows(last - first, size, size // 2)]
+    windows = [recording.samples[start:end] for start, end in spans]
+    best = 0
+    if len(windows) > 1:
+        best = int(classifier.probabilities(windows)[:, classifier.labels.index(label)].argmax())
+    return spans[best][0], windows[best]
 
 
 def occlusion(
@@ -76,7 +84,7 @@ def occlusion(
         recording: at 16 kHz, the one that was predicted.
         label, timeline: of the `Prediction` by ``classifier``.
     """
-    offset, window = _window(recording, label, timeline)
+    offset, window = _window(classifier, recording, label, timeline)
     first, last = speech_span(window)
     length = round(STRETCH_SECONDS * SAMPLE_RATE)
     holes = [(first + start, first + end) for start, end in sliding_windows(last - first, length, length // 2)]
@@ -134,7 +142,7 @@ def standout_features(
     groups = [
         group for group in model.config["feature_groups"] if not MEASURES.keys().isdisjoint(feature_names([group]))
     ]
-    window = _window(recording, label, timeline)[1]
+    window = _window(classifier, recording, label, timeline)[1]
     values = dict(zip(feature_names(groups), extract(window, groups).tolist(), strict=True))
     standouts = []
     for name in MEASURES.keys() & values.keys():

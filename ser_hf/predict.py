@@ -7,6 +7,8 @@ Examples:
     python -m ser_hf.predict recordings/ --model ser-svm --format parquet --output predictions.parquet
     python -m ser_hf.predict interviews/ --group_by folder
     ffmpeg -i film.mkv -f wav - | python -m ser_hf.predict - --format csv --timeline
+    python -m ser_hf.predict interview.mp3 --format srt > interview.srt
+    python -m ser_hf.predict interviews/ --format textgrid --output textgrids/
     python -m ser_hf.predict shards/ --engine ray --ray_address auto --format parquet --output predictions/
 
 A row has the label, the probability of each label, the length in seconds and warnings. In a folder, a file is a
@@ -15,6 +17,9 @@ as they come: after an interruption, the same command resumes. With --engine ray
 machine or on a cluster that ray start --head began and this machine joined; inputs may then be *.parquet, too, with a
 column audio (a struct of bytes and path), whose recordings are called SHARD#ROW:PATH, or file (names of files), and
 --output a folder, or a name that ends in /, of part-00000.parquet and so on.
+
+srt, vtt, textgrid, audacity and rttm hold the emotion over time, per utterance: one file per recording, in the folder
+--output, or for a single recording on standard output or in the file --output.
 
 Exit status: 0 if every recording was predicted, 1 if any was not, 2 on wrong usage.
 """
@@ -37,6 +42,7 @@ from ser_hf.command_line import CommandParser
 from ser_hf.errors import SerHfError
 from ser_hf.rows import FORMATS, Row, model_key, one_line, partial_file, predict_rows, resumed_rows, write_rows
 from ser_hf.scale import predict_on_ray
+from ser_hf.subtitles import TIMELINE_FORMATS, write_timelines
 from ser_hf.utils.names import some
 from ser_hf.utils.recordings import is_hidden, may_be_recording
 from ser_hf.utils.threads import limit_threads
@@ -68,7 +74,12 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     from ser_hf.hub import model_folder
 
     model, seconds = arguments.model or DEFAULT_MODEL, 60 * arguments.max_minutes
-    options = {"runtime": arguments.runtime, "precision": arguments.precision, "device": arguments.device}
+    options = {
+        "runtime": arguments.runtime,
+        "precision": arguments.precision,
+        "device": arguments.device,
+        "hop_seconds": arguments.hop,
+    }
     left_out: list[str] = []
     resumes = output is not None and (as_folder or output.is_file() or not output.exists())  # no pipe or device
     try:
@@ -85,6 +96,11 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             if arguments.group_by is not None:
                 speakers = speakers_of(inputs, arguments.speaker_pattern)
                 predict = partial(predict_speakers, classifier, speakers, max_seconds=seconds)
+        over_time = arguments.format in TIMELINE_FORMATS
+        if over_time and len(inputs) > 1:
+            if output is None:
+                raise SerHfError(f"--format {arguments.format} writes a file per recording: name a folder (--output)")
+            as_folder = True
         if as_folder:
             output.mkdir(exist_ok=True)
         rows: Iterable[Row]
@@ -104,7 +120,10 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         hidden = output is None and sys.stdout.isatty()  # the rows are progress enough
         rows = tqdm(rows, total=len(inputs), unit="clip", disable=hidden or not sys.stderr.isatty(), file=sys.stderr)
         names = [item["file"] for item in inputs]
-        failed = write_rows(rows, arguments.format, output, classifier.labels, names, arguments.timeline)
+        if over_time:
+            failed = write_timelines(rows, arguments.format, output, names)
+        else:
+            failed = write_rows(rows, arguments.format, output, classifier.labels, names, arguments.timeline)
         if resumes:
             kept.unlink()
         report_left_out(left_out)
@@ -130,12 +149,15 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
         return "--format parquet needs pyarrow: pip install pyarrow, or take --format csv"
     if output is not None and not output.parent.is_dir():
         return f"--output {arguments.output}: there is no folder {Path(arguments.output).parent}"
-    if as_folder and (arguments.engine != "ray" or arguments.format != "parquet"):
+    sharded = arguments.engine == "ray" and arguments.format == "parquet"
+    if as_folder and not sharded and arguments.format not in TIMELINE_FORMATS:
         return f"--output {arguments.output} is a folder; name a file (--engine ray --format parquet takes a folder)"
     if as_folder and output is not None and output.exists() and not output.is_dir():
         return f"--output {arguments.output}: there is a file of that name; name another folder"
-    if arguments.timeline and arguments.format == "table":
+    if arguments.timeline and arguments.format not in ("csv", "parquet", "jsonl"):
         return "--timeline goes with --format csv or parquet; --format jsonl has the windows without it"
+    if arguments.hop is not None and not arguments.hop > 0:
+        return f"--hop {arguments.hop:g}: a number above zero is needed"
     if not arguments.max_minutes > 0:
         return f"--max_minutes {arguments.max_minutes:g}: a number above zero is needed"
     adapting = [name for name in ("adapt_to", "group_by") if getattr(arguments, name) is not None]
@@ -206,12 +228,18 @@ def build_parser(prog: str = PROG) -> CommandParser:
         metavar="REGEX",
         help="with --group_by speaker: its group is the speaker in a path, such as '(spk[0-9]+)'",
     )
-    option("--format", choices=FORMATS, default="table", help="output format")
+    option("--format", choices=(*FORMATS, *TIMELINE_FORMATS), default="table", help="output format")
     option("--timeline", action="store_true", help="csv and parquet have a row for each window, from start to end (s)")
+    option(
+        "--hop",
+        type=float,
+        metavar="SECONDS",
+        help="cut long recordings into windows that far apart (default: into utterances, at pauses)",
+    )
     option(
         "--output",
         metavar="F",
-        help="write here, not to the terminal; with --engine ray --format parquet it may be a folder",
+        help="write here, not to the terminal: a file, or a folder for formats over time and for parquet by ray",
     )
     option(
         "--engine",

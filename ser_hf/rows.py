@@ -145,7 +145,7 @@ def write_rows(
     elif output.is_dir():
         _write_shards(output, counted(), columns)
     else:
-        with _place(output) as path:
+        with placed(output) as path:
             if format == "parquet":
                 _write_parquet(path, counted(), columns)
             else:
@@ -154,7 +154,7 @@ def write_rows(
     return failed
 
 
-def _place(output: Path) -> contextlib.AbstractContextManager[Path]:
+def placed(output: Path) -> contextlib.AbstractContextManager[Path]:
     """Where to write what takes the place of ``output`` at the end; a pipe or device is written to as it is."""
     if output.exists() and not output.is_file():
         return contextlib.nullcontext(output)
@@ -221,7 +221,7 @@ def _write_shards(folder: Path, rows: Iterator[Row], columns: Sequence[str]) -> 
         if not shard and number:
             break
         path = folder / f"part-{number:05}.parquet"
-        with _place(path) as part:
+        with placed(path) as part:
             _write_parquet(part, iter(shard), columns)
         written.add(path)
     for path in set(folder.glob("part-[0-9][0-9][0-9][0-9][0-9].parquet")) - written:

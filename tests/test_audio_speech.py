@@ -1,4 +1,4 @@
-"""Where in a recording the speech is: `check_speech`, `speech_span`, `trim_silence`, `sliding_windows`."""
+"""Where in a recording the speech is: `check_speech`, `speech_span`, `sliding_windows`, `utterances`."""
 
 import itertools
 
@@ -23,6 +23,7 @@ from ser_hf.audio import (
     speech_span,
     speech_windows,
     trim_silence,
+    utterances,
 )
 from ser_hf.audio.channels import high_pass
 from tests.synthetic import as_file, tone
@@ -150,12 +151,15 @@ def test_speech_windows_fit_and_hold_the_loudest_moment(parts, window_seconds):
     samples = np.concatenate(
         [rng.normal(0, 0.1 if voice else 1e-5, round(s * SAMPLE_RATE)).astype(np.float32) for voice, s in parts]
     )
-    windows = speech_windows(samples, window_seconds)
+    found = speech_windows(samples, window_seconds)
+    windows = list(itertools.chain(*found))
     assert windows == sorted(windows)
+    assert all(before[-1][1] <= after[0][0] for before, after in itertools.pairwise(found))
     assert all(0 <= start < end <= len(samples) for start, end in windows)
     assert all(end - start <= round(window_seconds * SAMPLE_RATE) for start, end in windows)
-    loudest = int(np.abs(samples).argmax())
-    assert any(start <= loudest < end for start, end in windows)
+    if min((seconds for voice, seconds in parts if voice), default=0) >= 0.3:  # what is shorter is no speech
+        loudest = int(np.abs(samples).argmax())
+        assert any(start <= loudest < end for start, end in windows)
     first, last = speech_span(samples)
     if last - first <= window_seconds * SAMPLE_RATE:
         assert windows == [(first, last)]
@@ -164,16 +168,49 @@ def test_speech_windows_fit_and_hold_the_loudest_moment(parts, window_seconds):
 def test_speech_windows_overlap_and_skip_silence():
     rng = np.random.default_rng(0)
     voice = np.sign(rng.normal(size=12 * SAMPLE_RATE)).astype(np.float32)
-    starts = np.array([0, 2, 4, 6, 8])
-    assert speech_windows(voice, 4.0) == [(s * SAMPLE_RATE, (s + 4) * SAMPLE_RATE) for s in starts]
+    every = [(s * SAMPLE_RATE, (s + 4) * SAMPLE_RATE) for s in (0, 2, 4, 6, 8)]
+    assert speech_windows(voice, 4.0) == [every]  # no pause: one utterance
+    assert speech_windows(voice, 4.0, hop_seconds=2.0) == [[window] for window in every]
     voice[4 * SAMPLE_RATE : 8 * SAMPLE_RATE] *= np.float32(0.0099)
-    assert speech_windows(voice, 4.0) == [(s * SAMPLE_RATE, (s + 4) * SAMPLE_RATE) for s in starts[starts != 4]]
+    assert speech_windows(voice, 4.0, hop_seconds=2.0) == [[every[index]] for index in (0, 1, 3, 4)]
+    utterances_found = speech_windows(voice, 4.0)
+    edges = [(windows[0][0], windows[-1][1]) for windows in utterances_found]
+    np.testing.assert_allclose(edges, [every[0], every[-1]], atol=0.03 * SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 3.0, 10.0])
 def test_speech_windows_do_not_depend_on_silence(clip, seconds):
     silence = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
     first, last = speech_span(clip)
-    ((start, end),) = speech_windows(np.concatenate([silence, clip, silence]), 4.0)
+    (((start, end),),) = speech_windows(np.concatenate([silence, clip, silence]), 4.0)
     assert abs(start - len(silence) - first) <= 160
     assert abs(end - len(silence) - last) <= 160
+
+
+@pytest.mark.parametrize("noise_db", [None, -70, -50])
+def test_utterances_begin_and_end_where_speech_does(noise_db):
+    rng = np.random.default_rng(0)
+    parts, expected, place = [], [], 0
+    for number, emotion in enumerate(("happy", "sad", "angry", "neutral", "happy")):
+        voice = trim_silence(make_clip(emotion, actor=3, seconds=2.0 + number / 2), top_db=20)
+        voice = voice * np.float32(0.3 / np.abs(voice).max())
+        pause = np.zeros(round(rng.uniform(0.45, 2) * SAMPLE_RATE), np.float32)
+        parts += [pause, voice]
+        expected.append((place + len(pause), place + len(pause) + len(voice)))
+        place = expected[-1][1]
+    samples = np.concatenate(parts)
+    if noise_db is not None:
+        samples = samples + rng.normal(0, 10 ** (noise_db / 20), len(samples)).astype(np.float32)
+    found = utterances(samples, 4 * SAMPLE_RATE)
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found, expected, atol=0.2 * SAMPLE_RATE)
+
+
+def test_utterances_join_short_ones_and_drop_clicks():
+    samples = np.zeros(12 * SAMPLE_RATE, np.float32)
+    for start, seconds in ((1.0, 2.0), (3.5, 0.5), (7.0, 0.1), (9.0, 0.5)):
+        place = round(start * SAMPLE_RATE)
+        samples[place : place + round(seconds * SAMPLE_RATE)] = np.resize(tone(0.5), round(seconds * SAMPLE_RATE))
+    found = np.array(utterances(samples, 4 * SAMPLE_RATE)) / SAMPLE_RATE
+    np.testing.assert_allclose(found, [(1.0, 4.0), (9.0, 9.5)], atol=0.03)
+    assert len(utterances(samples, 2 * SAMPLE_RATE)) == 3  # both do not fit

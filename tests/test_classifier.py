@@ -73,7 +73,8 @@ def test_predict_trims_silence_around_a_clip(classifier):
     assert prediction.scores == classifier.predict(window).scores
 
 
-def test_predict_averages_windows_of_a_long_recording(classifier):
+def test_predict_averages_windows_of_a_long_recording(model_folder):
+    classifier = EmotionClassifier.from_pretrained(model_folder, hop_seconds=WINDOW_SECONDS / 2)
     prediction = classifier.predict(np.concatenate([make_clip(emotion) for emotion in LABELS]))
     assert len(prediction.timeline) > 5
     for label in LABELS:
@@ -85,6 +86,23 @@ def test_predict_averages_windows_of_a_long_recording(classifier):
     assert steps[:-1] == pytest.approx(WINDOW_SECONDS / 2)
     assert 0 < steps[-1] <= WINDOW_SECONDS / 2 + 1e-9
     assert any("windows" in warning for warning in prediction.warnings)
+    with pytest.raises(ModelError, match="windows"):
+        EmotionClassifier.from_pretrained(model_folder, hop_seconds=WINDOW_SECONDS + 1)
+
+
+def test_predict_gives_each_utterance_its_scores(classifier):
+    """One of them is longer than the window; each has what it has alone."""
+    long = np.tile(make_clip("angry", seconds=4)[SAMPLE_RATE : 2 * SAMPLE_RATE], 10)
+    voices = [make_clip("happy"), np.concatenate([silence(1), long, silence(1)]), make_clip("sad")]
+    prediction = classifier.predict(np.concatenate(voices))
+    assert len(prediction.timeline) == 3
+    alone = [classifier.predict(voice) for voice in voices]
+    offsets = np.cumsum([0, *(len(voice) for voice in voices[:2])]) / SAMPLE_RATE
+    for segment, one, offset in zip(prediction.timeline, alone, offsets, strict=True):
+        assert segment.start == pytest.approx(offset + one.timeline[0].start, abs=0.05)
+        assert segment.end == pytest.approx(offset + one.timeline[-1].end, abs=0.05)
+        assert segment.scores == pytest.approx(one.scores, abs=0.1)
+    assert any("utterances" in warning for warning in prediction.warnings)
 
 
 def test_classical_model_has_the_same_interface(svm_folder):

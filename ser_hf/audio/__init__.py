@@ -24,4 +24,5 @@ from ser_hf.audio.speech import (
     speech_span,
     speech_windows,
     trim_silence,
+    utterances,
 )

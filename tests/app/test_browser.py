@@ -127,7 +127,7 @@ def test_hovering_a_timeline_shows_the_moment(page, recordings):
     figure = page.locator("#figure")
     expect(figure.locator(".main-svg").first).to_be_visible()
     expect(figure).to_contain_text("tiny-svm")
-    expect(page.locator("#result .ser-warnings").first).to_contain_text("windows")
+    expect(page.locator("#result .ser-warnings").first).to_contain_text("utterances")
     figure.scroll_into_view_if_needed()
     box = figure.locator(".main-svg").first.bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.55 * box["height"])
