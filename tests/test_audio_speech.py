@@ -26,7 +26,7 @@ from ser_hf.audio import (
     utterances,
 )
 from ser_hf.audio.channels import high_pass
-from tests.synthetic import as_file, tone
+from tests.synthetic import as_file, make_clip, tone
 
 
 class TestCheckSpeech:
