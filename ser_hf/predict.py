@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 SHARD_SUFFIX = ".parquet"
 STANDARD_INPUT = "-"
+CHANNELS, EACH = ("mix", "left", "right"), "each"
 INPUTS_HELP = "recordings, folders to search with all subfolders, patterns such as '**/*.wav', or - for standard input"
 PROG = "python -m ser_hf.predict"
 MAX_MINUTES = 60.0  # 230 MB
@@ -92,12 +93,12 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             inputs = list(in_shards(find_recordings(arguments.inputs, left_out, output, shards=True)))
         else:
             predict = partial(predict_rows, classifier, max_seconds=seconds)
-            inputs = list(find_recordings(arguments.inputs, left_out, output))
+            inputs = list(of_channels(find_recordings(arguments.inputs, left_out, output), arguments.channels))
             if arguments.group_by is not None:
                 speakers = speakers_of(inputs, arguments.speaker_pattern)
                 predict = partial(predict_speakers, classifier, speakers, max_seconds=seconds)
         over_time = arguments.format in TIMELINE_FORMATS
-        if over_time and len(inputs) > 1:
+        if over_time and len({item["file"] for item in inputs}) > 1:
             if output is None:
                 raise SerHfError(f"--format {arguments.format} writes a file per recording: name a folder (--output)")
             as_folder = True
@@ -112,6 +113,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
                 classifier.shift.tolist(),
                 arguments.group_by,
                 arguments.speaker_pattern,
+                arguments.channels,
             ]
             kept = partial_file(output, settings)
             rows = resumed_rows(kept, inputs, predict)
@@ -123,7 +125,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         if over_time:
             failed = write_timelines(rows, arguments.format, output, names)
         else:
-            failed = write_rows(rows, arguments.format, output, classifier.labels, names, arguments.timeline)
+            columns = ["channel"] if arguments.channels != CHANNELS[0] else []
+            failed = write_rows(rows, arguments.format, output, classifier.labels, names, arguments.timeline, columns)
         if resumes:
             kept.unlink()
         report_left_out(left_out)
@@ -164,6 +167,7 @@ def _refusal(arguments: argparse.Namespace, output: Path | None, as_folder: bool
     if len(adapting) == 2:
         return "--adapt_to is for recordings of one speaker, --group_by for those of several: give one of them"
     local = [*adapting, *(["device"] if arguments.device is not None else [])]
+    local += ["channels"] if arguments.channels != CHANNELS[0] else []
     if local and arguments.engine == "ray":
         return f"--{local[0]} does not go with --engine ray; leave one of them out"
     if STANDARD_INPUT in arguments.inputs and (arguments.engine == "ray" or arguments.group_by is not None):
@@ -229,7 +233,13 @@ def build_parser(prog: str = PROG) -> CommandParser:
         help="with --group_by speaker: its group is the speaker in a path, such as '(spk[0-9]+)'",
     )
     option("--format", choices=(*FORMATS, *TIMELINE_FORMATS), default="table", help="output format")
-    option("--timeline", action="store_true", help="csv and parquet have a row for each window, from start to end (s)")
+    option("--timeline", action="store_true", help="csv and parquet have a row per utterance, from start to end (s)")
+    option(
+        "--channels",
+        choices=(*CHANNELS, EACH),
+        default=CHANNELS[0],
+        help="of stereo: mixed, one of them, or each with a row of its own, such as the two sides of a call",
+    )
     option(
         "--hop",
         type=float,
@@ -297,6 +307,21 @@ def _files_in(paths: Iterable[str]) -> Iterator[str]:
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(one for one in folders if not is_hidden(PurePath(one)))
             yield from (os.path.join(folder, one) for one in sorted(files) if not is_hidden(PurePath(one)))
+
+
+def of_channels(inputs: Iterable[Row], channels: str) -> Iterator[Row]:
+    """The recordings with the channel that is to be read; "each" gives a row for the left and the right of stereo."""
+    for item in inputs:
+        if channels == CHANNELS[0] or "error" in item:
+            yield item
+            continue
+        names = [channels]
+        if channels == EACH:
+            from ser_hf.audio import channel_count
+
+            names = list(CHANNELS[1:]) if channel_count(item.get("audio", item["file"])) == 2 else []
+        audio = item.get("audio", {"path": item["file"]})
+        yield from [item | {"audio": audio | {"channels": name}, "channel": name} for name in names] or [item]
 
 
 def _standard_input() -> Row:

@@ -45,12 +45,12 @@ def predict_rows(classifier: EmotionClassifier, inputs: Sequence[Row], max_secon
         if "error" in item:
             yield item
             continue
-        prediction = next(predictions)
+        prediction, place = next(predictions), {key: item[key] for key in ("file", "channel") if key in item}
         if isinstance(prediction, AudioError):
             remedy = " (or raise --max_minutes)" if isinstance(prediction, TooLongError) else ""
-            yield {"file": item["file"], "error": f"{prediction}{remedy}"}
+            yield place | {"error": f"{prediction}{remedy}"}
         else:
-            yield prediction.to_dict() | {"file": item["file"]}
+            yield prediction.to_dict() | place
 
 
 def partial_file(output: Path, settings: Sequence[object]) -> Path:
@@ -93,7 +93,7 @@ def resumed_rows(
 
 def file_key(item: Row) -> list[str | int]:
     """The name of a recording, and the size and time of change of the file that it lies in, or its digest."""
-    if "audio" in item:  # of standard input
+    if (item.get("audio") or {}).get("bytes") is not None:  # of standard input
         return [item["file"], hashlib.sha256(item["audio"]["bytes"]).hexdigest()]
     try:
         status = os.stat(item.get("shard") or item["file"])
@@ -115,6 +115,7 @@ def write_rows(
     labels: Sequence[str],
     names: Sequence[str],
     timeline: bool = False,
+    more_columns: Sequence[str] = (),
 ) -> int:
     """Write rows one by one; a file takes its place when all are written.
 
@@ -124,13 +125,14 @@ def write_rows(
             `SHARD_ROWS` rows take the place of those that an earlier call has left.
         labels: the model's labels; csv and parquet have a column for each.
         names: of the recordings to come, for the width of the table's first column.
-        timeline: csv and parquet have a row for each window of a recording.
+        timeline: csv and parquet have a row for each utterance of a recording.
+        more_columns: texts that rows have besides the usual ones.
 
     Returns:
         How many recordings have an error.
     """
     failed = 0
-    columns = _columns(labels, timeline)
+    columns = [*_columns(labels, timeline), *more_columns]
 
     def counted() -> Iterator[Row]:
         nonlocal failed
@@ -176,7 +178,7 @@ def _write_table(file: IO[str], rows: Iterable[Row], names: Sequence[str]) -> No
     width = min(max(map(len, names), default=4), MAX_NAME)
     print(f"{'file':<{width}}  {'label':<10} {'score':>5} {'duration':>8}  warnings", file=file)
     for row in rows:
-        name = one_line(row["file"])
+        name = one_line(row["file"]) + (f" ({row['channel']})" if "channel" in row else "")
         if len(name) > width:
             name = "…" + name[-(width - 1) :]
         if "error" in row:
@@ -206,7 +208,8 @@ def _write_parquet(path: Path, rows: Iterator[Row], columns: Sequence[str]) -> N
     import pyarrow.parquet
 
     text = pyarrow.string()
-    types = {"file": text, "label": text, "warnings": pyarrow.list_(text), "error": text, "confident": pyarrow.bool_()}
+    types = dict.fromkeys(("file", "label", "channel", "error"), text)
+    types |= {"warnings": pyarrow.list_(text), "confident": pyarrow.bool_()}
     schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in columns])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while group := [_flat(row) for row in itertools.islice(rows, ROW_GROUP_ROWS)]:
@@ -235,16 +238,17 @@ def _columns(labels: Sequence[str], timeline: bool) -> list[str]:
 
 
 def _windows(row: Row) -> list[Row]:
-    """A row for each window of a recording, with what is known of the recording as a whole; an error stays one row."""
+    """A row for each utterance, with what is known of the recording as a whole; an error stays one row."""
     if "error" in row:
         return [row]
-    whole = {key: row[key] for key in ("file", "distance", "duration", "warnings")}
+    whole = {key: row[key] for key in ("file", "channel", "distance", "duration", "warnings") if key in row}
     return [whole | window for window in row["timeline"]]
 
 
 def _flat(row: Row) -> Row:
     """A row of csv or parquet: one column per probability, no timeline, text that is valid UTF-8."""
-    kept = {key: row[key] for key in ("start", "end", "label", "confident", "distance", "duration") if key in row}
+    as_they_are = ("start", "end", "label", "confident", "distance", "duration", "channel")
+    kept = {key: row[key] for key in as_they_are if key in row}
     texts = {key: row[key].encode("utf-8", "backslashreplace").decode() for key in ("file", "error") if key in row}
     scores = {f"p_{label}": score for label, score in row.get("scores", {}).items()}
     return kept | texts | scores | {"warnings": row.get("warnings", [])}

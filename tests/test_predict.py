@@ -11,13 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_hf import predict
+from ser_hf import EmotionClassifier, predict
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.errors import SerHfError
 from ser_hf.labels import LABELS
@@ -369,3 +370,25 @@ def test_reader_that_leaves_early_is_no_error(folder, model):
     assert process.wait(timeout=120) == 128 + signal.SIGPIPE
     assert json.loads(first)["label"] in LABELS
     assert errors == ""
+
+
+def test_channels_each_gives_a_row_per_side(model, tmp_path, capsys):
+    sides = [make_clip(emotion, 3, seconds=1.5)[:24_000] for emotion in ("happy", "sad")]
+    soundfile.write(tmp_path / "call.wav", np.stack(sides, 1), 16_000)
+    soundfile.write(tmp_path / "mono.wav", sides[0], 16_000)
+    alone = [EmotionClassifier.from_pretrained(model).predict(side) for side in sides]
+    words = [str(tmp_path), "--model", str(model), "--format", "jsonl"]
+    assert predict.main([*words, "--channels", "each"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row.get("channel") for row in rows] == ["left", "right", None]
+    for row, one in zip(rows, alone, strict=False):
+        assert row["scores"] == pytest.approx(one.scores, abs=0.02)  # 16 bits
+    output = tmp_path / "rows.csv"
+    words[-1:] = ["csv", "--output", str(output)]
+    assert predict.main([*words, "--channels", "right"]) == 1
+    found = pd.read_csv(output)
+    assert found["channel"].tolist() == ["right", "right"]
+    assert found["label"][0] == alone[1].label
+    assert found["error"].notna().tolist() == [False, True]
+    assert predict.main([str(tmp_path / "call.wav"), *words[1:3], "--channels", "each", "--format", "rttm"]) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
