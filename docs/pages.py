@@ -42,6 +42,7 @@ LOCO_ROWS = {
     WHISPER: "whisper-loco-seed42",
     PROBE: "whisper-linear-probe-loco-seed42",
     SVM: "svm-loco",
+    TEXTBOOK: "svm-textbook-loco",
 }
 ACTOR_ROWS = {
     f"{WHISPER}, also on the other corpora": "whisper-actor-seed42",
