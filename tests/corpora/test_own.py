@@ -13,6 +13,7 @@ from datasets import Audio, Dataset
 
 from ser_hf.corpora.files import CorpusError
 from ser_hf.corpora.own import load_clips
+from ser_hf.hub import log_in, push_folder
 
 RATE = 16_000
 SPEAKERS = ("anna", "ben", "cleo", "eve", "finn")
@@ -121,6 +122,19 @@ def test_load_clips_gives_the_same_table(folder, rows, tmp_path, monkeypatch, fo
     )
     assert not findings.left_out
     assert not findings.problems
+
+
+def test_load_clips_reads_a_dataset_of_the_hub(hub, folder, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    shards = as_shards(folder, rows, tmp_path)
+    files = [f"data/{path.name}" for path in sorted((shards / "data").iterdir())]
+    (shards / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {files}\n---\n")
+    commit = push_folder(log_in(["alice/voices"]), shards, "alice/voices", "Add", "dataset").commit
+    table, findings = load_clips(f"alice/voices@{commit}")
+    assert table["emotion"][:] == load_clips(folder)[0]["emotion"][:]
+    assert findings.speakers == dict.fromkeys(SPEAKERS, 4)
+    with pytest.raises(CorpusError, match="alice/none"):
+        load_clips("alice/none")
 
 
 def test_load_clips_maps_and_picks_labels(folder):
