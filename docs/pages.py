@@ -221,7 +221,7 @@ def summary() -> str:
     for title, loco, actor in (
         (WHISPER, "whisper-loco-seed42", "whisper-actor-seed42"),
         (PROBE, "whisper-linear-probe-loco-seed42", "whisper-linear-probe-actor-seed42"),
-        (f"{SVM} (RAVDESS alone)", "svm-loco", "svm-actor"),
+        (f"{SVM} (unseen speakers: on RAVDESS alone)", "svm-loco", "svm-actor"),
     ):
         mean = "–"
         if (RUNS / loco).is_dir():

@@ -33,6 +33,7 @@ COMMANDS = (
             "robustness",
             "search",
             "speed",
+            "utterances",
         )
     ),
 )

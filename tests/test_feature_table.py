@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError
+from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError, load_audio
 from ser_hf.features import FEATURES_VERSION, extract, feature_names
 from ser_hf.features.table import default_cache_dir, extract_table
 from tests.synthetic import make_clip
@@ -32,7 +32,7 @@ def test_table_has_a_row_per_recording(clips, capfd):
     assert list(table.columns) == feature_names(["zcr", "energy"])
     assert list(table.dtypes) == [np.float32] * table.shape[1]
     for path, row in zip(clips, table.to_numpy(), strict=True):
-        np.testing.assert_array_equal(row, extract(make_clip(path.stem), ["zcr", "energy"]))
+        np.testing.assert_array_equal(row, extract(load_audio(path), ["zcr", "energy"]))
     np.testing.assert_array_equal(extracted(clips, n_jobs=2), extracted(clips))
     assert extracted([]).shape == (0, len(feature_names(["zcr"])))
 

@@ -202,7 +202,8 @@ def fit_fold(
     # Tuning holds out speakers by itself, so the validation speakers of a fold train too.
     rows = np.sort(np.concatenate([fold.train, fold.validation]))
     part = table.select_columns(["emotion", "corpus", "speaker"]).select(rows).to_pandas()
-    speakers = None if protocol == "random" else (part["corpus"] + "/" + part["speaker"]).to_numpy()
+    known = protocol != "random" and part["speaker"].notna().all()
+    speakers = (part["corpus"] + "/" + part["speaker"]).to_numpy() if known else None
     model = fit_classical(
         baseline.model,
         features.iloc[rows],

@@ -130,8 +130,8 @@ def test_hovering_a_timeline_shows_the_moment(page, recordings):
     expect(page.locator("#result .ser-warnings").first).to_contain_text("utterances")
     figure.scroll_into_view_if_needed()
     box = figure.locator(".main-svg").first.bounding_box()
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.55 * box["height"])
-    page.mouse.move(box["x"] + 0.32 * box["width"], box["y"] + 0.6 * box["height"])
+    page.mouse.move(box["x"] + 0.35 * box["width"], box["y"] + 0.55 * box["height"])
+    page.mouse.move(box["x"] + 0.36 * box["width"], box["y"] + 0.6 * box["height"])
     expect(figure.locator(".hoverlayer")).to_contain_text("happy")
     expect(figure.locator(".hoverlayer")).to_contain_text("%")
 

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from app.plots import COLUMNS, N_MELS, TOP_DB, mel_row, mel_spectrogram, recording_figure, timeline_scores
-from app.views import symbol
+from app.views import percent, symbol
 from ser_hf.audio import SAMPLE_RATE
 from ser_hf.labels import LABELS
 
@@ -149,7 +149,10 @@ def test_hovering_shows_both_models_and_dashes_in_silence():
     first = areas_of(figure, "model")[f"{symbol(LABELS[0])} {LABELS[0]}"]
     said = dict(zip(np.round(times_of(first), 2), first.text, strict=True))
     nearest = {second: said[min(said, key=lambda time: abs(time - second))] for second in (3, 7, 11, 14)}
-    assert nearest == {3: "65 % · 65 %", 7: "5 % · 65 %", 11: "– · –", 14: "5 % · 5 %"}
+    assert nearest == {
+        second: f"{percent(network)} · {percent(baseline)}" if network else "– · –"
+        for second, network, baseline in ((3, 0.65, 0.65), (7, 0.05, 0.65), (11, None, None), (14, 0.05, 0.05))
+    }
     others = [trace for trace in figure.data if trace.name not in areas_of(figure, "model") or not trace.text]
     assert {trace.hoverinfo for trace in others} == {"none"}  # "skip" would leave them without the line of the moment
 

@@ -3,7 +3,7 @@ import pytest
 
 from app.analysis import Explanation
 from app.limits import Limits
-from app.views import counted_most, explanation_html, model_name, note, result_html
+from app.views import counted_most, explanation_html, model_name, note, percent, result_html
 from ser_hf.audio import SAMPLE_RATE, Recording
 from ser_hf.labels import EMOTION_COLORS, EMOTION_SYMBOLS, LABELS
 
@@ -38,7 +38,7 @@ def test_result_html_shows_both_predictions(result):
     assert html.count("<li") >= 2 * len(LABELS)
     for part in ("model", "baseline"):
         label = result[part]["label"]
-        assert f"<b>{100 * result[part]['scores'][label]:.0f} %</b>" in html
+        assert f"<b>{percent(result[part]['scores'][label])}</b>" in html
         assert EMOTION_SYMBOLS[label] in html
         assert EMOTION_COLORS[label] in html
 
@@ -77,7 +77,12 @@ def test_counted_most_is_the_strongest_evidence():
 def test_explanation_html_shows_the_stretch_and_standouts(result):
     standouts = [{"name": "pitch_mean", "words": "a high pitch (<b>", "deviation": 2.0}]
     html = explanation_html(result, Explanation(RECORDING, [stretch(0.4, 0.9, 0.31, 3.0)], standouts))
-    for words in ("0.4 to 0.8 s", "90 % to 31 %.", result["model"]["label"], "<li>A high pitch (&lt;b&gt;</li>"):
+    for words in (
+        "0.4 to 0.8 s",
+        f"{percent(0.9)} to {percent(0.31)}.",
+        result["model"]["label"],
+        "<li>A high pitch (&lt;b&gt;</li>",
+    ):
         assert words in html
     without = explanation_html(result, Explanation(RECORDING, [stretch(0.2, 0.9, 0.95, -0.7)], []))
     assert "0.2 to 0.6" not in without

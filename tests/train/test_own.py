@@ -96,7 +96,7 @@ def test_embeddings_model_takes_its_clips_as_in_domain(clips, tiny_whisper, tmp_
     )
     assert np.quantile(before, 0.99) > 1
     assert np.quantile(after, 0.99) == pytest.approx(1, rel=0.01)
-    np.testing.assert_allclose(before / after, before[0] / after[0], rtol=1e-3)
+    np.testing.assert_allclose(before / after, before[0] / after[0], rtol=0.01)  # float16
 
 
 def test_embed_gives_what_the_head_sees(tiny_whisper, clips, tmp_path):
