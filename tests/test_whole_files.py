@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ser_hf.audio import SAMPLE_RATE, UnreadableAudioError, read_audio
+from ser_hf.audio.joined import starts_of
 from tests.synthetic import as_file, encode, make_clip
 
 FIRST, SECOND = (make_clip(*one, seconds=1.4)[3200:19200] for one in (("happy", 3), ("sad", 2)))
@@ -76,10 +77,18 @@ def test_joined_files_are_read_to_the_end(make):
     assert_holds(one + two + one, FIRST, SECOND, FIRST)
 
 
+def test_riff_chunks_of_other_kinds_are_one_file():
+    avi = in_ffmpeg("avi", "pcm_s16le")(FIRST)
+    assert starts_of(avi) == [0]
+    assert starts_of(avi + b"RIFF" + struct.pack("<I", 4) + b"AVIX") == [0]
+    assert_holds(avi, FIRST)
+
+
 def test_joined_files_may_differ_in_rate_and_channels():
     stereo = as_file(np.stack([SECOND, SECOND], 1).repeat(3, axis=0), sample_rate=RATE)
     assert_holds(as_file(FIRST) + stereo, FIRST, SECOND)
     assert_holds(stereo + as_file(FIRST), SECOND, FIRST)
+    assert_holds(stereo + as_file(np.zeros(0)) + as_file(FIRST), SECOND, FIRST)
 
 
 def test_part_that_cannot_be_decoded_is_named():

@@ -93,8 +93,10 @@ def _joined_blocks(
     for number, part in enumerate(parts, start=2):
         try:
             blocks, own_rate, found = _open_one(name, part, max_seconds)
-            own = blocks if own_rate == rate else [soxr.resample(np.concatenate(list(blocks)), own_rate, rate)]
-            yield from own
+            if own_rate == rate:
+                yield from blocks
+            elif read := list(blocks):
+                yield soxr.resample(np.concatenate(read), own_rate, rate)
         except AudioError:
             warnings.append(f"part {number} cannot be decoded, and was left out")
         else:

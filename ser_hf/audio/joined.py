@@ -66,16 +66,16 @@ def _walk_riff(content: Content) -> tuple[list[int], bool]:
     while at + 8 <= len(content):
         has_samples = name == b"data" and size > 0  # 0: a stream, whose length was not known
         name = content[at : at + 4]
-        if name in RIFF:
+        if name in RIFF and content[at + 8 : at + 12] == b"WAVE":  # large AVI files are several RIFF chunks
             starts.append(at)
             order = RIFF[name]
             at += 12
             continue
         size = int.from_bytes(content[at + 4 : at + 8], order)
         if not re.fullmatch(rb"[\w \-]{4}", name) or at + 8 + size > len(content) + 1:
-            return starts, has_samples and len(content) - at > LOST_BYTES and any(content[at:])
+            return starts or [0], has_samples and len(content) - at > LOST_BYTES and any(content[at:])
         at += 8 + size + size % 2
-    return starts, False
+    return starts or [0], False
 
 
 def _form_starts(content: Content) -> list[int]:
